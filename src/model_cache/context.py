@@ -1,0 +1,171 @@
+"""What one operation is handed: the places below a root, the policy, the clock, the failure points, the index, the Hub."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from . import disk
+from .clock import Clock
+from .errors import OfflineMissError, StorageError
+from .layout import OWN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .hub.client import Hub
+    from .index import Index
+    from .settings import Settings
+
+# The cache's own directories; `.model-cache/` itself comes first.
+_DIRECTORIES = ("locks", "used", "damaged", "partial", "trash", "quarantine")
+
+
+def no_failure_points(_step: str) -> None:
+    """The failure points of normal operation: nothing happens at any step."""
+
+
+class Places:
+    """Paths below `{root}/.model-cache/`; names only, no I/O."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.own = own = f"{root}/{OWN}" if root != "/" else f"/{OWN}"
+        self.index = f"{own}/index.db"
+        self.index_lock = f"{own}/index.lock"
+        self.evictor_lock = f"{own}/gc.lock"
+        self.used = f"{own}/used/"
+        self.damaged = f"{own}/damaged/"
+        self.partials = f"{own}/partial/"
+        self.locks = f"{own}/locks/"
+        self.trash = f"{own}/trash/"
+        self.quarantine = f"{own}/quarantine/"
+
+    def lock(self, key: str) -> str:
+        """The write lock of an entry."""
+        return f"{self.locks}{key}.lock"
+
+    def note(self, key: str) -> str:
+        """What the holder of the write lock tells those who wait."""
+        return f"{self.locks}{key}.json"
+
+    def partial(self, key: str) -> str:
+        """Bytes of an entry's download that is not complete."""
+        return f"{self.partials}{key}"
+
+
+class Context:
+    """One root as operations see it.
+
+    Args:
+        settings: Root and policy.
+        token: A token for the Hub, False for none, None to look where the Hub's own client looks.
+        clock: Source of time.
+        step: Called with the name of each step just before it is done; tests kill or fail there.
+        hub: Stands in for the client of `settings.endpoint`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        token: str | bool | None = None,
+        clock: Clock | None = None,
+        step: Callable[[str], None] | None = None,
+        hub: Hub | None = None,
+    ) -> None:
+        self.settings = settings
+        self.places = Places(settings.root)
+        self.clock = clock or Clock()
+        self.step = step or no_failure_points
+        self._token = token
+        self._hub = hub
+        self._index: Index | None = None
+        self._real_root = ""
+        # Leases kept for readers that cannot touch: (until when, by the monotonic clock; descriptor; pid).
+        self.kept: list[tuple[float, int]] = []
+        self.kept_pid = 0
+
+    @property
+    def root(self) -> str:
+        """Absolute path of the root."""
+        return self.settings.root
+
+    @property
+    def real_root(self) -> str:
+        """The root without symlinks; known once it exists."""
+        if not self._real_root and os.path.isdir(self.root):
+            self._real_root = os.path.realpath(self.root)
+        return self._real_root
+
+    @property
+    def hub(self) -> Hub:
+        """The Hub's client, made on first use: a hit loads no HTTP code."""
+        if self._hub is None:
+            from .hub.client import HubClient
+            from .hub.tokens import find_token
+
+            settings = self.settings
+            self._hub = HubClient(
+                settings.endpoint,
+                token=find_token(self._token, settings.environ),
+                clock=self.clock,
+                etag_timeout=settings.etag_timeout,
+                download_timeout=settings.download_timeout,
+            )
+        return self._hub
+
+    @property
+    def index(self) -> Index:
+        """The index, made on first use: a hit loads no SQL code."""
+        if self._index is None:
+            from .index import Index
+
+            self._index = Index(self.places.index, self.places.index_lock, self.settings.file_mode, self.clock, self.step)
+        return self._index
+
+    def prepare(self) -> None:
+        """Make the root and the cache's own directories where they are missing.
+
+        Raises:
+            OfflineMissError: The root is read-only, by setting or by the file system.
+            StorageError: Something else stands in the way.
+        """
+        if self.settings.read_only:
+            raise self.read_only_miss("MODEL_CACHE_READ_ONLY is set")
+        own, mode = self.places.own, self.settings.directory_mode
+        path = self.root
+        try:
+            if not os.path.isdir(own):
+                os.makedirs(os.path.dirname(self.root), exist_ok=True)
+                disk.make_directory(self.root, mode)
+                path = own
+                disk.make_directory(own, mode)
+                disk.tag(self.root)
+            for name in _DIRECTORIES:
+                path = f"{own}/{name}"
+                if not os.path.isdir(path):
+                    disk.make_directory(path, mode)
+            if not os.access(own, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), own)
+        except OSError as error:
+            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and os.path.isdir(self.root):
+                raise self.read_only_miss(os.strerror(error.errno)) from None
+            raise self._no_root(error, path) from None
+
+    def read_only_miss(self, reason: str) -> OfflineMissError:
+        """The error for a miss in a root that cannot be written."""
+        return OfflineMissError(
+            f"not in the cache, and nothing can be downloaded into {self.root} ({reason})",
+            hint="place the file by hand, or set MODEL_CACHE_DIR to a directory you may write",
+        )
+
+    def _no_root(self, error: OSError, path: str) -> StorageError:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return StorageError(
+            f"cannot make {path} for the root {self.root} (from {self.settings.root_source}): {reason}",
+            hint="set MODEL_CACHE_DIR to a directory you may write",
+            path=path,
+            errno=error.errno or 0,
+        )

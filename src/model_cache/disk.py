@@ -1,0 +1,223 @@
+"""Changes to the file system; the one owner of rename, link, fsync and unlink.
+
+Each function does one durable step and says what a crash before and after it leaves. What must be on disk first is the
+caller's business: the order of steps stands with the operations.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from .errors import CacheFullError, StorageError
+
+_FULL = frozenset([errno.ENOSPC, errno.EDQUOT])
+# link(2) on file systems or across mounts that have none.
+_NO_LINKS = frozenset([errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK])
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_RACES = 16  # times a directory may vanish between being made and being opened
+_TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
+# This directory holds downloads that can be fetched again: backup programs may leave it out.
+# It was made by model-cache. The convention: https://bford.info/cachedir/
+"""
+
+
+def storage_error(error: OSError, what: str, path: str) -> StorageError | CacheFullError:
+    """The family's own error for a refusal of the file system."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in _FULL:
+        return CacheFullError(
+            f"{what} {path}: {reason}", hint="free some space on that file system, or set MODEL_CACHE_DIR to another"
+        )
+    return StorageError(f"{what} {path}: {reason}", path=path, errno=error.errno or 0)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the file system or a quota has no room left."""
+    return error.errno in _FULL
+
+
+def allocated(found: os.stat_result) -> int:
+    """Bytes the file system has allocated for a file, which is what a budget counts."""
+    # st_blocks counts 512-byte units whatever the block size (stat(2)).
+    return found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
+
+
+def make_directory(path: str, mode: int) -> bool:
+    """Make one directory with exactly `mode`, whatever the umask; False if it was there (then it is left as it is)."""
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        return False
+    os.chmod(path, mode)
+    return True
+
+
+def open_parent(root: str, relative: str, mode: int) -> int:
+    """The open directory that holds `relative` below an existing root; what is missing of it is made, durably.
+
+    Each part is opened from the one before it and no symlink is followed, so nothing that is planted or renamed
+    meanwhile leads out of the root. The caller closes it.
+
+    Raises:
+        StorageError: A file or a symlink stands where a directory is needed, or the file system refused.
+    """
+    path = root
+    fd = os.open(root, _DIRECTORY)
+    try:
+        for part in relative.split("/")[:-1]:
+            path = f"{path}/{part}"
+            parent = fd
+            try:
+                fd = _open_or_make(parent, part, mode)
+            except OSError as error:
+                if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                    raise storage_error(error, "cannot make directory", path) from None
+                kind = "a symlink" if os.path.islink(path) else "a file"
+                raise StorageError(
+                    f"{path} is {kind}, where a directory is needed", hint=f"ls -ld {path}", path=path, errno=errno.ENOTDIR
+                ) from None
+            os.close(parent)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _open_or_make(parent: int, name: str, mode: int) -> int:
+    """Open one directory, made first where it is missing (and again where somebody removed it, empty, meanwhile)."""
+    for _ in range(_RACES):
+        try:
+            return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        except FileNotFoundError:
+            pass
+        try:
+            os.mkdir(name, mode, dir_fd=parent)
+        except FileExistsError:
+            continue
+        os.chmod(name, mode, dir_fd=parent)
+        os.fsync(parent)
+    return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+
+
+def tag(root: str) -> None:
+    """Mark the root as a cache for backup programs (https://bford.info/cachedir/)."""
+    try:
+        fd = os.open(f"{root}/CACHEDIR.TAG", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        return
+    try:
+        os.write(fd, _TAG)
+    finally:
+        os.close(fd)
+
+
+def fsync_directory(path: str) -> None:
+    """Make names that were added to or removed from a directory survive a power loss."""
+    fd = os.open(path, _DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def refresh_directory(path: str) -> None:
+    """Open and close a directory, which makes an NFS client ask the server again for what is in it."""
+    try:
+        os.close(os.open(path, _DIRECTORY))
+    except OSError:
+        return  # not there yet: then nothing is cached of it either
+
+
+def publish(partial: str, name: str, directory: int) -> bool:
+    """Give complete, durable bytes their name in an open directory; False if something stands there (it is not touched).
+
+    A link never replaces, so nobody's file can be overwritten in the gap between a check and a rename. Where the file
+    system has no links, that gap exists: check, then rename.
+
+    Concurrency:
+        I1, I7. Before: the bytes have only the partial's name. After: both names; the caller removes the partial's.
+    """
+    try:
+        os.link(partial, name, dst_dir_fd=directory, follow_symlinks=False)
+        return True
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+        return False
+    except FileNotFoundError:
+        os.rename(partial, name, dst_dir_fd=directory)
+        return True
+
+
+def replace(partial: str, name: str, directory: int) -> None:
+    """Put complete, durable bytes in the place of old ones; readers of the old inode keep it."""
+    os.replace(partial, name, dst_dir_fd=directory)
+
+
+def sync(directory: int) -> None:
+    """Make names that were added to or removed from an open directory survive a power loss."""
+    os.fsync(directory)
+
+
+def remove(path: str) -> bool:
+    """Remove a file's name; False if it was not there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def set_aside(path: str, aside: str) -> None:
+    """Rename within the cache's own directory."""
+    os.rename(path, aside)
+
+
+def write_small(path: str, data: bytes, mode: int) -> None:
+    """Write a small file as a whole: readers see the old one or the new one. Not durable: it can be lost, not torn."""
+    temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        try:
+            os.fchmod(fd, mode)
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+        os.replace(temporary, path)
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def remove_empty_parents(root: str, relative: str) -> None:
+    """Remove the directories above `relative` that have become empty, up to the root."""
+    parts = relative.split("/")[:-1]
+    while parts:
+        try:
+            os.rmdir("/".join([root, *parts]))
+        except OSError:
+            return
+        parts.pop()
+
+
+def free_bytes(path: str) -> int | None:
+    """Bytes an unprivileged process may still write below `path`, or None where that cannot be told."""
+    try:
+        found = os.statvfs(path)
+    except (OSError, AttributeError):
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def total_bytes(path: str) -> int | None:
+    """Size in bytes of the file system that holds `path`, or None where that cannot be told."""
+    try:
+        found = os.statvfs(path)
+    except (OSError, AttributeError):
+        return None
+    return found.f_blocks * found.f_frsize

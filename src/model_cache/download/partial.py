@@ -1,0 +1,142 @@
+"""The bytes of a download that is not complete: appended, hashed as they come, resumed by another process.
+
+Concurrency:
+    Belongs to whoever holds W of the entry; where the file system has no locks each process has a partial of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+
+from .. import disk
+from ..context import Context
+from ..errors import IntegrityError, StorageError
+from ..hub.client import FileMeta
+from ..index.ledger import Installed
+from ..layout import Entry
+from ..locks import WriteLock
+
+_BLOCK = 1 << 20  # bytes per read when hashing what is already there
+
+
+class Partial:
+    """An open partial.
+
+    Attributes:
+        path: Where it is.
+        size: Bytes it holds.
+        hashed: Bytes of it that the running hash has seen.
+        published: Whether the bytes have their name: from then on nothing is undone.
+    """
+
+    def __init__(self, ctx: Context, entry: Entry, lock: WriteLock) -> None:
+        assert lock.held, "the caller holds W"
+        unique = "" if lock.excludes else f".{os.getpid()}-{os.urandom(4).hex()}"
+        self.path = ctx.places.partial(entry.key) + unique
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            self._fd = os.open(self.path, flags, ctx.settings.file_mode)
+            found = os.fstat(self._fd)
+        except OSError as error:
+            raise disk.storage_error(error, "cannot open", self.path) from None
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            # A name more: a crash between link and unlink, settled by recovery before; anything else is not ours.
+            os.close(self._fd)
+            raise StorageError(f"{self.path} is no partial of this cache", path=self.path, hint=f"ls -l {self.path}")
+        self.size = found.st_size
+        self.hashed = 0
+        self.published = False
+        self._sha256 = hashlib.sha256()
+        os.lseek(self._fd, self.size, os.SEEK_SET)
+
+    def restart(self) -> None:
+        """Throw away what is there."""
+        os.ftruncate(self._fd, 0)
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        self.size = self.hashed = 0
+        self._sha256 = hashlib.sha256()
+
+    def append(self, data: memoryview) -> None:
+        """Write and hash the next bytes.
+
+        Raises:
+            CacheFullError: No room on the file system.
+            StorageError: The file system refused.
+        """
+        written = 0
+        try:
+            while written < len(data):
+                written += os.write(self._fd, data[written:])
+        except OSError as error:
+            raise disk.storage_error(error, "cannot write", self.path) from None
+        finally:
+            self.size += written
+        self._sha256.update(data)
+        self.hashed = self.size
+
+    def hash_prefix(self) -> None:
+        """Hash what an earlier process left, so that the running hash covers the whole."""
+        buffer = bytearray(_BLOCK)
+        view = memoryview(buffer)
+        while self.hashed < self.size:
+            count = os.preadv(self._fd, [view[: self.size - self.hashed]], self.hashed)
+            if count == 0:
+                raise StorageError(f"{self.path} became shorter while it was read", path=self.path)
+            self._sha256.update(view[:count])
+            self.hashed += count
+
+    @property
+    def sha256(self) -> str:
+        """Of all bytes so far."""
+        assert self.hashed == self.size, "the running hash covers the file"
+        return self._sha256.hexdigest()
+
+    def git_sha1(self) -> str:
+        """git's object name of the bytes: sha1 over `blob {length}\\0` and the content."""
+        digest = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
+        offset = 0
+        while block := os.pread(self._fd, _BLOCK, offset):
+            digest.update(block)
+            offset += len(block)
+        return digest.hexdigest()
+
+    def check(self, meta: FileMeta, name: str) -> None:
+        """Compare length and hash with what the Hub promised.
+
+        Raises:
+            IntegrityError: They differ.
+        """
+        if meta.size is not None and self.size != meta.size:
+            raise IntegrityError(
+                f"{name}: expected {meta.size} bytes, received {self.size}", expected=meta.size, found=self.size
+            )
+        kind, expected = ("sha256", meta.sha256) if meta.sha256 else ("git-sha1", meta.git_sha1)
+        found = self.sha256 if meta.sha256 else self.git_sha1()
+        if found != expected:
+            raise IntegrityError(
+                f"{name}: expected {kind} {expected}, received bytes with {found}", expected=expected, found=found
+            )
+
+    def seal(self) -> Installed:
+        """Make the bytes durable; after this only their name is missing.
+
+        Raises:
+            CacheFullError: Blocks that were promised could not be had.
+            StorageError: fsync failed; the bytes may be lost although they can still be read, so nothing may use them.
+        """
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise disk.storage_error(error, "cannot make durable", self.path) from None
+        found = os.fstat(self._fd)
+        return Installed(found.st_ino, found.st_mtime_ns, self.size, disk.allocated(found), self.sha256)
+
+    def allocated(self) -> int:
+        """Bytes that the file system has given to it."""
+        return disk.allocated(os.fstat(self._fd))
+
+    def close(self) -> None:
+        """Close; the bytes stay."""
+        os.close(self._fd)

@@ -1,0 +1,133 @@
+"""Taking the write lock: bounded, visible, and left at once when the file has appeared.
+
+Concurrency:
+    A waiter leaves when the inode at the path is not the one it saw before it began to wait, so N waiters leave within
+    one poll of the publish, none of them ever holding W. When the leader dies, the kernel drops its lock and one waiter
+    has it at its next poll. `lock_timeout` counts only while the partial does not grow: a slow download is not a dead one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+from ..context import Context
+from ..errors import DownloadInProgressError, LockTimeoutError
+from ..layout import Entry
+from ..locks import WriteLock
+from ..units import format_duration, format_size
+from . import notes
+from .request import Request
+
+_TELL_EVERY = 0.25  # seconds between two words of progress to the caller
+
+
+class _Leave(Enum):
+    APPEARED = "another process published the file"
+    DEADLINE = "the caller's time ran out"
+    STALLED = "nothing moved for lock_timeout"
+
+
+class _Wait:
+    """One wait: looks at each poll whether to give up, and keeps the reason apart (filelock has one for all)."""
+
+    def __init__(self, ctx: Context, entry: Entry, request: Request) -> None:
+        self._ctx, self._entry, self._request = ctx, entry, request
+        self._path = entry.path(ctx.root)
+        self._before = _inode(self._path)
+        self.began = self._moved = self._told = ctx.clock.monotonic()
+        self._size = self._first_size = _size(ctx, entry)
+        self.attempt = notes.read(ctx, entry).attempt
+        self.reason: _Leave | None = None
+
+    def give_up(self) -> bool:
+        now = self._ctx.clock.monotonic()
+        size = _size(self._ctx, self._entry)
+        if size != self._size:
+            self._size, self._moved = size, now
+        deadline = self._request.deadline
+        if _inode(self._path) not in (self._before, None):
+            self.reason = _Leave.APPEARED
+        elif deadline is not None and now >= deadline:
+            self.reason = _Leave.DEADLINE
+        elif now - self._moved >= self._ctx.settings.lock_timeout:
+            self.reason = _Leave.STALLED
+        elif now - self._told >= _TELL_EVERY:
+            self._told = now
+            note = notes.read(self._ctx, self._entry)
+            self._request.progress.waiting(str(self._entry), note.holder, size, note.size, now - self.began)
+        return self.reason is not None
+
+    def error(self) -> LockTimeoutError:
+        """Why the wait ended without the lock or the file."""
+        note = notes.read(self._ctx, self._entry)
+        seconds = self._ctx.clock.monotonic() - self.began
+        if self.reason is _Leave.STALLED:
+            return LockTimeoutError(
+                f"{self._entry}: process {note.holder or 'unknown'} holds its lock, and nothing moved for"
+                f" {format_duration(self._ctx.settings.lock_timeout)}",
+                hint=f"fuser -v {self._ctx.places.lock(self._entry.key)}",
+            )
+        rate = (self._size - self._first_size) / seconds if seconds > 0 else 0.0
+        return in_progress(self._entry, note.holder, self._size, note.size, rate)
+
+
+def in_progress(
+    entry: Entry, holder: str, done: int, total: int | None, rate: float
+) -> DownloadInProgressError:
+    """The error for a caller whose time ran out while the file is still coming."""
+    eta = (total - done) / rate if total is not None and rate > 0 else None
+    known = f"{format_size(done)} of {format_size(total)} ({done * 100 // max(total, 1)} %)" if total else format_size(done)
+    remaining = f", about {format_duration(eta)} to go" if eta is not None else ""
+    return DownloadInProgressError(
+        f"{entry} is being downloaded by {holder or 'another process'}: {known}{remaining}",
+        hint="ask again later; what has arrived is kept",
+        done=done,
+        total=total,
+        rate=rate,
+        eta=eta,
+    )
+
+
+@contextmanager
+def write_lock(ctx: Context, entry: Entry, request: Request) -> Iterator[WriteLock | None]:
+    """Hold W of the entry for the block; None if the file appeared while waiting for it.
+
+    Raises:
+        DownloadInProgressError: The caller's deadline passed.
+        LockTimeoutError: The holder made no progress for `lock_timeout`.
+        ModelCacheError: The failure of the leader whose attempt began while this caller waited.
+    """
+    lock = WriteLock(ctx.places.lock(entry.key), ctx.settings.file_mode)
+    wait = _Wait(ctx, entry, request)
+    ctx.step("lock:write")
+    if not lock.acquire(wait.give_up):
+        if wait.reason is not _Leave.APPEARED:
+            raise wait.error()
+        yield None
+        return
+    try:
+        note = notes.read(ctx, entry)
+        if note.error is not None and note.attempt > wait.attempt:
+            raise notes.to_error(note.error)
+        yield lock
+    finally:
+        ctx.step("lock:release")
+        lock.release()
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _size(ctx: Context, entry: Entry) -> int:
+    try:
+        return os.stat(ctx.places.partial(entry.key)).st_size
+    except OSError:
+        return 0

@@ -1,0 +1,178 @@
+"""A hit: the file is there; say so without network, SQL, HTTP or write lock.
+
+The slow path, once per entry, process and `touch_interval`: open, shared lease, look again, touch, let go. Its result is
+a `Found`, by which `ModelCache` recognises the same file with one `stat` until the interval is over.
+
+Concurrency:
+    I3, I9. An evictor takes the exclusive lease first and reads the last use after it. So either our shared lease is
+    refused (and we look at the path again), or our touch is seen. The path is compared with the open inode *after*
+    the lease is ours, else a file that was just renamed away would be handed out.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from . import disk, locks
+from .errors import InvalidNameError, LockTimeoutError, StorageError
+from .layout import Entry, rivals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .context import Context
+
+_BUSY_WAIT = 0.002  # seconds between two looks at a file that an evictor holds
+_BUSY_LIMIT = 10.0  # seconds; an eviction of one file takes milliseconds
+_KEPT_LEASES = 256  # leases kept for readers that cannot touch, so that descriptors do not run out
+
+
+class Found:
+    """A file that was handed out: where, which inode, and until when a `stat` is enough to hand it out again."""
+
+    __slots__ = ("ino", "mtime_ns", "path", "size", "text", "until")
+
+    def __init__(self, text: str, found: os.stat_result, until: float) -> None:
+        from pathlib import Path
+
+        self.path: Path = Path(text)
+        self.text = text
+        self.ino, self.size, self.mtime_ns = found.st_ino, found.st_size, found.st_mtime_ns
+        self.until = until
+
+
+def find(ctx: Context, entry: Entry) -> Found | None:
+    """Hand out the entry's file, or None for a miss.
+
+    Raises:
+        StorageError: Something stands at the path that is no readable regular file.
+        InvalidNameError: The path leaves the root through a symlink, or belongs to another entry.
+        LockTimeoutError: Somebody held the file exclusively for ten seconds.
+    """
+    path = entry.path(ctx.root)
+    deadline = ctx.clock.monotonic() + _BUSY_LIMIT
+    while True:
+        fd = _open(path)
+        if fd is None:
+            return None
+        leased = False
+        try:
+            leased = locks.try_shared(fd)
+            if leased:
+                found = _same_file(fd, path)
+                if found is not None:
+                    _check_inside(ctx, entry, fd, path)
+                    if not touch(ctx, entry):
+                        _keep_lease(ctx, fd)
+                        fd = -1
+                    return Found(path, found, ctx.clock.monotonic() + ctx.settings.touch_interval)
+        finally:
+            if fd >= 0:
+                locks.release(fd) if leased else os.close(fd)
+        if ctx.clock.monotonic() >= deadline:
+            raise LockTimeoutError(
+                f"{path} was locked exclusively by another program for more than {_BUSY_LIMIT:g} seconds",
+                hint=f"fuser -v {path}",
+            )
+        ctx.clock.sleep(_BUSY_WAIT)
+
+
+def exists(ctx: Context, entry: Entry) -> bool:
+    """Whether the entry's file is there; nothing is opened or touched."""
+    path = entry.path(ctx.root)
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(found.st_mode) and _inside(ctx, os.path.realpath(path))
+
+
+def _open(path: str) -> int | None:
+    """A descriptor, or None where nothing is at the path."""
+    try:
+        # O_NONBLOCK: a FIFO that somebody put there must not hang us.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise disk.storage_error(error, "cannot open", path) from None
+
+
+def _same_file(fd: int, path: str) -> os.stat_result | None:
+    """What the path holds, if it is still the inode that was opened."""
+    opened = os.fstat(fd)
+    if not stat.S_ISREG(opened.st_mode):
+        raise StorageError(f"{path} is not a regular file", hint=f"ls -ld {path}", path=path)
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found if os.path.samestat(found, opened) else None
+
+
+def _inside(ctx: Context, real: str) -> bool:
+    return real.startswith(ctx.real_root.rstrip("/") + "/")
+
+
+def _check_inside(ctx: Context, entry: Entry, fd: int, path: str) -> None:
+    """Refuse a file that symlinks inside the root lead out of it to."""
+    try:
+        # One system call where /proc is there; realpath costs one per part.
+        real = os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        real = ""
+    if real != f"{ctx.real_root}/{entry.relative}":
+        real = os.path.realpath(path)
+        if not _inside(ctx, real) or real.startswith(os.path.realpath(ctx.places.own) + "/"):
+            raise InvalidNameError(
+                f"{path} leads out of the root to {real}; links inside the root are not followed out of it",
+                hint=f"copy the file itself to {path}",
+            )
+
+
+def touch(ctx: Context, entry: Entry) -> bool:
+    """Set the entry's last use to now; False if this process may not.
+
+    The last use is the mtime of an empty file beside the models, so that any writer of the group can set it and the
+    model file's own times keep telling of edits.
+    """
+    used = ctx.places.used + entry.key
+    try:
+        os.utime(used)
+        return True
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return False
+    _refuse_rivals(ctx, entry)
+    try:
+        os.close(os.open(used, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, ctx.settings.file_mode))
+        os.utime(used)
+    except FileNotFoundError:
+        return True  # no `.model-cache/`: nothing here is ever evicted, and a hit makes nothing
+    except OSError:
+        return False
+    return True
+
+
+def _refuse_rivals(ctx: Context, entry: Entry) -> None:
+    """On the first use of a path under this name: has it been in use under another?"""
+    for rival in rivals(entry):
+        if os.path.exists(ctx.places.used + rival.key):
+            raise InvalidNameError(
+                f"{entry} and {rival} would share the path {entry.relative}, and the second one is in the cache",
+                hint="use another root for one of the two: MODEL_CACHE_DIR, or --root",
+            )
+
+
+def _keep_lease(ctx: Context, fd: int) -> None:
+    """Hold a shared lease for `min_idle` in place of a touch, so that an evictor on another mount sees the use."""
+    now = ctx.clock.monotonic()
+    if ctx.kept_pid != os.getpid():
+        # Inherited over a fork: closed in this child by `locks`, still held by the parent.
+        ctx.kept, ctx.kept_pid = [], os.getpid()
+    ctx.kept.append((now + ctx.settings.min_idle, fd))
+    while ctx.kept and (ctx.kept[0][0] <= now or len(ctx.kept) > _KEPT_LEASES):
+        locks.release(ctx.kept.pop(0)[1])

@@ -1,0 +1,315 @@
+"""The Hub as the rest of the package sees it: metadata, bytes, commits and listings, by name.
+
+**Waiting.** Questions with small answers (`metadata`, `commit`, `tree`) are asked again after 429, 5xx and broken
+connections, within the bounds of `retries`, because locks may be held meanwhile. `open_body` asks once: whoever downloads decides, by `DownloadError.transient`, whether and from which byte to go on.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import DownloadError, SettingError
+from .body import Body
+from .failures import Refusal, Target, refused
+from .protocol import (
+    FileMeta,
+    TreeItem,
+    commit_of,
+    file_meta,
+    is_commit,
+    is_identity,
+    next_page,
+    origin,
+    parse_size,
+    redact,
+    resolve_url,
+    revision_url,
+    tree_items,
+    tree_url,
+)
+from .ranges import Validators, Wanted
+from .retries import PATIENCE, repeat
+from .tokens import Token
+from .transport import Answer, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ..clock import Clock
+
+__all__ = ["Body", "FileMeta", "Hub", "HubClient", "TreeItem"]
+
+_API_LIMIT = 32 * 1024 * 1024  # bytes; a page of 1000 files has about 0.3 MB
+_MAX_PAGES = 10_000
+_DETAIL = 4096  # bytes read of a refusal's body
+_PROXY_HINT = "a proxy or login page may have answered; check HF_ENDPOINT and the network"
+
+
+class Hub(Protocol):
+    """What the rest of the package needs of a Hub; `HubClient` is the one over HTTP."""
+
+    def metadata(self, repo_type: str, repo: str, revision: str, filename: str) -> FileMeta:
+        """What the Hub promises about a file."""
+
+    def open_body(
+        self,
+        repo_type: str,
+        repo: str,
+        commit: str,
+        filename: str,
+        *,
+        offset: int = 0,
+        end: int | None = None,
+        etag: str | None = None,
+    ) -> Body:
+        """The bytes of a file, from `offset` where the server can."""
+
+    def commit(self, repo_type: str, repo: str, revision: str) -> str:
+        """The commit a revision stands for."""
+
+    def tree(self, repo_type: str, repo: str, commit: str) -> Iterator[TreeItem]:
+        """The files of a repo."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+class HubClient:
+    """A Hub over HTTP. Safe to share between threads, and to inherit over `fork`.
+
+    Args:
+        endpoint: Its address, such as `https://huggingface.co`.
+        token: The token, or None.
+        clock: Tells time and waits (`clock.Clock`).
+        etag_timeout: Seconds to connect and to wait for a small answer.
+        download_timeout: Seconds without a byte after which a body has stalled.
+        retries: How often a question is repeated.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        token: str | Token | None,
+        clock: Clock,
+        etag_timeout: float = 10.0,
+        download_timeout: float = 10.0,
+        retries: int = 5,
+    ) -> None:
+        for name, value in (("etag_timeout", etag_timeout), ("download_timeout", download_timeout)):
+            if not value > 0:
+                raise SettingError(f"{name}: expected more than 0 seconds, found {value!r}")
+        self.endpoint = endpoint.rstrip("/")
+        problem = _problem(self.endpoint)
+        if problem:
+            raise SettingError(f"endpoint {redact(endpoint)!r}: expected an address such as https://host: {problem}")
+        secret = Token(token, "the argument token") if isinstance(token, str) else token
+        self._transport = Transport(self.endpoint, secret)
+        self._clock = clock
+        self._etag_timeout = etag_timeout
+        self._download_timeout = download_timeout
+        self._retries = retries
+        self._validators = Validators()
+
+    def __enter__(self) -> HubClient:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._transport.close()
+
+    def metadata(self, repo_type: str, repo: str, revision: str, filename: str) -> FileMeta:
+        """What the Hub promises about a file: commit, etag, size, hash.
+
+        Raises:
+            NotFoundError: No such repo, revision or file.
+            AccessError: Private, gated, or a token that is not accepted.
+            DownloadError: No answer, or one that cannot be used.
+        """
+        url = resolve_url(self.endpoint, repo_type, repo, revision, filename)
+        target = Target(self.endpoint, repo_type, repo, revision, filename)
+
+        def ask() -> FileMeta:
+            answer = self._transport.walk("HEAD", url, {}, timeout=self._etag_timeout)
+            try:
+                if answer.status != 200 and not answer.leads_away:
+                    raise self._refused(answer, target)
+                return file_meta([*answer.passed, answer.headers], url, redirected=answer.leads_away)
+            finally:
+                answer.close()
+
+        return repeat(ask, self._clock, self._retries)
+
+    def commit(self, repo_type: str, repo: str, revision: str) -> str:
+        """The 40-hex commit that a branch, tag or commit stands for; raises as `metadata` does."""
+        url = revision_url(self.endpoint, repo_type, repo, revision)
+        target = Target(self.endpoint, repo_type, repo, revision)
+        return repeat(lambda: commit_of(self._json(url, target)[0], url), self._clock, self._retries)
+
+    def tree(self, repo_type: str, repo: str, commit: str) -> Iterator[TreeItem]:
+        """Each file of a repo at a commit, page by page; raises as `metadata` does.
+
+        The paths are the server's word: check each (`layout.check_filename`) before it becomes a path.
+        """
+        url: str | None = tree_url(self.endpoint, repo_type, repo, commit)
+        target = Target(self.endpoint, repo_type, repo, commit)
+        seen: set[str] = set()
+        while url is not None:
+            if url in seen or len(seen) >= _MAX_PAGES:
+                what = "leads back to a page it had" if url in seen else f"has more than {_MAX_PAGES} pages"
+                raise DownloadError(f"{redact(url)}: the listing {what}", url=redact(url))
+            seen.add(url)
+            items, url = self._page(url, target)
+            yield from items
+
+    def _page(self, url: str, target: Target) -> tuple[list[TreeItem], str | None]:
+        def ask() -> tuple[list[TreeItem], str | None]:
+            document, headers, final = self._json(url, target)
+            return tree_items(document, url), next_page(headers, final, self.endpoint)
+
+        return repeat(ask, self._clock, self._retries)
+
+    def open_body(
+        self,
+        repo_type: str,
+        repo: str,
+        commit: str,
+        filename: str,
+        *,
+        offset: int = 0,
+        end: int | None = None,
+        etag: str | None = None,
+    ) -> Body:
+        """Ask for the bytes of a file at a commit.
+
+        Args:
+            repo_type: `model`, `dataset` or `space`.
+            repo: `name` or `owner/name`.
+            commit: 40 hex digits.
+            filename: The path inside the repo.
+            offset: First byte wanted. `Body.start` says what comes: `offset`, or 0 where the server ignores or refuses
+                the range (416), has other bytes under this name now, or `etag` vouches for nothing: then the whole file
+                is sent, whatever `end` says, and what was there before is to be dropped.
+            end: One past the last byte wanted, None for all.
+            etag: The Hub's etag of the bytes already there (`FileMeta.etag`).
+
+        Raises:
+            DownloadError: As for `metadata`, at once: `transient` says whether asking again can help. An expired link
+                is transient, as every call gets a new one.
+        """
+        if not is_commit(commit):
+            raise DownloadError(f"expected a 40-hex commit of {repo!r}, found {commit!r}")
+        target = Target(self.endpoint, repo_type, repo, commit, filename)
+        body = self._open(target, Wanted(self._validators, target, offset, end, etag))
+        body = body or self._open(target, Wanted(self._validators, target, 0, None, None))
+        assert body is not None  # what asks for no range is answered by a body or a refusal
+        return body
+
+    def _open(self, target: Target, wanted: Wanted) -> Body | None:
+        """One GET; None where the range was not well answered and the whole file is to be asked for."""
+        url = resolve_url(self.endpoint, target.repo_type, target.repo, target.revision, target.filename)
+        answer = self._transport.walk("GET", url, wanted.at_home(), timeout=self._download_timeout, leave=wanted.away)
+        keep = False
+        try:
+            placed = wanted.placed(answer.status, answer.headers, away=answer.away)
+            if placed is None and wanted.ranged:
+                return None
+            if placed is None or answer.status not in (200, 206):
+                raise self._refused(answer, target)
+            self._check_plain(answer, target, placed[1])
+            if answer.away:
+                self._validators.remember(target, answer.headers.get("ETag"))
+            keep = True
+            return answer.body(*placed)
+        finally:
+            if not keep:
+                answer.close()
+
+    def _check_plain(self, answer: Answer, target: Target, total: int | None) -> None:
+        """Refuse what is certainly not the file: compressed bytes, or a page for people in its place."""
+        shown = redact(answer.url)
+        if not is_identity(answer.headers):
+            coding = answer.headers.get("Content-Encoding", "")[:40]
+            raise DownloadError(
+                f"{shown}: {target.filename!r} comes with Content-Encoding {coding!r}; expected its bytes as they are",
+                hint="a proxy or mirror on the way compresses; it must not",
+                status=answer.status,
+                url=shown,
+            )
+        if not answer.headers.get("Content-Type", "").strip().lower().startswith("text/html"):
+            return
+        # A file can be a page itself: the Hub's own word, or the promised length, shows it.
+        promised = [parse_size(hop.get("X-Linked-Size")) for hop in answer.passed]
+        genuine = (not answer.away and "X-Repo-Commit" in answer.headers) or (total is not None and total in promised)
+        if not genuine:
+            raise DownloadError(
+                f"{shown}: an HTML page came in place of {target.filename!r}",
+                hint=_PROXY_HINT,
+                status=answer.status,
+                url=shown,
+                transient=True,
+            )
+
+    def _json(self, url: str, target: Target) -> tuple[object, Mapping[str, str], str]:
+        """Document, headers and address of an answer of the API, which never comes from another host."""
+        answer = self._transport.walk("GET", url, {"Accept": "application/json"}, timeout=self._etag_timeout)
+        try:
+            if answer.leads_away:
+                raise DownloadError(f"{redact(url)}: the API redirects to another host; that is not followed")
+            if answer.status != 200:
+                raise self._refused(answer, target)
+            kind = answer.headers.get("Content-Type", "").split(";")[0].strip().lower()
+            if not is_identity(answer.headers) or kind.startswith("text/html"):
+                found = kind if kind.startswith("text/html") else "compressed bytes"
+                raise DownloadError(
+                    f"{redact(url)}: expected JSON of the Hub's API, found {found}",
+                    hint=_PROXY_HINT,
+                    url=redact(url),
+                )
+            data = answer.body().read_all(_API_LIMIT, PATIENCE)
+            return _parse(data, url), answer.headers, answer.url
+        finally:
+            answer.close()
+
+    def _refused(self, answer: Answer, target: Target) -> DownloadError:
+        detail = ""
+        if answer.headers.get("Content-Type", "").lower().startswith("application/json"):
+            detail = _stated_error(answer.text(_DETAIL))
+        now = self._clock.time()
+        return refused(
+            Refusal(answer.status, answer.headers, answer.url, detail, answer.away, self._transport.has_token, now),
+            target,
+        )
+
+
+def _problem(endpoint: str) -> str:
+    """Why this cannot be an endpoint; empty if it can."""
+    try:
+        origin(endpoint)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _parse(data: bytes, url: str) -> object:
+    try:
+        document: object = json.loads(data)
+    except (ValueError, RecursionError):
+        document = json  # stands for "no document"; raised below, as the exception here holds the whole text
+    if document is json:
+        raise DownloadError(f"{redact(url)}: expected JSON of the Hub's API, found {len(data)} bytes of something else")
+    return document
+
+
+def _stated_error(text: str) -> str:
+    """What a refusal's JSON says in `error`."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    error = document.get("error") if isinstance(document, dict) else None
+    return error if isinstance(error, str) else ""

@@ -1,0 +1,315 @@
+"""HTTP through `requests`, of which this module is the only importer: one request, one chain of redirects.
+
+Redirects are walked here and judged by `protocol.next_hop`; requests itself never follows one.
+
+**Secrets.** The token is sent to the endpoint's own origin alone, and in a chain of redirects never again once the
+chain has left it. An `auth=` object is always set, else `.netrc` would be used. The exceptions and debug lines of
+requests and urllib3 quote whole addresses, whose queries can be signatures: exceptions are turned into words of our
+own outside their handler, so that none stays as `__context__`; debug lines are redacted while one of our requests runs.
+
+**Concurrency.** A `Transport` may be shared between threads: each request borrows a session that nobody else uses. A
+child made by `fork` forgets the sessions it inherited and never reads or writes their sockets.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import threading
+import time
+import weakref
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+
+from ..errors import DownloadError
+from .body import Body
+from .network import reason_of, unanswered
+from .protocol import MAX_HOPS, REDIRECTS, next_hop, origin, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .tokens import Token
+
+logger = logging.getLogger("model_cache.hub")
+
+_IDLE = 16  # sessions kept for reuse; more threads than that at once open new ones
+_DRAIN = 64 * 1024  # bytes of a redirect's own body worth reading to keep the connection
+
+
+class Transport:
+    """Sends requests to one endpoint and to where it redirects.
+
+    Args:
+        endpoint: Address of the Hub, without a closing slash.
+        token: The secret to send there, or None.
+    """
+
+    def __init__(self, endpoint: str, token: Token | None) -> None:
+        self.endpoint = endpoint
+        self.has_token = token is not None
+        self._bearer = _Bearer(token, origin(endpoint))
+        self._nobody = _Bearer(None, origin(endpoint))
+        self._reset()
+        _TRANSPORTS.add(self)
+
+    def _reset(self) -> None:
+        """Start with no sessions; in a forked child nothing of the parent's may be used, its lock included."""
+        self._lock = threading.Lock()
+        self._idle: list[_Session] = []
+        self._closed = False
+
+    def close(self) -> None:
+        """Close idle connections, and those in use as soon as they are given back."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            self._closed = True
+        for session in idle:
+            session.close()
+
+    def walk(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        timeout: float,
+        leave: Callable[[list[Mapping[str, str]]], Mapping[str, str]] | None = None,
+    ) -> Answer:
+        """Send a request and follow its redirects.
+
+        Args:
+            method: `HEAD` or `GET`.
+            url: An address of the endpoint.
+            headers: Of the request.
+            timeout: Seconds to connect, and seconds without a byte.
+            leave: Called with the headers of the redirects, the last of which leads away from the endpoint; returns the
+                headers to send there. None: such a redirect is not followed but returned (`Answer.leads_away`).
+
+        Returns:
+            The last answer, to be closed by the caller; `passed` has the headers of the redirects before it.
+
+        Raises:
+            DownloadError: No answer, too many redirects, or one that is refused.
+        """
+        passed: list[Mapping[str, str]] = []
+        away = False
+        while True:
+            answer = self._send(method, url, headers, timeout=timeout, away=away)
+            answer.passed = passed
+            if answer.status not in REDIRECTS:
+                return answer
+            hop = next_hop(url, answer.location, self.endpoint)
+            if hop.verdict == "refused" or len(passed) == MAX_HOPS:
+                answer.close()
+                reason = hop.reason or f"it is redirect number {MAX_HOPS + 1} in a row"
+                raise DownloadError(
+                    f"{redact(url)}: a redirect is refused: {reason}", status=answer.status, url=redact(url)
+                )
+            if hop.verdict == "other-origin" and not away:
+                if leave is None:
+                    answer.leads_away = True
+                    return answer
+                headers = leave([*passed, answer.headers])
+                away = True
+            answer.drain()
+            passed.append(answer.headers)
+            url = hop.url
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], *, timeout: float, away: bool) -> Answer:
+        session = self._take()
+        started = time.monotonic()
+        response, failure = None, None
+        try:
+            with _REDACTION:
+                response = session.request(
+                    method,
+                    url,
+                    headers={"Accept-Encoding": "identity", "User-Agent": "model-cache", **headers},
+                    auth=self._nobody if away else self._bearer,
+                    allow_redirects=False,
+                    stream=True,
+                    timeout=(timeout, timeout),
+                )
+        except (
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+            http.client.HTTPException,
+            OSError,
+            ValueError,
+        ) as error:
+            failure = unanswered(error, url, timeout)
+        finally:
+            if response is None:
+                session.close()
+        if failure is not None:  # raised here, not in the handler: see Secrets above
+            logger.debug("%s %s: %s", method, redact(url), failure.message)
+            raise failure
+        assert response is not None
+        logger.debug("%s %s -> %d in %.3f s", method, redact(url), response.status_code, time.monotonic() - started)
+        return Answer(response, url, away, timeout, lambda reusable: self._give(session, reusable))
+
+    def _take(self) -> _Session:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return _Session()
+
+    def _give(self, session: _Session, reusable: bool) -> None:
+        with self._lock:
+            if reusable and not self._closed and session.pid == os.getpid() and len(self._idle) < _IDLE:
+                self._idle.append(session)
+                return
+        session.close()
+
+
+class Answer:
+    """One answer, its body not yet read.
+
+    Attributes:
+        status: HTTP status.
+        headers: By name in any case.
+        url: Address that answered, not redacted.
+        away: It came from another origin than the endpoint's, or from the endpoint after the chain had left it.
+        leads_away: It is a redirect off the endpoint that was not followed.
+        passed: Headers of the redirects before it.
+    """
+
+    def __init__(
+        self, response: requests.Response, url: str, away: bool, timeout: float, give: Callable[[bool], None]
+    ) -> None:
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.url = url
+        self.away = away
+        self.leads_away = False
+        self.passed: list[Mapping[str, str]] = []
+        self._timeout = timeout
+        self._body = Body(
+            response.raw,
+            name=redact(url),
+            status=self.status,
+            start=0,
+            total=None,
+            stall=timeout,
+            explain=reason_of,
+            on_close=give,
+        )
+
+    @property
+    def location(self) -> str | None:
+        """Where a redirect leads; http.client reads headers as Latin-1, but what is not ASCII in them is UTF-8."""
+        location = self.headers.get("Location")
+        if location is None or location.isascii():
+            return location
+        return location.encode("latin-1", errors="replace").decode("utf-8", errors="replace")
+
+    def body(self, start: int = 0, total: int | None = None) -> Body:
+        """The body, which then is the caller's to close."""
+        self._body.start, self._body.total = start, total
+        return self._body
+
+    def drain(self) -> None:
+        """Read the little a redirect says and keep the connection; cut it where that is not little."""
+        try:
+            if self._body.left is None or self._body.left > _DRAIN:
+                return
+            self._body.read_all(_DRAIN, self._timeout)
+        except DownloadError:
+            pass
+        finally:
+            self.close()
+
+    def text(self, limit: int) -> str:
+        """The beginning of the body as text, at most `limit` bytes; empty where it cannot be read."""
+        buffer = memoryview(bytearray(limit))
+        try:
+            count = self._body.readinto(buffer)
+        except DownloadError:
+            count = 0
+        return bytes(buffer[:count]).decode("utf-8", errors="replace")
+
+    def close(self) -> None:
+        """Give the connection back, or cut it if bytes are left."""
+        self._body.close()
+
+
+class _Session(requests.Session):
+    """A session for one borrower at a time: no redirects, no cookies, no retries of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pid = os.getpid()
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for prefix in ("https://", "http://"):
+            self.mount(prefix, HTTPAdapter(pool_connections=4, pool_maxsize=2, max_retries=0))
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - the signature is requests'
+        """Say that there is none: even with `allow_redirects=False` requests prepares the next request otherwise.
+
+        For that it would read the redirect's whole body into memory, however long, and look into `.netrc`.
+        """
+        return None
+
+
+class _Bearer(AuthBase):
+    """Sets `Authorization` on requests to one origin; being there at all keeps requests from `.netrc`."""
+
+    def __init__(self, token: Token | None, home: tuple[str, str, int]) -> None:
+        self._token = token
+        self._home = home
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.pop("Authorization", None)
+        if self._token is not None and origin(request.url or "") == self._home:
+            request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
+        return request
+
+
+class _Redaction(logging.Filter):
+    """Takes queries out of urllib3's own log lines while a request of ours runs in the same thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ours = threading.local()
+        for name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry"):
+            logging.getLogger(name).addFilter(self)
+
+    def __enter__(self) -> None:
+        self._ours.active = True
+
+    def __exit__(self, *exc: object) -> None:
+        self._ours.active = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass, without what follows a `?` in its texts."""
+        if getattr(self._ours, "active", False) and isinstance(record.args, tuple):
+            record.args = tuple(_without_query(value) for value in record.args)
+            record.exc_info = None  # a header that cannot be parsed is quoted in it
+        return True
+
+
+def _without_query(value: object) -> object:
+    if isinstance(value, (int, float)):
+        return value
+    head, mark, _ = str(value).partition("?")
+    return f"{head}?…" if mark else value
+
+
+_REDACTION = _Redaction()
+_TRANSPORTS: weakref.WeakSet[Transport] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for transport in list(_TRANSPORTS):
+        transport._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,206 @@
+"""Opening, locking and surviving: one connection per process and thread, short transactions, damage set aside.
+
+Concurrency:
+    A rollback journal, not WAL: WAL loses writes when the file is replaced under it, needs shared memory, and does not
+    work on network file systems. Writers queue at one `flock` on `index.lock`; SQLite's own locks are the second line.
+    Before each transaction the path's inode is compared with the one that was opened, so an index that somebody
+    replaced or set aside is never written by mistake. No transaction spans network, hashing or file I/O.
+
+    Fork: a child neither uses nor closes its parent's connections; closing would drop the parent's POSIX locks.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+from .. import disk
+from ..clock import Clock
+from ..errors import IndexUnavailableError, LockTimeoutError
+from ..locks import FileMutex
+from . import schema
+
+_MUTEX_TIMEOUT = 60.0  # seconds to queue behind other writers, each of which takes about a millisecond
+_BUSY_TIMEOUT = 5.0  # seconds for a foreign program (Datasette, a backup) that has the file locked
+_DAMAGED = frozenset([sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB])
+
+_abandoned: list[sqlite3.Connection] = []  # connections inherited over a fork: kept, so that nothing closes them
+
+
+class _Slot(threading.local):
+    """The connection of one thread."""
+
+    connection: sqlite3.Connection | None = None
+    pid = 0
+    identity: tuple[int, int] | None = None
+
+
+class Index:
+    """The SQLite index of one root.
+
+    Args:
+        path: Of `index.db`.
+        lock_path: Of `index.lock`.
+        mode: Of the files that are made.
+        clock: Source of time.
+        step: Called with the name of each step just before it is done.
+    """
+
+    def __init__(self, path: str, lock_path: str, mode: int, clock: Clock, step: Callable[[str], None]) -> None:
+        self.path, self._lock_path, self._mode = path, lock_path, mode
+        self.clock, self._step = clock, step
+        self._slot = _Slot()
+
+    @contextmanager
+    def transaction(self, step: str) -> Iterator[sqlite3.Connection]:
+        """One durable write transaction; rolled back if the block raises.
+
+        Args:
+            step: The name under which the failure points know this transaction.
+
+        Raises:
+            IndexUnavailableError: It cannot be opened, locked, understood or written; it may have been set aside.
+        """
+        mutex = FileMutex(self._lock_path, self._mode, self.clock)
+        with self._errors():
+            mutex.acquire(_MUTEX_TIMEOUT)
+            try:
+                connection = self._writable()
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    self._step(step)
+                    connection.execute("COMMIT")
+                except BaseException as error:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    if _is_damage(error):
+                        self._drop()
+                        self.set_aside()
+                    raise
+            finally:
+                mutex.release()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """A connection for statements that only read, or None where there is no index; creates nothing.
+
+        Raises:
+            IndexUnavailableError: It is there and cannot be read.
+        """
+        with self._errors():
+            connection = self._current()
+            if connection is None and _identity(self.path) is not None:
+                connection = self._open(write=False)
+                if schema.version(connection) == 0:
+                    connection = None
+            yield connection
+
+    def _current(self) -> sqlite3.Connection | None:
+        """This thread's connection, if it is of this process and still of the file at the path."""
+        slot = self._slot
+        if slot.connection is None:
+            return None
+        if slot.pid != os.getpid():
+            _abandoned.append(slot.connection)
+        elif slot.identity == _identity(self.path):
+            return slot.connection
+        else:
+            slot.connection.close()
+        slot.connection = None
+        return None
+
+    def _writable(self) -> sqlite3.Connection:
+        """A connection to an index of this version, made or migrated where needed; the index lock is held."""
+        connection = self._current()
+        if connection is not None:
+            return connection
+        try:
+            return self._open(write=True)
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+        self.set_aside()
+        return self._open(write=True)
+
+    def _open(self, *, write: bool) -> sqlite3.Connection:
+        if write:
+            self._create_file()
+        uri = f"file:{quote(self.path)}?mode=rw"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT, cached_statements=256)
+        try:
+            connection.execute("PRAGMA journal_mode = PERSIST")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA trusted_schema = OFF")
+            if write and schema.version(connection) != schema.VERSION:
+                connection.execute("BEGIN IMMEDIATE")
+                schema.migrate(connection)
+                self._step("index:migrate")
+                connection.execute("COMMIT")
+            elif schema.version(connection) > schema.VERSION:
+                schema.migrate(connection)  # refuses
+        except BaseException:
+            connection.close()
+            raise
+        slot = self._slot
+        slot.connection, slot.pid, slot.identity = connection, os.getpid(), _identity(self.path)
+        return connection
+
+    def _create_file(self) -> None:
+        """Make an empty file of the right mode; SQLite gives its journal the same one."""
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, self._mode)
+        except FileExistsError:
+            return
+        os.fchmod(fd, self._mode)
+        os.close(fd)
+
+    def set_aside(self) -> None:
+        """Rename a damaged index out of the way, its journal with it; the index lock is held (I8)."""
+        aside = f"{self.path}.damaged-{int(self.clock.time())}-{os.urandom(2).hex()}"
+        self._step("index:set-aside")
+        for suffix in ("-journal", ""):
+            if os.path.exists(self.path + suffix):
+                disk.set_aside(self.path + suffix, aside + suffix)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Whatever SQLite or the file system says, as one class of our own."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._drop()
+            raise IndexUnavailableError(f"index {self.path}: {error}", hint=f"ls -l {self.path}*") from None
+        except LockTimeoutError as error:
+            raise IndexUnavailableError(f"index {self.path}: {error}", hint=f"fuser -v {self._lock_path}") from None
+        except OSError as error:
+            if error.filename not in (self.path, self._lock_path):
+                raise
+            raise IndexUnavailableError(f"index {self.path}: {error.strerror}", hint=f"ls -l {self.path}*") from None
+
+    def _drop(self) -> None:
+        """Forget this thread's connection: after an error its state is not to be relied on."""
+        slot = self._slot
+        if slot.connection is not None and slot.pid == os.getpid():
+            slot.connection.close()
+        slot.connection = None
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        self._drop()
+
+
+def _is_damage(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,201 @@
+"""The states of an entry, written one durable transaction at a time.
+
+    (no row) → downloading → installing → ready → deleting → (no row)
+                    ↓ stopped
+                 partial → downloading …
+
+A replacement keeps the row `ready` and walks through `next_state` (downloading, installing) with its own `next_*`
+columns, so that the old values hold until the new file has the old one's place.
+
+Concurrency:
+    The caller holds W of the entry; that it does is asserted where the caller acquires it. I5: a row says what is on its
+    way before it is there, and is taken back only after it is gone.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+from ..errors import InvalidNameError
+from ..layout import Entry
+from .connection import Index
+from .rows import Row, select
+
+
+class Promise(NamedTuple):
+    """What the Hub promised of a file: size in bytes (None if it did not say), and its identifiers."""
+
+    size: int | None
+    sha256: str | None
+    etag: str
+    commit: str
+
+
+class Installed(NamedTuple):
+    """A complete, verified, durable file that is about to get its name."""
+
+    ino: int
+    mtime_ns: int
+    size: int
+    charged: int
+    sha256: str
+
+
+class Ledger:
+    """Writes what happens to entries into the index.
+
+    Every method is one transaction, and raises IndexUnavailableError where the index cannot be used.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def row(self, entry: Entry) -> Row | None:
+        """What the index knows of an entry."""
+        with self._index.reading() as connection:
+            return None if connection is None else _row(connection, entry)
+
+    def sibling_commit(self, entry: Entry) -> str | None:
+        """The commit that ready files of the same repo and revision came from, the newest download's if they differ."""
+        with self._index.reading() as connection:
+            if connection is None:
+                return None
+            found = connection.execute(
+                'SELECT "commit" FROM entries WHERE repo_type = ? AND repo = ? AND revision = ? AND filename <> ?'
+                " AND state = 'ready' AND \"commit\" IS NOT NULL ORDER BY downloaded_at DESC LIMIT 1",
+                entry.identity,
+            ).fetchall()
+        return str(found[0][0]) if found else None
+
+    def reserve(self, entry: Entry, promise: Promise, charged: int, holder: str, *, replacing: bool) -> None:
+        """Say that a download begins and how many bytes it may come to occupy."""
+        with self._index.transaction("row:reserve") as connection:
+            _refuse_collision(connection, entry)
+            if replacing:
+                connection.execute(
+                    "UPDATE entries SET next_state = 'downloading', next_size = ?, next_charged = ?, next_sha256 = ?,"
+                    " next_etag = ?, next_commit = ?, next_ino = NULL, holder = ? WHERE key = ?",
+                    (promise.size, charged, promise.sha256, promise.etag, promise.commit, holder, entry.key),
+                )
+                return
+            connection.execute(
+                "INSERT INTO entries (key, repo_type, repo, revision, filename, path, state, size, charged, sha256, etag,"
+                ' "commit", holder) VALUES (?, ?, ?, ?, ?, ?, \'downloading\', ?, ?, ?, ?, ?, ?)'
+                " ON CONFLICT (key) DO UPDATE SET state = 'downloading', size = excluded.size, charged = excluded.charged,"
+                " sha256 = excluded.sha256, etag = excluded.etag, \"commit\" = excluded.\"commit\", ino = NULL,"
+                " mtime_ns = NULL, verified_at = NULL, verdict = NULL, holder = excluded.holder",
+                (entry.key, *entry.identity, entry.relative, promise.size, charged, promise.sha256, promise.etag)
+                + (promise.commit, holder),
+            )
+
+    def installing(self, entry: Entry, file: Installed, *, replacing: bool) -> None:
+        """Say which inode is about to stand at the entry's path, so that a crash on either side can be told apart."""
+        prefix = "next_" if replacing else ""
+        with self._index.transaction("row:installing") as connection:
+            connection.execute(
+                f"UPDATE entries SET {prefix}state = 'installing', {prefix}ino = ?, {prefix}mtime_ns = ?, {prefix}size = ?,"  # noqa: S608 - two constants
+                f" {prefix}charged = ?, {prefix}sha256 = ? WHERE key = ?",
+                (file.ino, file.mtime_ns, file.size, file.charged, file.sha256, entry.key),
+            )
+
+    def ready(self, entry: Entry, *, source: str) -> None:
+        """Say that the file stands at its path: the entry is whole (I1)."""
+        now = self._index.clock.time()
+        with self._index.transaction("row:ready") as connection:
+            _promote(connection, entry)
+            connection.execute(
+                "UPDATE entries SET state = 'ready', origin = ?, downloaded_at = ?, last_used_at = ?, verified_at = ?,"
+                " verdict = 'ok', holder = NULL WHERE key = ?",
+                (source, now, now, now, entry.key),
+            )
+            record(connection, now, source, entry)
+
+    def stopped(self, entry: Entry, allocated: int, *, replacing: bool) -> None:
+        """Say what a download that did not finish has left: a partial of so many bytes, or (0) nothing."""
+        with self._index.transaction("row:stopped") as connection:
+            if replacing:
+                _stop_next(connection, entry, allocated)
+            elif allocated:
+                connection.execute(
+                    "UPDATE entries SET state = 'partial', charged = ?, holder = NULL WHERE key = ?", (allocated, entry.key)
+                )
+            else:
+                connection.execute("DELETE FROM entries WHERE key = ?", (entry.key,))
+
+    def settled(self, entry: Entry, found: str, allocated: int) -> None:
+        """Write down what recovery found (see `download.recovery`): `ready`, `promote`, or `keep` with a partial's bytes."""
+        with self._index.transaction("row:settled") as connection:
+            if found == "promote":
+                _promote(connection, entry)
+            elif found == "keep":
+                _stop_next(connection, entry, allocated)
+            connection.execute("UPDATE entries SET state = 'ready', holder = NULL WHERE key = ?", (entry.key,))
+
+    def rebound(self, entry: Entry, file: Installed, *, origin: str, etag: str | None, commit: str | None) -> None:
+        """Enter a file that stands at its path and was hashed there, by whatever way it came."""
+        now = self._index.clock.time()
+        with self._index.transaction("row:adopt") as connection:
+            _refuse_collision(connection, entry)
+            connection.execute("DELETE FROM entries WHERE key = ?", (entry.key,))
+            connection.execute(
+                "INSERT INTO entries (key, repo_type, repo, revision, filename, path, state, size, charged, sha256, etag,"
+                ' "commit", ino, mtime_ns, origin, downloaded_at, last_used_at, verified_at, verdict)'
+                " VALUES (?, ?, ?, ?, ?, ?, 'ready', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ok')",
+                (entry.key, *entry.identity, entry.relative, file.size, file.charged, file.sha256, etag, commit)
+                + (file.ino, file.mtime_ns, origin, now, now, now),
+            )
+            record(connection, now, "adopt", entry)
+
+
+def _row(connection: sqlite3.Connection, entry: Entry) -> Row | None:
+    found = select(connection, "WHERE key = ?", (entry.key,))
+    return found[0] if found and found[0].entry() == entry else None
+
+
+def _refuse_collision(connection: sqlite3.Connection, entry: Entry) -> None:
+    """Two different entries never share a path."""
+    found = connection.execute(
+        "SELECT repo_type, repo, revision, filename FROM entries WHERE path = ? AND key <> ?", (entry.relative, entry.key)
+    ).fetchone()
+    if found is not None:
+        raise InvalidNameError(
+            f"{entry} would share the path {entry.relative} with {found[1]} {found[3]}, which is in the cache",
+            hint="use another root for one of the two: MODEL_CACHE_DIR, or --root",
+        )
+
+
+def _promote(connection: sqlite3.Connection, entry: Entry) -> None:
+    """The `next_*` values become the current ones, if a replacement was under way."""
+    connection.execute(
+        "UPDATE entries SET size = next_size, charged = next_charged, sha256 = next_sha256, etag = next_etag,"
+        ' "commit" = next_commit, ino = next_ino, mtime_ns = next_mtime_ns WHERE key = ? AND next_state IS NOT NULL',
+        (entry.key,),
+    )
+    _drop_next(connection, entry)
+
+
+def _drop_next(connection: sqlite3.Connection, entry: Entry) -> None:
+    connection.execute(
+        "UPDATE entries SET next_state = NULL, next_size = NULL, next_charged = 0, next_sha256 = NULL, next_etag = NULL,"
+        " next_commit = NULL, next_ino = NULL, next_mtime_ns = NULL, holder = NULL WHERE key = ?",
+        (entry.key,),
+    )
+
+
+def _stop_next(connection: sqlite3.Connection, entry: Entry, allocated: int) -> None:
+    """A replacement that did not happen leaves a partial beside the entry, or nothing."""
+    _drop_next(connection, entry)
+    if allocated:
+        connection.execute(
+            "UPDATE entries SET next_state = 'partial', next_charged = ? WHERE key = ?", (allocated, entry.key)
+        )
+
+
+def record(connection: sqlite3.Connection, now: float, kind: str, entry: Entry, detail: str | None = None) -> None:
+    """Add a line to the bounded list of events, with the size the row has now."""
+    connection.execute(
+        "INSERT INTO events (at, kind, repo_type, repo, revision, filename, size, detail)"
+        " SELECT ?, ?, repo_type, repo, revision, filename, size, ? FROM entries WHERE key = ?",
+        (now, kind, detail, entry.key),
+    )

@@ -1,0 +1,62 @@
+"""What people ask the index: entries, usage, downloads under way."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .connection import Index
+from .rows import Row, select
+
+
+class Totals(NamedTuple):
+    """Bytes and files per state; `reserved` is what downloads under way may still come to occupy."""
+
+    files: int
+    ready: int
+    reserved: int
+    partial: int
+    deleting: int
+
+    @property
+    def all(self) -> int:
+        """Everything that counts against the budget, in bytes (I4)."""
+        return self.ready + self.reserved + self.partial + self.deleting
+
+
+def totals(index: Index) -> Totals:
+    """Usage, in one read of a handful of rows whatever the number of entries."""
+    with index.reading() as connection:
+        found = [] if connection is None else connection.execute("SELECT state, files, bytes FROM totals").fetchall()
+    files = {state: count for state, count, _ in found}
+    size = {state: count for state, _, count in found}
+    return Totals(
+        files=files.get("ready", 0),
+        ready=size.get("ready", 0),
+        reserved=size.get("downloading", 0) + size.get("installing", 0) + size.get("next", 0),
+        partial=size.get("partial", 0),
+        deleting=size.get("deleting", 0),
+    )
+
+
+def entries(index: Index, repo: str | None = None) -> list[Row]:
+    """All rows in the order of their names, or those of one repo."""
+    with index.reading() as connection:
+        if connection is None:
+            return []
+        order = "ORDER BY repo_type, repo, revision, filename"
+        return select(connection, order) if repo is None else select(connection, f"WHERE repo = ? {order}", (repo,))
+
+
+def unsettled(index: Index) -> list[Row]:
+    """Rows of which something is under way, or was when its process died."""
+    with index.reading() as connection:
+        return [] if connection is None else select(connection, "WHERE state <> 'ready' OR next_state IS NOT NULL")
+
+
+def last_event(index: Index, kind: str) -> float | None:
+    """When an event of this kind last happened, in seconds since the epoch."""
+    with index.reading() as connection:
+        if connection is None:
+            return None
+        found = connection.execute("SELECT max(at) FROM events WHERE kind = ?", (kind,)).fetchall()
+    return None if found[0][0] is None else float(found[0][0])

@@ -1,0 +1,150 @@
+"""The schema and its migrations.
+
+`PRAGMA user_version` is the number of migrations applied. A higher number than this version knows is refused: an older
+program must not write what it does not understand. Migrations run inside one `BEGIN IMMEDIATE` under the index lock, so
+of many processes that open a new root at once the first makes everything and the others find it made.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ..errors import IndexUnavailableError
+
+VERSION = 1
+EVENTS_KEPT = 10_000  # rows; about 1.5 MB
+
+# The states of an entry; the totals are kept per state.
+STATES = ("downloading", "partial", "installing", "ready", "deleting")
+
+_ENTRIES = f"""
+CREATE TABLE entries (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    repo_type TEXT NOT NULL,
+    repo TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    filename TEXT NOT NULL,
+    path TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL CHECK (state IN {STATES}),
+    size INTEGER,
+    charged INTEGER NOT NULL DEFAULT 0 CHECK (charged >= 0),
+    sha256 TEXT,
+    etag TEXT,
+    "commit" TEXT,
+    ino INTEGER,
+    mtime_ns INTEGER,
+    origin TEXT NOT NULL DEFAULT 'download',
+    downloaded_at REAL,
+    last_used_at REAL NOT NULL DEFAULT 0,
+    verified_at REAL,
+    verdict TEXT,
+    pinned INTEGER NOT NULL DEFAULT 0,
+    holder TEXT,
+    next_state TEXT,
+    next_size INTEGER,
+    next_charged INTEGER NOT NULL DEFAULT 0 CHECK (next_charged >= 0),
+    next_sha256 TEXT,
+    next_etag TEXT,
+    next_commit TEXT,
+    next_ino INTEGER,
+    next_mtime_ns INTEGER,
+    UNIQUE (repo_type, repo, revision, filename)
+)
+"""
+
+_INDEXES = (
+    # The evictor pages through ready entries by the lower bound of their last use.
+    "CREATE INDEX entries_lru ON entries (last_used_at, id) WHERE state = 'ready' AND pinned = 0",
+    "CREATE INDEX entries_unsettled ON entries (state) WHERE state <> 'ready' OR next_state IS NOT NULL",
+    "CREATE INDEX entries_verify ON entries (verified_at) WHERE state = 'ready'",
+    "CREATE INDEX entries_sha256 ON entries (sha256) WHERE sha256 IS NOT NULL",
+    "CREATE INDEX entries_ino ON entries (ino) WHERE ino IS NOT NULL",
+)
+
+# Usage is read at each admission, whatever the number of rows: triggers keep the sums, in the same transaction.
+_TOTALS = """
+CREATE TABLE totals (state TEXT PRIMARY KEY, files INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0)
+"""
+_TRIGGERS = (
+    """CREATE TRIGGER entries_insert AFTER INSERT ON entries BEGIN
+        UPDATE totals SET files = files + 1, bytes = bytes + NEW.charged WHERE state = NEW.state;
+        UPDATE totals SET bytes = bytes + NEW.next_charged WHERE state = 'next' AND NEW.next_charged <> 0;
+    END""",
+    """CREATE TRIGGER entries_delete AFTER DELETE ON entries BEGIN
+        UPDATE totals SET files = files - 1, bytes = bytes - OLD.charged WHERE state = OLD.state;
+        UPDATE totals SET bytes = bytes - OLD.next_charged WHERE state = 'next' AND OLD.next_charged <> 0;
+    END""",
+    """CREATE TRIGGER entries_update AFTER UPDATE OF state, charged, next_charged ON entries BEGIN
+        UPDATE totals SET files = files - 1, bytes = bytes - OLD.charged WHERE state = OLD.state;
+        UPDATE totals SET files = files + 1, bytes = bytes + NEW.charged WHERE state = NEW.state;
+        UPDATE totals SET bytes = bytes - OLD.next_charged + NEW.next_charged
+            WHERE state = 'next' AND OLD.next_charged <> NEW.next_charged;
+    END""",
+)
+
+_EVENTS = (
+    """CREATE TABLE events (
+        id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, repo_type TEXT, repo TEXT, revision TEXT,
+        filename TEXT, size INTEGER, detail TEXT
+    )""",
+    f"""CREATE TRIGGER events_bounded AFTER INSERT ON events BEGIN
+        DELETE FROM events WHERE id <= NEW.id - {EVENTS_KEPT};
+    END""",
+)
+
+# For people who open a copy of the index with the sqlite-utils command or Datasette.
+_VIEWS = {
+    "size_by_repo": """
+        SELECT repo_type, repo, revision, count(*) AS files, sum(size) AS bytes, sum(charged) AS bytes_on_disk,
+               datetime(max(last_used_at), 'unixepoch') AS last_used
+        FROM entries WHERE state = 'ready' GROUP BY repo_type, repo, revision ORDER BY bytes DESC""",
+    "least_recently_used": """
+        SELECT repo_type, repo, revision, filename, size, pinned, datetime(last_used_at, 'unixepoch') AS last_used
+        FROM entries WHERE state = 'ready' ORDER BY last_used_at""",
+    "damaged": """
+        SELECT repo_type, repo, revision, filename, size, verdict, datetime(verified_at, 'unixepoch') AS verified
+        FROM entries WHERE verdict NOT IN ('ok', 'rebound')""",
+    "unsettled": """
+        SELECT repo_type, repo, revision, filename, state, next_state, charged, next_charged, holder
+        FROM entries WHERE state <> 'ready' OR next_state IS NOT NULL""",
+}
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the open index up to this version, inside the caller's transaction.
+
+    Raises:
+        IndexUnavailableError: It was made by a newer version.
+    """
+    found = version(connection)
+    if found > VERSION:
+        raise IndexUnavailableError(
+            f"the index was written by a newer model-cache (its schema is {found}, this version knows {VERSION})",
+            hint="pip install --upgrade model-cache",
+        )
+    if found == VERSION:
+        return
+    assert connection.in_transaction, "migrations run inside the caller's BEGIN IMMEDIATE"
+    # 100 ms and 15 MiB that only the first process at a new root pays.
+    from sqlite_utils import Database
+    from sqlite_utils.migrations import Migrations
+
+    migrations = Migrations("model_cache")
+
+    @migrations(name="0001_entries")
+    def _first(db: Database) -> None:
+        for statement in (_ENTRIES, *_INDEXES, _TOTALS, *_TRIGGERS, *_EVENTS):
+            db.execute(statement)
+        db.table("totals").insert_all({"state": state} for state in (*STATES, "next"))
+        db.table("meta").create({"name": str, "value": str}, pk="name")
+        for name, sql in _VIEWS.items():
+            db.create_view(name, sql)
+
+    migrations.apply(Database(connection, execute_plugins=False))
+    connection.execute(f"PRAGMA user_version = {VERSION:d}")
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """How many migrations this index has had."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

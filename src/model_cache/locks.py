@@ -1,0 +1,227 @@
+"""Every lock of the cache; the one owner of `filelock` and `fcntl`.
+
+Locks and their order: **W → G → exclusive lease → index lock**. Nothing waits for an earlier one while it holds a later
+one; under G the W of other entries are only tried.
+
+- W, the write lock of one entry: a `filelock.FileLock`, a new object per use. Also the truth about liveness: what a
+  row says is being done is being done only while its W is held.
+- Lease: `flock` on the model file itself, shared for readers, exclusive for whoever takes the file away. The kernel
+  drops it at death.
+- Open test: a write lease of the kernel on the model file (fcntl(2), F_SETLEASE), granted only while nobody at all has
+  the file open or mapped.
+- Plain locks on a file of their own: the index lock, and G.
+
+**Fork.** Releasing is explicit (`LOCK_UN`) and only ever done by the process that locked: a child shares its parent's
+open file descriptions, so its unlocking would unlock the parent. `os.register_at_fork` closes in the child what the
+parent held; `filelock` does the same for W.
+
+**File systems.** Where `flock` is not implemented, `WriteLock.excludes` is False and a shared lease says nothing:
+downloads stay correct by unique partials, atomic publish and the hash; whatever takes files away must refuse.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from .errors import LockTimeoutError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows
+    fcntl = None  # type: ignore[assignment]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from filelock import BaseFileLock
+
+    from .clock import Clock
+
+# flock(2) on file systems that have none: ENOSYS and EOPNOTSUPP (FUSE), ENOLCK (NFS without a lock daemon), and the
+# kernel's own ENOTSUPP, 524, that some network file systems leak.
+_NO_FLOCK = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
+_BUSY = frozenset([errno.EAGAIN, errno.EACCES])
+POLL = 0.02  # seconds between two tries of W: a waiter leaves this long after the publish at the latest
+_SHORT_POLL = 0.001  # seconds between two tries of a lock that is held for one transaction
+
+_held: set[int] = set()  # descriptors with a lock of this process, closed in a forked child
+
+
+def _close_inherited() -> None:
+    for fd in tuple(_held):
+        try:
+            os.close(fd)
+        except OSError:  # pragma: no cover - closed between the fork and now
+            continue
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)
+
+
+def _flock(fd: int, operation: int) -> bool:
+    """Try once; True if locked, or if this file system has no locks to give."""
+    if fcntl is None:  # pragma: no cover - Windows
+        return True
+    try:
+        fcntl.flock(fd, operation | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_FLOCK:
+            return True
+        if error.errno in _BUSY:
+            return False
+        raise
+    _held.add(fd)
+    return True
+
+
+def try_shared(fd: int) -> bool:
+    """Take a shared lease on the open model file; False while somebody holds it exclusively."""
+    return _flock(fd, fcntl.LOCK_SH if fcntl else 0)
+
+
+def try_exclusive(fd: int) -> bool:
+    """Take the exclusive lease on the open model file; False while anybody holds a lease."""
+    return _flock(fd, fcntl.LOCK_EX if fcntl else 0)
+
+
+def release(fd: int) -> None:
+    """Unlock and close a descriptor that this process locked; in a forked child that inherited it, do nothing."""
+    if fd in _held:
+        _held.discard(fd)
+        if fcntl is not None:
+            # Explicit: closing alone would leave the lock with any child that was forked meanwhile.
+            fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
+
+
+def flock_works(fd: int) -> bool:
+    """Whether the file system of an open file implements flock."""
+    if fcntl is None:  # pragma: no cover - Windows
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    except OSError as error:
+        return error.errno not in _NO_FLOCK
+    return True
+
+
+def try_sole_use(fd: int) -> bool | None:
+    """The open test: True if nobody else has this file open or mapped, False if somebody has, None if untestable.
+
+    Until `release`, an `open` by anybody else waits in the kernel (at most fs.lease-break-time seconds).
+
+    Source: fcntl(2), "Leases". It needs the file's owner or CAP_LEASE, and counts our own other descriptors.
+    """
+    if fcntl is None or not hasattr(fcntl, "F_SETLEASE"):  # pragma: no cover - not Linux
+        return None
+    import signal  # 7 ms that a hit does not pay
+
+    # The break of the lease is announced by a signal; SIGIO would end the process, SIGURG is ignored by default.
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError as error:
+        # EAGAIN: somebody has it open. EACCES: not ours to ask. EINVAL: this file system has no leases.
+        return False if error.errno == errno.EAGAIN else None
+    return True
+
+
+def has_sole_use(fd: int) -> bool:
+    """Whether the kernel lease is still ours: a process that was stopped too long has lost it."""
+    return fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_WRLCK
+
+
+def end_sole_use(fd: int) -> None:
+    """Let those who wait in `open` go on."""
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+class WriteLock:
+    """W: the right to write one entry.
+
+    Attributes:
+        held: Whether this object holds the lock; low-level code asserts it.
+        excludes: False where the file system has no flock and holding proves nothing.
+    """
+
+    def __init__(self, path: str, mode: int) -> None:
+        from filelock import FileLock  # 40 ms that a hit does not pay
+
+        # fallback_to_soft would leave marker files that outlive a kill; without flock we go on without exclusion.
+        self._lock: BaseFileLock = FileLock(path, mode=mode, thread_local=False, fallback_to_soft=False)
+        self.held = False
+        self.excludes = True
+
+    def acquire(self, give_up: Callable[[], bool] | None = None) -> bool:
+        """Wait until the lock is ours or `give_up()` says to leave; without it, try once.
+
+        Raises:
+            OSError: The lock file cannot be made or opened.
+        """
+        from filelock import Timeout
+
+        try:
+            if give_up is None:
+                self._lock.acquire(blocking=False)
+            else:
+                self._lock.acquire(timeout=-1, poll_interval=POLL, cancel_check=give_up)
+        except Timeout:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_FLOCK:
+                raise
+            self.excludes = False
+        self.held = True
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; its file stays, so that no two processes ever hold different files of one name."""
+        if self.held:
+            self.held = False
+            self._lock.release()
+
+
+class FileMutex:
+    """A lock on a file of its own, held for the length of a transaction (index lock) or an eviction (G).
+
+    SQLite's own busy handler lets late-comers overtake; writers queue here instead.
+    """
+
+    def __init__(self, path: str, mode: int, clock: Clock) -> None:
+        self._path, self._mode, self._clock = path, mode, clock
+        self._fd: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._fd is not None and self._fd in _held
+
+    def acquire(self, timeout: float) -> None:
+        """Wait at most `timeout` seconds.
+
+        Raises:
+            LockTimeoutError: Somebody held it all that time.
+            OSError: The file cannot be opened.
+        """
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, self._mode)
+        try:
+            deadline = self._clock.monotonic() + timeout
+            while not _flock(fd, fcntl.LOCK_EX if fcntl else 0):
+                if self._clock.monotonic() >= deadline:
+                    raise LockTimeoutError(f"{self._path} was locked for more than {timeout:g} seconds")
+                self._clock.sleep(_SHORT_POLL)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+
+    def release(self) -> None:
+        """Give the lock back."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            release(fd)

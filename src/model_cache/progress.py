@@ -1,0 +1,28 @@
+"""What a long operation tells whoever watches it; the base class tells nobody."""
+
+from __future__ import annotations
+
+
+class Progress:
+    """Receives what happens during a fetch; subclass and override what you show.
+
+    Called from the thread that downloads, at most once per chunk, so methods return quickly. Sizes are in bytes.
+    """
+
+    def started(self, name: str, total: int | None, done: int) -> None:
+        """A download of `name` begins at `done` bytes (more than 0: it is resumed)."""
+
+    def advanced(self, done: int) -> None:
+        """`done` bytes are on disk."""
+
+    def waiting(self, name: str, holder: str, done: int, total: int | None, seconds: float) -> None:
+        """Another process (`holder`, as pid@host) downloads `name`; this one has waited for `seconds`."""
+
+    def finished(self) -> None:
+        """The download ended, well or not."""
+
+    def warning(self, message: str) -> None:
+        """Something a person should know that does not stop the operation."""
+
+
+SILENT = Progress()

@@ -1,0 +1,265 @@
+"""Where the root is and which policy holds: argument > environment > policy file > default.
+
+The policy file, `{root}/.model-cache/config.toml`, is shared by all that use the root; the command `config` writes it.
+Reading it imports a TOML parser, so it is only opened where it exists.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .errors import SettingError
+from .layout import OWN
+from .units import parse_budget, parse_duration, parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+_TRUE = frozenset(["1", "true", "yes", "on"])
+_FALSE = frozenset(["0", "false", "no", "off", ""])
+
+
+def _flag(value: object, what: str) -> bool:
+    text = str(value).strip().lower()
+    if text not in _TRUE | _FALSE:
+        raise SettingError(f"{what}: expected 1 or 0 (true, yes, on; false, no, off), found {value!r}")
+    return text in _TRUE
+
+
+def _count(value: object, what: str) -> int:
+    text = str(value).strip()
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise SettingError(f"{what}: expected a whole number from 1 to 64, found {value!r}")
+    return int(text)
+
+
+def _sharing(value: object, what: str) -> str:
+    if value not in ("private", "group"):
+        raise SettingError(f"{what}: expected 'private' or 'group', found {value!r}")
+    return str(value)
+
+
+def _endpoint(value: object, what: str) -> str:
+    text = str(value).strip().rstrip("/")
+    scheme, separator, rest = text.partition("://")
+    if scheme not in ("http", "https") or not separator or not rest or "@" in rest.split("/", 1)[0]:
+        raise SettingError(f"{what}: expected an address such as {DEFAULT_ENDPOINT}, found {_without_user(text)!r}")
+    return text
+
+
+def _without_user(url: str) -> str:
+    """An address as a message may show it: whatever stands before an `@` could be a password."""
+    return url if "@" not in url else "…@" + url.rsplit("@", 1)[1]
+
+
+# Every policy key: how its text is read, and its default. None: off.
+KEYS: dict[str, tuple[Callable[..., object], object]] = {
+    "max_size": (parse_budget, None),
+    "min_free": (parse_size, None),
+    "max_age": (parse_duration, None),
+    "min_idle": (parse_duration, 600.0),
+    "touch_interval": (parse_duration, 60.0),
+    "lock_timeout": (parse_duration, 600.0),
+    "connections": (_count, 4),
+    "sharing": (_sharing, "private"),
+    "endpoint": (_endpoint, DEFAULT_ENDPOINT),
+}
+
+# What a process is told by its environment alone; the names that users of the Hub's own client know come second.
+_PROCESS: dict[str, tuple[tuple[str, ...], Callable[..., object], object]] = {
+    "offline": (("MODEL_CACHE_OFFLINE", "HF_HUB_OFFLINE"), _flag, False),
+    "read_only": (("MODEL_CACHE_READ_ONLY",), _flag, False),
+    "etag_timeout": (("HF_HUB_ETAG_TIMEOUT",), parse_duration, 10.0),
+    "download_timeout": (("HF_HUB_DOWNLOAD_TIMEOUT",), parse_duration, 10.0),
+    "no_progress": (("HF_HUB_DISABLE_PROGRESS_BARS",), _flag, False),
+}
+
+# Everything a ModelCache reads from the environment; the module-level functions compare these at each call.
+VARIABLES = (
+    *(f"MODEL_CACHE_{key.upper()}" for key in KEYS),
+    *(name for names, _, _ in _PROCESS.values() for name in names),
+    *("MODEL_CACHE_DIR", "CACHE_DIRECTORY", "XDG_CACHE_HOME", "HOME"),
+    *("HF_ENDPOINT", "HF_TOKEN", "HF_TOKEN_PATH", "HF_HOME"),
+)
+
+
+class Settings:
+    """One root and the policy that holds for it.
+
+    Attributes:
+        root: Absolute path of the root; it need not exist.
+        root_source: The setting the root came from, for messages.
+        max_size: Ceiling in bytes (int), as a share of the file system (float), or None.
+        min_free: Bytes the file system must keep free, or None.
+        max_age: Seconds since last use after which an entry expires, or None.
+        min_idle: Seconds since last use during which an entry is never evicted.
+        touch_interval: Seconds between two touches of one entry by one process.
+        lock_timeout: Seconds to wait for a download that does not grow.
+        connections: Connections for one large file.
+        sharing: `private` or `group`.
+        endpoint: Address of the Hub, without a closing slash.
+        offline, read_only: Never ask the network; never write.
+        etag_timeout, download_timeout: Seconds for a metadata answer; seconds without a byte of a body.
+        no_progress: Progress bars are unwanted.
+    """
+
+    max_size: int | float | None
+    min_free: int | None
+    max_age: float | None
+    min_idle: float
+    touch_interval: float
+    lock_timeout: float
+    connections: int
+    sharing: str
+    endpoint: str
+    offline: bool
+    read_only: bool
+    etag_timeout: float
+    download_timeout: float
+    no_progress: bool
+
+    def __init__(
+        self, environ: Mapping[str, str], *, root: str | os.PathLike[str] | None = None, **arguments: object
+    ) -> None:
+        unknown = set(arguments) - set(KEYS) - set(_PROCESS)
+        if unknown:
+            raise SettingError(f"unknown setting {', '.join(sorted(unknown))}; known: {', '.join(sorted(KEYS))}")
+        self.root, self.root_source = find_root(environ, root)
+        self.sources: dict[str, str] = {}
+        # A copy: what a cache does is settled when it is made, whatever happens to the environment later.
+        self._environ = {name: environ[name] for name in VARIABLES if environ.get(name)}
+        self._arguments = {key: value for key, value in arguments.items() if value is not None}
+        for key, (names, read, default) in _PROCESS.items():
+            self._set(key, names, read, default, {})
+        self._load_policy()
+
+    def _load_policy(self) -> None:
+        self._policy_identity = _identity(self.policy_file)
+        policy = read_policy(self.policy_file) if self._policy_identity else {}
+        for key, (read, default) in KEYS.items():
+            names = (f"MODEL_CACHE_{key.upper()}",) + (("HF_ENDPOINT",) if key == "endpoint" else ())
+            self._set(key, names, read, default, policy)
+
+    def _set(
+        self, key: str, names: tuple[str, ...], read: Callable[..., object], default: object, policy: dict[str, object]
+    ) -> None:
+        """Take one setting from the first place that has it, and remember the place for messages."""
+        candidates: list[tuple[object, str]] = []
+        if key in self._arguments:
+            candidates.append((self._arguments[key], f"the argument {key}"))
+        candidates += [(self._environ[name], name) for name in names if name in self._environ]
+        if key in policy:
+            candidates.append((policy[key], f"{key} in {self.policy_file}"))
+        if candidates:
+            value, source = candidates[0]
+            setattr(self, key, read(value, source))
+            self.sources[key] = source
+        else:
+            setattr(self, key, default)
+            self.sources[key] = "default"
+
+    @property
+    def policy_file(self) -> str:
+        """Path of the policy that all users of this root share."""
+        return f"{self.root}/{OWN}/config.toml"
+
+    def refresh(self) -> None:
+        """Read the policy file again if somebody replaced it since; off the hot path only."""
+        if _identity(self.policy_file) != self._policy_identity:
+            self._load_policy()
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """What was read of the environment when this object was made (the token's sources included; never printed)."""
+        return self._environ
+
+    @property
+    def evicts(self) -> bool:
+        """Whether anything may ever be evicted under this policy."""
+        return not (self.max_size is None and self.min_free is None and self.max_age is None)
+
+    @property
+    def directory_mode(self) -> int:
+        """Mode of directories this cache makes."""
+        return 0o2775 if self.sharing == "group" else 0o700
+
+    @property
+    def file_mode(self) -> int:
+        """Mode of files this cache makes."""
+        return 0o664 if self.sharing == "group" else 0o600
+
+
+def _identity(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def find_root(environ: Mapping[str, str], root: str | os.PathLike[str] | None = None) -> tuple[str, str]:
+    """The root's absolute path and the setting it came from.
+
+    Argument > `MODEL_CACHE_DIR` > `CACHE_DIRECTORY` (set by systemd, the first of the list) > the user's cache
+    directory (https://specifications.freedesktop.org/basedir-spec/latest/). Touches nothing.
+
+    Raises:
+        SettingError: Empty, not absolute after expansion of `~`, or no home directory to be found.
+    """
+    if root is not None:
+        return _absolute(os.fspath(root), "the argument root"), "the argument root"
+    if environ.get("MODEL_CACHE_DIR"):
+        return _absolute(environ["MODEL_CACHE_DIR"], "MODEL_CACHE_DIR"), "MODEL_CACHE_DIR"
+    if environ.get("CACHE_DIRECTORY"):
+        first = environ["CACHE_DIRECTORY"].split(":", 1)[0]
+        return _absolute(first, "CACHE_DIRECTORY"), "CACHE_DIRECTORY"
+    from platformdirs import user_cache_path
+
+    found = str(user_cache_path("model-cache", appauthor=False))
+    if not os.path.isabs(found):
+        raise SettingError(
+            f"no root: the user's cache directory came out as {found!r}, which is not absolute",
+            hint="export MODEL_CACHE_DIR=/path/to/cache",
+        )
+    return os.path.normpath(found), "the user's cache directory"
+
+
+def _absolute(path: str, source: str) -> str:
+    if not path or "\0" in path:
+        raise SettingError(f"{source}: expected the path of a directory, found {path!r}")
+    path = os.path.expanduser(path)
+    if path.startswith("~"):
+        raise SettingError(f"{source}: no home directory is known for {path!r}", hint="give an absolute path")
+    return os.path.abspath(path)
+
+
+def read_policy(path: str) -> dict[str, object]:
+    """The keys of a policy file; unknown ones (of a later version) are left out.
+
+    Raises:
+        SettingError: It cannot be read or is no TOML.
+    """
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            found = tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingError(f"policy file {path}: {error}", hint="mend it with an editor, or remove it") from None
+    return {key: value for key, value in found.items() if key in KEYS}
+
+
+def policy_text(old: str, key: str, value: str | None) -> str:
+    """The text of a policy file with one key set (or taken out, for None); other lines stay as they are."""
+    if key not in KEYS:
+        raise SettingError(f"unknown policy key {key!r}; known: {', '.join(KEYS)}")
+    lines = [line for line in old.splitlines() if line.split("=", 1)[0].strip() != key]
+    if value is not None:
+        KEYS[key][0](value, key)
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        lines.append(f'{key} = "{escaped}"')
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,78 @@
+"""What many tests need: a root, a cache on a loopback hub, other processes."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from model_cache import ModelCache
+
+REPO, FILE = "owner/name", "model.bin"
+
+# What a worker process always has at hand.
+PRELUDE = """
+import json, os, sys
+import model_cache
+from model_cache import ModelCache
+arguments = json.loads(sys.argv[1])
+cache = ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, **arguments.get("settings", {}))
+"""
+
+
+def pattern(size, seed=0):
+    """Bytes in which every position differs from its neighbours, so that shifts and cuts show."""
+    block = bytes((seed + i * 131 + (i >> 8) * 17) & 0xFF for i in range(65521))
+    return (block * (size // len(block) + 1))[:size]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Where a cache may be made."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def cache(root, hub):
+    """A cache on the loopback hub."""
+    return ModelCache(root, endpoint=hub.url, token=False)
+
+
+@pytest.fixture
+def environ(tmp_path):
+    """An environment with nothing of the developer's in it."""
+    home = tmp_path / "home"
+    home.mkdir(exist_ok=True)
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", "PYTHONWARNINGS": "error"}
+
+
+@pytest.fixture
+def spawn(root, hub, environ):
+    """Start another process that runs a snippet with a `cache` of its own; ended with the test."""
+    started = []
+
+    def start(code, **more):
+        given = json.dumps({"root": str(root), "endpoint": hub.url, **more})
+        process = subprocess.Popen(
+            [sys.executable, "-c", PRELUDE + textwrap.dedent(code), given],
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def finish(process, timeout=60):
+    """Wait for a process that must succeed; its output."""
+    out, err = process.communicate(timeout=timeout)
+    assert process.returncode == 0, err
+    return out.strip()
