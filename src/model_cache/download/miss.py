@@ -127,15 +127,11 @@ def _stop(
     ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, error: BaseException, *, replacing: bool
 ) -> None:
     """Leave what the next caller can resume: nothing of wrong, lost or unwanted bytes, everything else."""
-    if isinstance(error, ModelCacheError) and not _resumable(error):
+    wanted = not isinstance(error, ModelCacheError) or _resumable(error)
+    left = partial.left() if wanted else 0
+    if not left:
         ctx.step("stop:unlink-partial")
         disk.remove(partial.path)
-        left = 0
-    else:
-        left = partial.allocated()
-        if partial.size == 0:
-            disk.remove(partial.path)
-            left = 0
     try:
         recorder.stopped(left, replacing=replacing)
     except ModelCacheError as second:

@@ -133,9 +133,13 @@ class Partial:
         found = os.fstat(self._fd)
         return Installed(found.st_ino, found.st_mtime_ns, self.size, disk.allocated(found), self.sha256)
 
-    def allocated(self) -> int:
-        """Bytes that the file system has given to it."""
-        return disk.allocated(os.fstat(self._fd))
+    def left(self) -> int:
+        """Bytes that the file system has given to it, 0 if it is empty.
+
+        Asked of the file: an interrupt between a write and its bookkeeping must not make bytes disappear.
+        """
+        found = os.fstat(self._fd)
+        return disk.allocated(found) if found.st_size else 0
 
     def close(self) -> None:
         """Close; the bytes stay."""

@@ -35,7 +35,7 @@ class Recorder:
             try:
                 return write(self._ledger)
             except IndexUnavailableError:
-                # A damaged index was set aside by the first try: the second one makes it anew.
+                self._ledger.mend()
                 return write(self._ledger)
         except IndexUnavailableError as error:
             if self._ctx.settings.max_size is not None:

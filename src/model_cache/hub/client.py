@@ -1,7 +1,8 @@
 """The Hub as the rest of the package sees it: metadata, bytes, commits and listings, by name.
 
 **Waiting.** Questions with small answers (`metadata`, `commit`, `tree`) are asked again after 429, 5xx and broken
-connections, within the bounds of `retries`, because locks may be held meanwhile. `open_body` asks once: whoever downloads decides, by `DownloadError.transient`, whether and from which byte to go on.
+connections, within the bounds of `retries`, because locks may be held meanwhile. `open_body` asks once: whoever
+downloads decides, by `DownloadError.transient`, whether and from which byte to go on.
 """
 
 from __future__ import annotations
@@ -299,10 +300,10 @@ def _parse(data: bytes, url: str) -> object:
     try:
         document: object = json.loads(data)
     except (ValueError, RecursionError):
-        document = json  # stands for "no document"; raised below, as the exception here holds the whole text
-    if document is json:
-        raise DownloadError(f"{redact(url)}: expected JSON of the Hub's API, found {len(data)} bytes of something else")
-    return document
+        pass  # raised below: the exception here holds the whole text, and would hang on as the context
+    else:
+        return document
+    raise DownloadError(f"{redact(url)}: expected JSON of the Hub's API, found {len(data)} bytes of something else")
 
 
 def _stated_error(text: str) -> str:

@@ -80,7 +80,7 @@ class Index:
                         connection.execute("ROLLBACK")
                     if _is_damage(error):
                         self._drop()
-                        self.set_aside()
+                        self._set_aside()
                     raise
             finally:
                 mutex.release()
@@ -124,7 +124,7 @@ class Index:
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise
-        self.set_aside()
+        self._set_aside()
         return self._open(write=True)
 
     def _open(self, *, write: bool) -> sqlite3.Connection:
@@ -159,7 +159,36 @@ class Index:
         os.fchmod(fd, self._mode)
         os.close(fd)
 
-    def set_aside(self) -> None:
+    def mend(self) -> None:
+        """Look whether the index is damaged, and set it aside if it is; the next transaction makes a new one.
+
+        Raises:
+            IndexUnavailableError: It cannot even be looked at.
+        """
+        mutex = FileMutex(self._lock_path, self._mode, self.clock)
+        with self._errors():
+            mutex.acquire(_MUTEX_TIMEOUT)
+            try:
+                self._drop()
+                if self._is_damaged():
+                    self._set_aside()
+            finally:
+                mutex.release()
+
+    def _is_damaged(self) -> bool:
+        if _identity(self.path) is None:
+            return False
+        try:
+            found = self._open(write=False).execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            return True
+        finally:
+            self._drop()
+        return bool(found[0] != "ok")
+
+    def _set_aside(self) -> None:
         """Rename a damaged index out of the way, its journal with it; the index lock is held (I8)."""
         aside = f"{self.path}.damaged-{int(self.clock.time())}-{os.urandom(2).hex()}"
         self._step("index:set-aside")

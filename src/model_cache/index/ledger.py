@@ -51,6 +51,10 @@ class Ledger:
     def __init__(self, index: Index) -> None:
         self._index = index
 
+    def mend(self) -> None:
+        """Set a damaged index aside, so that the next transaction makes a new one."""
+        self._index.mend()
+
     def row(self, entry: Entry) -> Row | None:
         """What the index knows of an entry."""
         with self._index.reading() as connection:

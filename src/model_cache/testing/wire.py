@@ -70,11 +70,11 @@ class Connection:
         path, _, query = words[1].decode("latin-1").partition("?")
         return Request(words[0].decode("latin-1"), path, query, headers, body, words[2].decode("latin-1"), self.host)
 
-    def send(self, answer: Answer, *, head_only: bool, sent: Callable[[int], None], holds: Iterable[Hold] = ()) -> bool:
-        """Sends an answer; calls `sent` with the bytes of the body as they go out. Returns whether it went out whole.
+    def send(self, answer: Answer, *, head_only: bool, sent: Callable[[int], None], holds: Iterable[Hold] = ()) -> None:
+        """Sends an answer; calls `sent` with the bytes of the body as they go out.
 
         Raises:
-            BrokenOff: It did not, and the connection is of no further use.
+            BrokenOff: It did not go out whole, and the connection is of no further use.
         """
         try:
             body = answer.length > 0 and not head_only

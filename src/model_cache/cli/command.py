@@ -1,0 +1,163 @@
+"""What all commands share: the options every one of them has, the exit codes in their help, and the root they act on."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from ..context import Context
+from ..errors import OfflineMissError, StorageError
+from ..settings import Settings
+from ..units import parse_duration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+# Every exit code and what it means, for the help texts; the errors know their own (see `errors`).
+EXIT_CODES = {
+    0: "done",
+    1: "the operation failed: network, authorisation, not found, I/O",
+    2: "usage: an unknown name, option or value; nothing was changed",
+    3: "verify found damage that remains; doctor found a failure",
+    4: "verify --repair found damage and mended all of it",
+    10: "not in the cache",
+    11: "busy: a lock was not free in time, or the entry is in use",
+    12: "no room: the budget or the disk cannot hold it",
+    130: "interrupted",
+}
+
+
+class UsageMistake(click.UsageError):
+    """Misuse with a hint of its own."""
+
+    def __init__(self, message: str, hint: str, ctx: click.Context | None = None) -> None:
+        super().__init__(message, ctx)
+        self.hint = hint
+
+
+class Run:
+    """One run of a command: the root it acts on and how it is to speak.
+
+    Attributes:
+        root: The directory given by --root, or None.
+        json: Print one JSON document.
+        quiet: Print only what a script would need.
+    """
+
+    def __init__(self, root: str | None, *, json: bool, quiet: bool) -> None:
+        self.root, self.json, self.quiet = root, json, quiet
+
+    def context(self, **arguments: object) -> Context:
+        """The root and its policy; touches nothing.
+
+        Raises:
+            SettingError: A setting cannot be used, or no root can be found.
+        """
+        settings = Settings(os.environ, root=self.root, **arguments)
+        if self.root is not None:
+            settings.root_source = "--root"
+        return Context(settings)
+
+    def existing(self) -> Context:
+        """The root, for commands that only look.
+
+        Raises:
+            StorageError: There is none.
+        """
+        ctx = self.context()
+        if not os.path.isdir(ctx.root):
+            raise StorageError(
+                f"no cache at {ctx.root} (from {ctx.settings.root_source})",
+                hint="model-cache fetch makes it; --root or MODEL_CACHE_DIR names another",
+                path=ctx.root,
+            )
+        return ctx
+
+    def prepared(self, **arguments: object) -> Context:
+        """The root, made where it is missing, for commands that write and do not download.
+
+        Raises:
+            StorageError: It cannot be made or written.
+        """
+        ctx = self.context(**arguments)
+        reason = "MODEL_CACHE_READ_ONLY is set" if ctx.settings.read_only else "no permission, or a read-only file system"
+        try:
+            ctx.prepare()
+        except OfflineMissError:
+            raise StorageError(
+                f"cannot write in {ctx.root} (from {ctx.settings.root_source}): {reason}",
+                hint=f"ls -ld {ctx.root} {ctx.places.own}",
+                path=ctx.root,
+            ) from None
+        return ctx
+
+    def note(self, text: str) -> None:
+        """Say something on stderr that is not data and no error."""
+        if not self.quiet:
+            from .output import one_line
+
+            click.echo(one_line(text), err=True)
+
+
+def command(*exits: int, **more: Any) -> Callable[[Callable[..., int | None]], click.Command]:
+    """Make a command of a function `f(run, ...)` that returns its exit code (None: 0).
+
+    Args:
+        *exits: The exit codes it can have besides 0, 1, 2 and 130, for its help text.
+        **more: Further arguments of `click.command`.
+    """
+    listed = tuple(sorted({0, 1, 2, 130, *exits}))
+
+    def decorate(function: Callable[..., int | None]) -> click.Command:
+        def call(root: str | None, as_json: bool, quiet: bool, **values: object) -> int | None:
+            before = click.get_current_context().find_object(dict) or {}
+            chosen = root if root is not None else before.get("root")
+            return function(Run(chosen, json=as_json, quiet=quiet), **values)
+
+        call.__doc__ = function.__doc__
+        # click collects the parameters of stacked decorators here, the last applied first.
+        call.__click_params__ = [  # type: ignore[attr-defined]
+            click.Option(["-q", "--quiet"], is_flag=True, help="Print only what a script would need."),
+            click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document: bytes, RFC 3339 times."),
+            click.Option(["--root"], metavar="DIR", help="The cache directory."),
+            *getattr(function, "__click_params__", ()),
+        ]
+        made = click.command(function.__name__.replace("_", "-"), cls=_Command, **more)(call)
+        assert isinstance(made, _Command), "cls says so"
+        made.exits = listed
+        return made
+
+    return decorate
+
+
+class _Command(click.Command):
+    """A command whose help ends with its exit codes."""
+
+    exits: tuple[int, ...] = ()
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_exit_codes(formatter, self.exits)
+
+
+def write_exit_codes(formatter: click.HelpFormatter, codes: tuple[int, ...]) -> None:
+    """A section of a help text."""
+    with formatter.section("Exit codes"):
+        formatter.write_dl([(str(code), EXIT_CODES[code]) for code in codes])
+
+
+def names(function: Callable[..., int | None]) -> Callable[..., int | None]:
+    """The options that, with a repo and a filename, name an entry."""
+    function = click.option(
+        "--repo-type", type=click.Choice(["model", "dataset", "space"]), default="model", help="model unless given."
+    )(function)
+    return click.option("--revision", metavar="REV", default="main", help="Branch, tag or commit; main unless given.")(
+        function
+    )
+
+
+def duration(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Read an option such as `--timeout 10m` (a click callback); raises SettingError."""
+    return None if value is None else parse_duration(value, parameter.opts[-1])

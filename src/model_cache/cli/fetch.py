@@ -1,0 +1,159 @@
+"""`fetch`: download what is missing and print where it is."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import click
+
+from .. import hit
+from ..context import Context
+from ..errors import DownloadInProgressError, IndexUnavailableError, OfflineMissError
+from ..layout import Entry
+from ..units import format_duration, format_size
+from . import output
+from .command import Run, UsageMistake, command, duration, names
+from .progress import narrator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..download.request import Outcome, Request
+    from .progress import Narrator
+
+
+@command(10, 11, 12)
+@click.argument("repo")
+@click.argument("files", nargs=-1, metavar="FILE...")
+@names
+@click.option("--force", is_flag=True, help="Download again even if the file is there.")
+@click.option("--offline", is_flag=True, help="Never ask the network: a file that is not there is a miss (10).")
+@click.option(
+    "--timeout", metavar="DURATION", callback=duration, help="Stop after this long (45s, 10m); what came is kept (11)."
+)
+def fetch(
+    run: Run,
+    repo: str,
+    files: tuple[str, ...],
+    revision: str,
+    repo_type: str,
+    force: bool,
+    offline: bool,
+    timeout: float | None,
+) -> int | None:
+    """Download files of REPO where they are missing, and print their absolute paths, one per line.
+
+    Everything that is printed is complete and was compared with the hash that the Hub promised. Of many processes that
+    want one file at once, one downloads it and the others wait for it. An interrupted download is resumed by the next
+    fetch.
+    """
+    if not files:
+        raise UsageMistake(
+            "no FILE given: expected one or more files of the repo", f"model-cache fetch {repo} config.json"
+        )
+    # All names first: a misspelt one is to stop the command before anything is downloaded.
+    entries = [Entry(repo, name, revision, repo_type) for name in files]
+    ctx = run.context(offline=offline or None)
+    deadline = None if timeout is None else ctx.clock.monotonic() + timeout
+    results = []
+    with narrator(quiet=run.quiet, no_progress=ctx.settings.no_progress) as progress:
+        from ..download.request import Request
+
+        request = Request(force=force, offline=ctx.settings.offline, deadline=deadline, progress=progress)
+        for entry in entries:
+            outcome = _one(ctx, entry, request, progress)
+            results.append((entry, outcome))
+            if not run.json:
+                click.echo(outcome.found.text)
+    if run.json:
+        output.write_json(_document(ctx, results))
+    return None
+
+
+def _one(ctx: Context, entry: Entry, request: Request, progress: Narrator) -> Outcome:
+    """One file; a hit loads neither HTTP nor lock code."""
+    from ..download.request import Outcome
+
+    if not request.force and (found := hit.find(ctx, entry)):
+        return Outcome(found, "hit", 0)
+    from ..download.miss import fetch as download
+
+    began = time.monotonic()
+    try:
+        outcome = download(ctx, entry, request)
+    except OfflineMissError as error:
+        if ctx.settings.sources["offline"] == "the argument offline":
+            error.hint = f"place the file at {entry.path(ctx.root)}, or leave out --offline"
+        raise
+    except DownloadInProgressError as error:
+        raise _out_of_time(ctx, entry, error) from None
+    if outcome.source != "hit":
+        seconds = max(time.monotonic() - began, 1e-6)
+        size, rate = format_size(outcome.downloaded), format_size(outcome.downloaded / seconds)
+        what = "downloaded" if outcome.source == "download" else f"downloaded the rest of ({outcome.source})"
+        progress.say(f"{what} {entry}: {size} in {format_duration(seconds)}, {rate}/s, verified")
+    return outcome
+
+
+def _out_of_time(ctx: Context, entry: Entry, error: DownloadInProgressError) -> DownloadInProgressError:
+    """Our own time-out, in other words than another process's download: nobody goes on with ours."""
+    from ..download import notes
+
+    if notes.read(ctx, entry).holder != notes.holder_name():
+        return error
+    total = "" if error.total is None else f" of {format_size(error.total)}"
+    return DownloadInProgressError(
+        f"{entry}: the time is up with {format_size(error.done)}{total} downloaded",
+        hint="the same command goes on from there",
+        done=error.done,
+        total=error.total,
+        rate=error.rate,
+        eta=error.eta,
+    )
+
+
+def _document(ctx: Context, results: list[tuple[Entry, Outcome]]) -> dict[str, Any]:
+    """The JSON document; hashes and commit where the index knows them for exactly this file, else null."""
+    recorded = _recorded(ctx, results)
+    files = []
+    for (entry, outcome), (sha256, etag, _) in zip(results, recorded, strict=True):
+        found = outcome.found
+        described = {"filename": entry.filename, "path": found.text, "size": found.size}
+        files.append(described | {"sha256": sha256, "etag": etag, "source": outcome.source})
+    commits = {commit for _, _, commit in recorded}
+    first = results[0][0]
+    directory = os.path.join(ctx.root, first.relative[: -len(first.filename) - 1])
+    return {
+        "repo": first.repo,
+        "revision": first.revision,
+        "commit": commits.pop() if len(commits) == 1 else None,
+        "path": files[0]["path"] if len(files) == 1 else directory,
+        "bytes_downloaded": sum(outcome.downloaded for _, outcome in results),
+        "files": files,
+    }
+
+
+def _recorded(
+    ctx: Context, results: list[tuple[Entry, Outcome]]
+) -> list[tuple[str | None, str | None, str | None]]:
+    """(sha256, etag, commit) of each file as the index has them, if it has this very file."""
+    from contextlib import closing
+
+    from ..index.ledger import Ledger
+
+    known: list[tuple[str | None, str | None, str | None]] = []
+    with closing(ctx.index) as index:
+        ledger = Ledger(index)
+        for entry, outcome in results:
+            try:
+                row = ledger.row(entry)
+            except IndexUnavailableError:
+                row = None
+            found = outcome.found
+            if row is not None and (row.ino, row.size, row.mtime_ns) == (found.ino, found.size, found.mtime_ns):
+                known.append((row.sha256, row.etag, row.commit))
+            else:
+                known.append((None, None, None))
+    return known

@@ -1,0 +1,127 @@
+"""`status`: usage against the budget, free disk, downloads in flight."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import disk, locks
+from ..index import queries
+from ..units import format_size
+from . import output
+from .command import Run, command
+from .listing import budget_bytes, directory, is_sound
+
+if TYPE_CHECKING:
+    from ..context import Context
+    from ..index import Row
+
+_LOW = 0.1  # share of the file system; below that a person should know
+
+
+@command()
+def status(run: Run) -> int | None:
+    """Show how full the cache and its disk are, and which downloads are under way or stopped.
+
+    `total_bytes` is everything that counts against the budget, `reserved_bytes` the part of it that downloads under way
+    may still come to occupy. A stopped download is resumed by the next fetch of the same file. With -q: warnings only,
+    as an exit code: 0.
+    """
+    ctx = run.existing()
+    with closing(ctx.index) as index:
+        totals = queries.totals(index)
+        downloads = [_download(ctx, row) for row in queries.unsettled(index) if row.state != "deleting" and is_sound(row)]
+        events = {f"last_{kind}": output.timestamp(queries.last_event(index, kind)) for kind in ("verify", "gc")}
+    document = {
+        "root": ctx.root,
+        "entries": totals.files,
+        "total_bytes": totals.all,
+        "reserved_bytes": totals.reserved,
+        "budget_bytes": budget_bytes(ctx.settings),
+        "free_bytes": disk.free_bytes(ctx.root),
+        "downloads": downloads,
+        **events,
+    }
+    if run.json:
+        output.write_json(document)
+    elif not run.quiet:
+        click.echo("\n".join(_lines(ctx, document)))
+    _warn(run, ctx, document["free_bytes"])
+    return None
+
+
+def _download(ctx: Context, row: Row) -> dict[str, Any]:
+    replacing = row.next_state is not None
+    alive = _alive(ctx.places.lock(row.key))
+    return {
+        "repo": row.repo,
+        "repo_type": row.repo_type,
+        "revision": row.revision,
+        "filename": row.filename,
+        "size": row.next_size if replacing else row.size,
+        "done_bytes": _size(ctx.places.partial(row.key)),
+        "state": "stopped" if alive is False else "running" if alive else "unknown",
+        "holder": row.holder if alive else None,
+        "directory": directory(row),
+    }
+
+
+def _alive(lock: str) -> bool | None:
+    """Whether somebody holds the write lock: what a row says is being done is being done only then.
+
+    A shared lock is enough to ask, so whoever may read the cache may look, and nothing is made.
+    """
+    try:
+        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    free = locks.try_shared(fd)
+    known = not free or locks.flock_works(fd)
+    locks.release(fd)
+    return not free if known else None
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path, follow_symlinks=False).st_size
+    except OSError:
+        return 0
+
+
+def _lines(ctx: Context, document: dict[str, Any]) -> list[str]:
+    """The document for people."""
+    budget, free, total = document["budget_bytes"], document["free_bytes"], disk.total_bytes(ctx.root)
+    used = f"{format_size(document['total_bytes'])}, {format_size(document['reserved_bytes'])} of it reserved"
+    disk_line = "unknown" if free is None or total is None else f"{format_size(free)} free of {format_size(total)}"
+    lines = [
+        f"root         {output.one_line(ctx.root)} (from {ctx.settings.root_source})",
+        f"entries      {document['entries']}",
+        f"usage        {used}",
+        f"budget       {'none: nothing is ever evicted to save space' if budget is None else format_size(budget)}",
+        f"disk         {disk_line}",
+        f"last verify  {document['last_verify'] or 'never'}",
+        f"last gc      {document['last_gc'] or 'never'}",
+    ]
+    return lines + [f"download     {_download_line(download)}" for download in document["downloads"]]
+
+
+def _download_line(download: dict[str, Any]) -> str:
+    done, size = download["done_bytes"], download["size"]
+    amount = f"{format_size(done)} of {format_size(size)}" if size else format_size(done)
+    holder = f" by {download['holder']}" if download["holder"] else ""
+    resumable = ", the next fetch resumes it" if download["state"] == "stopped" else ""
+    text = f"{download['directory']} {download['filename']}: {amount}, {download['state']}{holder}{resumable}"
+    return output.one_line(text)
+
+
+def _warn(run: Run, ctx: Context, free: int | None) -> None:
+    total = disk.total_bytes(ctx.root)
+    if free is not None and total and free < total * _LOW:
+        run.note(
+            f"warning: only {format_size(free)} ({free * 100 // total} %) of the file system of {ctx.root} is free"
+        )
