@@ -19,12 +19,15 @@ class FakeClock:
         self.sleeps: list[float] = []
 
     def time(self) -> float:
+        """Wall-clock seconds."""
         return self.now
 
     def monotonic(self) -> float:
+        """The same seconds."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
+        """Let time pass at once."""
         self.sleeps.append(seconds)
         self.now += seconds
 

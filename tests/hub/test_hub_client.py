@@ -40,7 +40,7 @@ def test_metadata_of_a_large_file_has_its_sha256(hub: LoopbackHub, commit: str, 
     meta = connect(hub.url).metadata("model", REPO, "main", "model.bin")
     sha256 = hashlib.sha256(LARGE).hexdigest()
     assert (commit, sha256, len(LARGE), sha256, None) == meta
-    assert ["HEAD"] == [record.method for record in hub.requests]
+    assert [record.method for record in hub.requests] == ["HEAD"]
 
 
 @pytest.mark.parametrize("resolve_cache", [True, False])
@@ -81,7 +81,7 @@ def test_a_listing_goes_over_all_pages(connect: Connect) -> None:
         assert hub.count(kind="api") >= 4
     assert len(items) == 11
     assert hashlib.sha256(LARGE).hexdigest() == items["model.bin"].sha256
-    assert (7, None) == (items["d7/f7"].size, items["d7/f7"].sha256)
+    assert (items["d7/f7"].size, items["d7/f7"].sha256) == (7, None)
     assert items["d7/f7"].git_sha1 is not None
 
 
@@ -130,7 +130,7 @@ def test_an_ignored_range_gives_the_whole_file(hub: LoopbackHub, commit: str, co
     etag = client.metadata("model", REPO, "main", name).etag
     hub.fault(name, "range_ignored")
     body = client.open_body("model", REPO, commit, name, offset=50, etag=etag)
-    assert (200, 0) == (body.status, body.start)
+    assert (body.status, body.start) == (200, 0)
     body.close()
 
 
@@ -140,7 +140,7 @@ def test_a_refused_range_starts_over(hub: LoopbackHub, commit: str, connect: Con
     client = connect(hub.url)
     etag = client.metadata("model", REPO, "main", name).etag
     body = client.open_body("model", REPO, commit, name, offset=len(LARGE) + 5, etag=etag)
-    assert (200, 0) == (body.status, body.start)
+    assert (body.status, body.start) == (200, 0)
     body.close()
     assert 416 in [record.status for record in hub.requests]
 
@@ -153,11 +153,11 @@ def test_a_missing_repo_file_or_revision_is_named(hub: LoopbackHub, commit: str,
     client = connect(hub.url, token=SECRET)
     with pytest.raises(NotFoundError, match="no repo 'org/nothing' on the Hub") as caught:
         client.metadata("model", "org/nothing", "main", "x")
-    assert (404, True) == (caught.value.status, caught.value.request_id in str(caught.value))
+    assert (caught.value.status, caught.value.request_id in str(caught.value)) == (404, True)
     assert caught.value.request_id
     with pytest.raises(NotFoundError, match="'org/name' has no revision 'v9'") as caught:
         client.metadata("model", REPO, "v9", "model.bin")
-    with pytest.raises(NotFoundError, match="has no file 'nothing.bin' at revision 'main'") as caught:
+    with pytest.raises(NotFoundError, match=r"has no file 'nothing.bin' at revision 'main'") as caught:
         client.metadata("model", REPO, "main", "nothing.bin")
     assert f"{hub.url}/org/name/tree/main" in caught.value.hint
     with pytest.raises(NotFoundError, match="has no file"):
@@ -206,9 +206,9 @@ def test_a_429_is_waited_out(hub: LoopbackHub, commit: str, connect: Connect, cl
     assert client.metadata("model", REPO, "main", "model.bin").commit == commit
     assert 7 <= clock.sleeps[0] <= 8
     hub.fault("model.bin", "status", status=429, retry_after=12, on="any")
-    with pytest.raises(DownloadError, match="too many requests.*12 s") as caught:
+    with pytest.raises(DownloadError, match=r"too many requests.*12 s") as caught:
         client.open_body("model", REPO, commit, "model.bin")
-    assert (True, 12.0, 429) == (caught.value.transient, caught.value.retry_after, caught.value.status)
+    assert (caught.value.transient, caught.value.retry_after, caught.value.status) == (True, 12.0, 429)
     assert len(clock.sleeps) == 1
 
 
@@ -222,7 +222,7 @@ def test_a_failing_server_is_asked_again(hub: LoopbackHub, commit: str, connect:
     hub.fault("*/revision/*", "status", status=500, times=1)
     assert client.commit("model", REPO, "main") == commit
     hub.fault("model.bin", "status", status=502, times=None)
-    with pytest.raises(DownloadError, match="server failed.*HTTP 502.*gave up after 6 attempts"):
+    with pytest.raises(DownloadError, match=r"server failed.*HTTP 502.*gave up after 6 attempts"):
         client.metadata("model", REPO, "main", "model.bin")
 
 
@@ -309,10 +309,10 @@ def test_a_file_that_is_a_page_is_no_login_page(hub: LoopbackHub, connect: Conne
 
 
 def test_an_expired_link_is_replaced_by_asking_again(hub: LoopbackHub, commit: str, connect: Connect) -> None:
-    """The storage's refusal is transient and speaks of the link, not of access rights; the next call gets a new link."""
+    """The storage's refusal is transient and speaks of the link, not of rights; the next call gets a new link."""
     client = connect(hub.url)
     hub.fault("model.bin", "expired")
-    with pytest.raises(DownloadError, match="link .* may have expired") as caught:
+    with pytest.raises(DownloadError, match=r"link .* may have expired") as caught:
         client.open_body("model", REPO, commit, "model.bin")
     assert caught.value.transient
     assert not isinstance(caught.value, AccessError)

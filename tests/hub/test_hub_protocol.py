@@ -21,7 +21,13 @@ SHA1 = "cd" * 20
         ("model", "org/name", "refs/pr/1", "a/b.onnx", f"{HUB}/org/name/resolve/refs%2Fpr%2F1/a/b.onnx"),
         ("dataset", "org/name", COMMIT, "x y.txt", f"{HUB}/datasets/org/name/resolve/{COMMIT}/x%20y.txt"),
         ("space", "org/name", "v1#2", "50%?#.bin", f"{HUB}/spaces/org/name/resolve/v1%232/50%25%3F%23.bin"),
-        ("model", "org/name", "main", "größe/模型.bin", f"{HUB}/org/name/resolve/main/gr%C3%B6%C3%9Fe/%E6%A8%A1%E5%9E%8B.bin"),
+        (
+            "model",
+            "org/name",
+            "main",
+            "größe/模型.bin",
+            f"{HUB}/org/name/resolve/main/gr%C3%B6%C3%9Fe/%E6%A8%A1%E5%9E%8B.bin",
+        ),
     ],
 )
 def test_a_file_has_one_address(repo_type: str, repo: str, revision: str, filename: str, url: str) -> None:
@@ -58,7 +64,7 @@ def test_a_long_etag_is_folded_and_is_no_hash() -> None:
     first, second = protocol.normal_etag("x" * 5000 + "1"), protocol.normal_etag("x" * 5000 + "2")
     assert first != second
     assert len(first) <= 256
-    assert (None, None) == protocol.hashes(first)
+    assert protocol.hashes(first) == (None, None)
 
 
 @pytest.mark.parametrize(

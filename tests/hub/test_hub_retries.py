@@ -46,7 +46,7 @@ def test_a_lasting_failure_is_given_up_after_the_retries(clock: FakeClock) -> No
 def test_a_refusal_that_stands_is_not_asked_again(clock: FakeClock) -> None:
     """Errors that are not transient come at once and unchanged."""
     ask, calls = _failing(lambda: NotFoundError("no such file"), 99)
-    with pytest.raises(NotFoundError, match="^no such file$"):
+    with pytest.raises(NotFoundError, match=r"^no such file$"):
         repeat(ask, clock, 5)
     assert (len(calls), clock.sleeps) == (1, [])
 

@@ -25,6 +25,7 @@ from model_cache.testing import LoopbackHub
 REPO = "org/name"
 SECRET = "hf_SECRETsecretSECRET"
 SIGNATURE = "X-Amz-Signature=s1gn4tur3"
+LINKED = {"X-Repo-Commit": COMMIT, "X-Linked-Etag": '"abc"', "X-Linked-Size": "3"}
 META = {"X-Repo-Commit": COMMIT, "ETag": '"abc"', "Content-Length": "3"}
 Connect = Callable[..., HubClient]
 Serve = Callable[[Reply | bytes], RawServer]
@@ -64,14 +65,14 @@ def test_the_token_stays_behind_for_good(serve: Serve, connect: Connect) -> None
     home.reply = replying({"/back": message(200, body=b"xyz")}, default=away)
     with connect(home.url, token=SECRET).open_body("model", REPO, COMMIT, "f") as body:
         assert body.total == 3
-    assert [True, False] == ["authorization" in asked.headers for asked in home.asked]
+    assert ["authorization" in asked.headers for asked in home.asked] == [True, False]
     assert ["authorization" in asked.headers for asked in other.asked] == [False]
 
 
 def test_netrc_is_never_used(serve: Serve, tmp_path: Path) -> None:
     """A .netrc that names the hosts changes nothing: no token, no Authorization; a token, only that."""
     other = serve(message(200, body=b"xyz"))
-    home = serve(message(302, {"Location": f"{other.url}/x?{SIGNATURE}", **META}))
+    home = serve(message(302, {"Location": f"{other.url}/x?{SIGNATURE}", **LINKED}))
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password pass\n")
     (tmp_path / ".netrc").chmod(0o600)
     script = f"""
@@ -104,9 +105,7 @@ def test_cookies_are_not_kept(serve: Serve, connect: Connect) -> None:
 def _everything_said(error: BaseException) -> str:
     """All an exception could show: itself, its fields, its chain, as a traceback prints them."""
     said = [repr(error), str(error), repr(vars(error)), "".join(traceback.format_exception(error))]
-    for link in (error.__context__, error.__cause__):
-        if link is not None:
-            said.append(_everything_said(link))
+    said += [_everything_said(link) for link in (error.__context__, error.__cause__) if link is not None]
     return "\n".join(said)
 
 
@@ -120,7 +119,7 @@ def test_signed_addresses_and_tokens_stay_out_of_errors_and_logs(
     """However the storage fails, neither error, chain, pickle nor any debug line shows signature or token."""
     caplog.set_level(logging.DEBUG)
     other = serve(b"")
-    home = serve(message(302, {**META, "Location": f"{other.url}/file?{SIGNATURE}"}))
+    home = serve(message(302, {**LINKED, "Location": f"{other.url}/file?{SIGNATURE}"}))
 
     def stall(asked: Asked, connection: socket.socket) -> bool:
         return other.released.wait(30)
@@ -205,9 +204,9 @@ def test_an_answer_of_a_login_page_is_not_the_hubs(serve: Serve, connect: Connec
     client = connect(serve(message(200, {"Content-Type": "text/html"}, b"<html>")).url)
     with pytest.raises(DownloadError, match="not an answer of the Hub"):
         client.metadata("model", REPO, "main", "f")
-    with pytest.raises(DownloadError, match="expected JSON .* found text/html"):
+    with pytest.raises(DownloadError, match=r"expected JSON .* found text/html"):
         client.commit("model", REPO, "main")
-    with pytest.raises(DownloadError, match="expected JSON .* found text/html"):
+    with pytest.raises(DownloadError, match=r"expected JSON .* found text/html"):
         list(client.tree("model", REPO, COMMIT))
 
 
@@ -293,7 +292,9 @@ def test_an_odd_etag_breaks_nothing(serve: Serve, connect: Connect, etag: str) -
         {},
     ],
 )
-def test_a_range_that_is_not_the_one_asked_for_is_dropped(serve: Serve, connect: Connect, headers: dict[str, str]) -> None:
+def test_a_range_that_is_not_the_one_asked_for_is_dropped(
+    serve: Serve, connect: Connect, headers: dict[str, str]
+) -> None:
     """A 206 of other bytes, or of another file, makes the client ask for the whole file."""
 
     def reply(asked: Asked, connection: socket.socket) -> bool:
@@ -304,7 +305,7 @@ def test_a_range_that_is_not_the_one_asked_for_is_dropped(serve: Serve, connect:
         return True
 
     with connect(serve(reply).url).open_body("model", REPO, COMMIT, "f", offset=3, etag="abc") as body:
-        assert (200, 0, 5) == (body.status, body.start, body.total)
+        assert (body.status, body.start, body.total) == (200, 0, 5)
 
 
 def test_a_206_nobody_asked_for_is_an_error(serve: Serve, connect: Connect) -> None:
@@ -323,7 +324,7 @@ def test_a_chunked_body_arrives_and_its_cut_is_noticed(serve: Serve, connect: Co
         kept = b""
         while count := body.readinto(buffer):
             kept += buffer[:count]
-        assert (None, b"xyzab") == (body.total, kept)
+        assert (body.total, kept) == (None, b"xyzab")
 
     def cut(asked: Asked, connection: socket.socket) -> bool:
         connection.sendall(whole[:-9])
@@ -346,6 +347,42 @@ def test_a_server_that_never_answers_is_given_up(serve: Serve, connect: Connect,
     with pytest.raises(DownloadError, match=r"no answer within 0\.1 s.*gave up after 3 attempts"):
         connect(server.url, etag_timeout=0.1, retries=2).metadata("model", REPO, "main", "f")
     assert len(clock.sleeps) == 2
+
+
+# The environment
+
+
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment without proxies, whatever the developer's has."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_the_proxy_of_the_environment_is_used(
+    serve: Serve, connect: Connect, no_proxies: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTTP_PROXY is asked for the whole address; a proxy that is not there is named as the cause, its password not."""
+    proxy = serve(message(200, META))
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    assert connect("http://hub.invalid").metadata("model", REPO, "main", "f").commit == COMMIT
+    assert proxy.asked[0].target == "http://hub.invalid/org/name/resolve/main/f"
+    proxy.close()
+    monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", "//somebody:passw0rd@"))
+    with pytest.raises(DownloadError, match=r"cannot reach hub\.invalid: the proxy: .*refused") as caught:
+        connect("http://hub.invalid").metadata("model", REPO, "main", "f")
+    assert "passw0rd" not in _everything_said(caught.value)
+
+
+def test_a_ca_bundle_that_is_not_there_is_named(
+    connect: Connect, clock: FakeClock, no_proxies: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """REQUESTS_CA_BUNDLE is honoured; a wrong path is an error of its own, not taken for a lost network."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/bundle.pem")
+    with pytest.raises(DownloadError, match=r"/nowhere/bundle\.pem") as caught:
+        connect("https://hub.invalid").metadata("model", REPO, "main", "f")
+    assert (caught.value.transient, clock.sleeps) == (False, [])
 
 
 # Connections
@@ -402,7 +439,9 @@ def test_a_forked_child_uses_connections_of_its_own(serve: Serve) -> None:
     """After fork the child opens its own connection, refuses the parent's open body, and the parent goes on."""
 
     def reply(asked: Asked, connection: socket.socket) -> bool:
-        connection.sendall(message(200, {"X-Repo-Commit": COMMIT, "ETag": '"abc"'}, b"" if asked.method == "HEAD" else b"xyz"))
+        connection.sendall(
+            message(200, {"X-Repo-Commit": COMMIT, "ETag": '"abc"'}, b"" if asked.method == "HEAD" else b"xyz")
+        )
         return True
 
     server = serve(reply)

@@ -47,7 +47,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
         return _fail(f"{where}{error.strerror or error}", "", 1)
     except Exception as error:  # noqa: BLE001 - a defect of ours: still one line, and where to see more
-        return _fail(f"unexpected {type(error).__name__}: {error}", "MODEL_CACHE_DEBUG=1 shows where; please report it", 1)
+        return _fail(
+            f"unexpected {type(error).__name__}: {error}", "MODEL_CACHE_DEBUG=1 shows where; please report it", 1
+        )
 
 
 def _take_any_path(stdout: object) -> None:
@@ -92,7 +94,7 @@ def _discard_output() -> None:
 
 
 def _usage(error: click.UsageError) -> str:
-    """click's message in our form: one line, no capital, no full stop."""
+    """The message of click in our form: one line, no capital, no full stop."""
     text = " ".join(error.format_message().split()).rstrip(".")
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
 

@@ -1,4 +1,4 @@
-"""What all commands share: the options every one of them has, the exit codes in their help, and the root they act on."""
+"""What all commands share: options, exit codes in the help text, and the root they act on."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ class Run:
             StorageError: It cannot be made or written.
         """
         ctx = self.context(**arguments)
-        reason = "MODEL_CACHE_READ_ONLY is set" if ctx.settings.read_only else "no permission, or a read-only file system"
+        reason = (
+            "MODEL_CACHE_READ_ONLY is set" if ctx.settings.read_only else "no permission, or a read-only file system"
+        )
         try:
             ctx.prepare()
         except OfflineMissError:
@@ -138,7 +140,7 @@ class _Command(click.Command):
 
     exits: tuple[int, ...] = ()
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as click calls it
         write_exit_codes(formatter, self.exits)
 
 
@@ -158,6 +160,6 @@ def names(function: Callable[..., int | None]) -> Callable[..., int | None]:
     )
 
 
-def duration(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+def duration(_ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
     """Read an option such as `--timeout 10m` (a click callback); raises SettingError."""
     return None if value is None else parse_duration(value, parameter.opts[-1])

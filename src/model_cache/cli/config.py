@@ -137,7 +137,9 @@ def _write(path: str, mode: int, key: str, value: str | None) -> None:
     except FileNotFoundError:
         old = ""
     except UnicodeDecodeError:
-        raise StorageError(f"policy file {path} is no UTF-8 text", hint="mend it with an editor, or remove it") from None
+        raise StorageError(
+            f"policy file {path} is no UTF-8 text", hint="mend it with an editor, or remove it"
+        ) from None
     new = policy_text(old, key, value)
     try:
         understood = tomllib.loads(new).get(key) == value

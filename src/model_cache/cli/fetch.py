@@ -135,9 +135,7 @@ def _document(ctx: Context, results: list[tuple[Entry, Outcome]]) -> dict[str, A
     }
 
 
-def _recorded(
-    ctx: Context, results: list[tuple[Entry, Outcome]]
-) -> list[tuple[str | None, str | None, str | None]]:
+def _recorded(ctx: Context, results: list[tuple[Entry, Outcome]]) -> list[tuple[str | None, str | None, str | None]]:
     """(sha256, etag, commit) of each file as the index has them, if it has this very file."""
     from contextlib import closing
 

@@ -73,7 +73,9 @@ def is_sound(row: Row) -> bool:
 def _read(run: Run, ctx: Context, repo: str | None) -> list[Listed]:
     rows = queries.entries(ctx.index, repo)
     if not rows and not os.path.exists(ctx.places.index):
-        run.note("there is no index yet: files placed by hand are found all the same; `model-cache reconcile` lists them")
+        run.note(
+            "there is no index yet: files placed by hand are found all the same; `model-cache reconcile` lists them"
+        )
     listed = [_listed(ctx, row) for row in rows if is_sound(row)]
     if len(listed) < len(rows):
         run.note(f"warning: {len(rows) - len(listed)} rows of {ctx.places.index} name no entry, and were left out")
@@ -97,7 +99,8 @@ def _show_entries(run: Run, listed: list[Listed], document: dict[str, Any], now:
         return
     if listed:
         rows = [
-            [directory(one.row), one.row.filename, _size(one.row.size), _ago(one, now), _remarks(one.row)] for one in listed
+            [directory(one.row), one.row.filename, _size(one.row.size), _ago(one, now), _remarks(one.row)]
+            for one in listed
         ]
         output.write_table(["REPO", "FILE", "SIZE", "USED", "STATE"], rows, right=(2,))
     _summary(run, sum(one.row.size or 0 for one in listed), len(listed), "files", document)
@@ -119,7 +122,14 @@ def _by_repo(listed: list[Listed], order: tuple[str, bool] | None) -> list[dict[
         row = one.row
         found = sums.setdefault(
             directory(row),
-            {"repo": row.repo, "repo_type": row.repo_type, "revision": row.revision, "files": 0, "size": 0, "used": 0.0},
+            {
+                "repo": row.repo,
+                "repo_type": row.repo_type,
+                "revision": row.revision,
+                "files": 0,
+                "size": 0,
+                "used": 0.0,
+            },
         )
         found["files"] += 1
         found["size"] += row.size or 0

@@ -47,6 +47,7 @@ class Narrator(Progress):
         click.echo(one_line(text), err=True)
 
     def warning(self, message: str) -> None:
+        """Something a person should know."""
         self.say(f"warning: {message}")
 
 
@@ -62,6 +63,7 @@ class Lines(Narrator):
         self._waiting_for = ""
 
     def started(self, name: str, total: int | None, done: int) -> None:
+        """A download begins, or goes on."""
         self._name, self._total, self._first = name, total, done
         self._began = self._told_at = time.monotonic()
         self._told, self._waiting_for = _share(done, total), ""
@@ -69,6 +71,7 @@ class Lines(Narrator):
             self.say(f"resuming {name} at {_amount(done, total)}" if done else f"downloading {name}{_of(total)}")
 
     def advanced(self, done: int) -> None:
+        """So many bytes are on disk."""
         if not self._bars:
             return
         now, share = time.monotonic(), _share(done, self._total)
@@ -79,12 +82,15 @@ class Lines(Narrator):
             self.say(f"{self._name}: {_amount(done, self._total)}, {format_size(rate)}/s")
 
     def waiting(self, name: str, holder: str, done: int, total: int | None, seconds: float) -> None:
+        """Somebody else downloads it."""
         now, share = time.monotonic(), _share(done, total)
         first = self._waiting_for != holder
         stepped = self._bars and share >= self._told + _STEP
         if first or stepped or now - self._told_at >= _PAUSE:
             self._waiting_for, self._told, self._told_at = holder, share - share % _STEP, now
-            self.say(f"waiting for {holder or 'another process'}: {name} {_amount(done, total)}, {format_duration(seconds)}")
+            self.say(
+                f"waiting for {holder or 'another process'}: {name} {_amount(done, total)}, {format_duration(seconds)}"
+            )
 
 
 class Bars(Narrator):
@@ -97,13 +103,16 @@ class Bars(Narrator):
         self._what = ""
 
     def started(self, name: str, total: int | None, done: int) -> None:
+        """A download begins, or goes on."""
         self._show(name, total, done)
 
     def advanced(self, done: int) -> None:
+        """So many bytes are on disk."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)
 
-    def waiting(self, name: str, holder: str, done: int, total: int | None, seconds: float) -> None:
+    def waiting(self, name: str, holder: str, done: int, total: int | None, seconds: float) -> None:  # noqa: ARG002 - see Progress
+        """Somebody else downloads it."""
         what = f"waiting for {holder or 'another process'}: {name}"
         if what != self._what:
             self._show(what, total, done)
@@ -111,11 +120,13 @@ class Bars(Narrator):
             self._bar.update(self._task, completed=done, total=total)
 
     def finished(self) -> None:
+        """The bar goes away."""
         if self._bar is not None:
             self._bar.stop()
         self._bar, self._task, self._what = None, None, ""
 
     def say(self, text: str) -> None:
+        """One line of its own, above the bar if there is one."""
         if self._bar is None:
             super().say(text)
         else:
@@ -149,7 +160,7 @@ class Silence(Narrator):
     """Nothing at all, for -q."""
 
     def say(self, text: str) -> None:
-        pass
+        """Nothing."""
 
 
 def narrator(*, quiet: bool, no_progress: bool) -> Narrator:

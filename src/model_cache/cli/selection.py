@@ -25,7 +25,9 @@ _FILTER = re.compile(r"\s*([a-z]+)\s*(>=|<=|>|<|=)\s*(.*?)\s*")
 _TIMES = ("used", "downloaded", "verified")
 _WORDS = ("type", "state")
 SORT_KEYS = ("repo", "file", "size", *_TIMES)
-FILTER_HELP = "size>1GB, used>30d (not for 30 days), downloaded<1d, verified>8w, type=dataset, state=partial; all must hold."
+FILTER_HELP = (
+    "size>1GB, used>30d (not for 30 days), downloaded<1d, verified>8w, type=dataset, state=partial; all must hold."
+)
 
 
 class Listed(NamedTuple):

@@ -33,9 +33,11 @@ def status(run: Run) -> int | None:
     ctx = run.existing()
     with closing(ctx.index) as index:
         totals = queries.totals(index)
-        downloads = [_download(ctx, row) for row in queries.unsettled(index) if row.state != "deleting" and is_sound(row)]
+        downloads = [
+            _download(ctx, row) for row in queries.unsettled(index) if row.state != "deleting" and is_sound(row)
+        ]
         events = {f"last_{kind}": output.timestamp(queries.last_event(index, kind)) for kind in ("verify", "gc")}
-    document = {
+    document: dict[str, Any] = {
         "root": ctx.root,
         "entries": totals.files,
         "total_bytes": totals.all,

@@ -102,17 +102,17 @@ class Body:
         if self.left is not None and len(buffer) > self.left:
             buffer = buffer[: self.left]
         count, failure = self._fill(buffer)
-        self._count += count
         if self.left is not None:
             self.left -= count
         if failure is None and not count and self.left:
             failure = self._cut("the connection ended early")
+        # Kept for the next call if bytes came before it: a socket that failed once says something else the second time.
+        self._failure = failure
         if failure is None:
             self._ended = not count or self.left == 0
         elif not count:
             # Raised outside the handler, so that no exception of the HTTP libraries (they quote signed addresses)
             # hangs on to this one as its context.
-            self._failure = failure
             raise failure
         return count
 
@@ -126,6 +126,7 @@ class Body:
                 if not got:
                     break
                 count += got
+                self._count += got
                 if time.monotonic() > deadline:
                     break
         except TimeoutError:
@@ -140,6 +141,7 @@ class Body:
         length = min(len(view), _PIECE)
         read1 = getattr(self._raw, "read1", None)  # urllib3 2 has it; 1.26 waits for the whole piece
         data = read1(length, decode_content=False) if read1 else self._raw.read(length, decode_content=False)
+        data = data or b""  # None once urllib3 has let the connection go
         view[: len(data)] = data
         return len(data)
 

@@ -33,9 +33,10 @@ def unanswered(error: BaseException, url: str, timeout: float) -> DownloadError:
         return DownloadError(f"{host}: no answer within {timeout:g} s ({shown})", hint=hint, url=shown, transient=True)
     if names & {"ConnectTimeout", "ConnectTimeoutError"} and "NewConnectionError" not in names:
         reason = f"no connection within {timeout:g} s"
-    elif "ConnectionError" not in names and "SSLError" not in names:
+    elif not names & {"ConnectionError", "ProxyError", "SSLError"}:
         # Nothing was sent: an address, a header or a setting that cannot be used, the same at every attempt.
-        return DownloadError(f"cannot ask {host}: {reason} ({shown})", url=shown)
+        hint = "check HF_ENDPOINT, HTTPS_PROXY and REQUESTS_CA_BUNDLE"
+        return DownloadError(f"cannot ask {host}: {reason} ({shown})", hint=hint, url=shown)
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
         hint = "REQUESTS_CA_BUNDLE names a file with the certificates to trust"
         return DownloadError(f"cannot reach {host}: {reason}", hint=hint, url=shown)
