@@ -6,6 +6,7 @@ Everything rare is imported where it is used, so that importing this module, and
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from time import monotonic
 
 from . import hit
@@ -17,7 +18,6 @@ from .settings import Settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from .clock import Clock
     from .download.background import Background
@@ -74,8 +74,6 @@ class ModelCache:
     @property
     def root(self) -> Path:
         """The root's absolute path; it need not exist yet."""
-        from pathlib import Path
-
         return Path(self._ctx.root)
 
     def path(
@@ -86,8 +84,6 @@ class ModelCache:
         Raises:
             InvalidNameError: The names cannot stand for a path.
         """
-        from pathlib import Path
-
         return Path(Entry(repo, filename, revision, repo_type).path(self._ctx.root))
 
     def is_cached(
@@ -152,27 +148,24 @@ class ModelCache:
         except (OSError, TypeError):
             pass  # gone, or names that are no strings: the long way says what is wrong
         entry = Entry(repo, filename, revision, repo_type)
-        return self._outcome(entry, force, offline, timeout, progress).found.path
+        there = None if force else hit.find(self._ctx, entry)
+        if there is None:
+            there = self._miss(entry, self._request(force, offline, progress), timeout).found
+        self._remember(entry, there)
+        return there.path
 
-    def _outcome(
-        self, entry: Entry, force: bool, offline: bool | None, timeout: float | None, progress: Progress | None
-    ) -> Outcome:
-        """The long way: look with care, remember what was found, else miss."""
-        found = None if force else hit.find(self._ctx, entry)
-        if found is not None:
-            self._remember(entry, found)
-            from .download.request import Outcome  # small; the rest of the package is not loaded
-
-            return Outcome(found, "hit", 0)
-        request = self._request(force, offline, progress)
+    def _miss(self, entry: Entry, request: Request, timeout: float | None) -> Outcome:
         if timeout is None:
             from .download.miss import fetch
 
-            outcome = fetch(self._ctx, entry, request)
-        else:
-            outcome = self._in_background(entry, request, timeout)
-        self._remember(entry, outcome.found)
-        return outcome
+            return fetch(self._ctx, entry, request)
+        if not timeout >= 0:
+            raise SettingError(f"timeout: expected seconds, 0 or more, found {timeout!r}")
+        if self._background is None:
+            from .download.background import Background
+
+            self._background = Background()
+        return self._background.fetch(self._ctx, entry, request, timeout)
 
     def _request(self, force: bool, offline: bool | None, progress: Progress | None) -> Request:
         from .download.request import Request
@@ -183,15 +176,6 @@ class ModelCache:
             offline=self._ctx.settings.offline if offline is None else offline,
             progress=progress or SILENT,
         )
-
-    def _in_background(self, entry: Entry, request: Request, timeout: float) -> Outcome:
-        if not timeout >= 0:
-            raise SettingError(f"timeout: expected seconds, 0 or more, found {timeout!r}")
-        if self._background is None:
-            from .download.background import Background
-
-            self._background = Background()
-        return self._background.fetch(self._ctx, entry, request, timeout)
 
     def _remember(self, entry: Entry, found: hit.Found) -> None:
         if len(self._memory) >= _REMEMBERED:

@@ -13,6 +13,11 @@ import os
 
 from .errors import InvalidNameError
 
+try:
+    from _blake2 import blake2b  # hashlib would load OpenSSL, 3 ms that a first hit need not pay
+except ImportError:  # pragma: no cover - other interpreters than CPython
+    from hashlib import blake2b
+
 TYPE_CHECKING = False  # typing is not worth its 3 ms at import; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,10 +68,6 @@ class Entry:
     def key(self) -> str:
         """32 hex digits that stand for the four names: the name of this entry's files under `.model-cache/`."""
         if not self._key:
-            try:
-                from _blake2 import blake2b  # hashlib would load OpenSSL, 3 ms that a first hit need not pay
-            except ImportError:  # pragma: no cover - other interpreters than CPython
-                from hashlib import blake2b
             names = "\0".join((self.repo_type, self.repo, self.revision, self.filename))
             self._key = blake2b(names.encode(), digest_size=16).hexdigest()
         return self._key

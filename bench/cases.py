@@ -1,0 +1,202 @@
+"""What is measured, each case beside its peers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from .timing import Sample, in_turns, loop, python, run, series
+
+REPO, FILE = "owner/name", "model.bin"
+
+
+class Row(NamedTuple):
+    """One line of the table: ours, the peer's, in seconds; the asked ratio, and the peak memory in MiB if it matters."""
+
+    name: str
+    peer: str
+    ours: float
+    theirs: float
+    asked: float | None
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """How many times the peer's time we take."""
+        return self.ours / self.theirs
+
+
+@contextmanager
+def served(size: int) -> Iterator[tuple[Path, str]]:
+    """A working folder, and the address of a hub in another process that serves one file of so many bytes."""
+    with tempfile.TemporaryDirectory(prefix="model-cache-bench-") as name:
+        folder = Path(name)
+        model = folder / "hub" / "models" / REPO / FILE
+        model.parent.mkdir(parents=True)
+        with model.open("wb") as file:
+            block = os.urandom(1 << 20)
+            for _ in range(size >> 20):
+                file.write(block)
+        command = [sys.executable, "-m", "model_cache.testing", str(folder / "hub"), "--seconds", "900"]
+        hub = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            assert hub.stdout is not None
+            url = hub.stdout.readline().strip()
+            # The hub hashes what it serves once, at the first request; nobody's run should pay for that.
+            run(["curl", "-sfL", "-o", os.devnull, f"{url}/{REPO}/resolve/main/{FILE}"])
+            yield folder, url
+        finally:
+            hub.kill()
+            hub.communicate()
+
+
+def imports(rounds: int) -> list[Row]:
+    """Start-up: what a program pays before its first call."""
+    bare, ours, click, path = in_turns(
+        rounds,
+        lambda: python("pass"),
+        lambda: python("import model_cache"),
+        lambda: python("import click"),
+        lambda: run([str(Path(sys.executable).parent / "model-cache"), "path", REPO, FILE]),
+    )
+    return [
+        Row("import model_cache", "bare interpreter + 15 ms", ours.median, bare.median + 0.015, 1.0,
+            f"{(ours.median - bare.median) * 1e3:.1f} ms over it"),
+        Row("model-cache path", "python -c pass plus click", path.median, click.median, 2.5),
+    ]  # fmt: skip
+
+
+_WARM = """
+import os, sys, timeit
+from bench.timing import loop
+mode, place, url = sys.argv[1:]
+if mode == "ours":
+    from model_cache import ModelCache
+    cache = ModelCache(place, endpoint=url, token=False)
+    path = cache.fetch("owner/name", "model.bin")
+    call = lambda: cache.fetch("owner/name", "model.bin")
+elif mode == "module":
+    import model_cache
+    model_cache.configure(root=place, endpoint=url, token=False)
+    path = model_cache.fetch("owner/name", "model.bin")
+    call = lambda: model_cache.fetch("owner/name", "model.bin")
+elif mode == "hf":
+    from huggingface_hub import hf_hub_download
+    path = hf_hub_download("owner/name", "model.bin", cache_dir=place)
+    call = lambda: hf_hub_download("owner/name", "model.bin", cache_dir=place, local_files_only=True)
+else:
+    import hashlib, pooch
+    digest = sys.argv[3].rsplit("#", 1)[1]
+    source = sys.argv[3].rsplit("#", 1)[0]
+    call = lambda: pooch.retrieve(source, known_hash=digest, path=place, fname="model.bin")
+    pooch.get_logger().setLevel("ERROR")
+    path = call()
+text = str(path)
+print(loop(call), loop(lambda: os.stat(text)))
+"""
+
+
+def warm_hits(rounds: int) -> list[Row]:
+    """A file that is already there, asked for again in the same process."""
+    rows = []
+    with served(8 << 20) as (folder, url):
+        digest = hashlib.sha256((folder / "hub" / "models" / REPO / FILE).read_bytes()).hexdigest()
+        environ = {"HF_ENDPOINT": url, "HF_HOME": str(folder / "hf-home"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        for mode, name, asked in (
+            ("ours", "repeated warm hit, ModelCache.fetch", 2.5),
+            ("module", "repeated warm hit, model_cache.fetch", None),
+            ("hf", "hf_hub_download, local_files_only (for comparison)", None),
+            ("pooch", "pooch.retrieve, 8 MiB (for comparison)", None),
+        ):
+            source = f"{url}/{REPO}/resolve/main/{FILE}#sha256:{digest}" if mode == "pooch" else url
+            found = [_warm(mode, str(folder / mode), source, environ) for _ in range(rounds)]
+            ours, stat = series([one[0] for one in found]), series([one[1] for one in found])
+            rows.append(Row(name, "os.stat", ours.median, stat.median, asked))
+    return rows
+
+
+def _warm(mode: str, place: str, url: str, environ: dict[str, str]) -> tuple[float, float]:
+    command = [sys.executable, "-c", _WARM, mode, place, url]
+    done = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, check=True)
+    call, stat = done.stdout.split()[-2:]
+    return float(call), float(stat)
+
+
+_COLD_HF = """
+import sys
+from huggingface_hub import hf_hub_download
+hf_hub_download("owner/name", "model.bin", cache_dir=sys.argv[1])
+"""
+_COLD_POOCH = """
+import sys, pooch
+pooch.get_logger().setLevel("ERROR")
+pooch.retrieve(sys.argv[2], known_hash=sys.argv[3], path=sys.argv[1], fname="model.bin")
+"""
+
+
+def cold(rounds: int, size: int = 1 << 30) -> list[Row]:
+    """One large file that is not there yet, hash and fsync included on our side."""
+    with served(size) as (folder, url):
+        address = f"{url}/{REPO}/resolve/main/{FILE}"
+        digest = hashlib.file_digest((folder / "hub" / "models" / REPO / FILE).open("rb"), "sha256").hexdigest()
+        command = str(Path(sys.executable).parent / "model-cache")
+        hf = {"HF_ENDPOINT": url, "HF_HOME": str(folder / "hf-home"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
+        def anew(place: str, measure: Callable[[str], Sample]) -> Callable[[], Sample]:
+            def once() -> Sample:
+                shutil.rmtree(folder / place, ignore_errors=True)
+                (folder / place).mkdir()
+                os.sync()
+                return measure(str(folder / place))
+
+            return once
+
+        curl, ours, theirs, pooch = in_turns(
+            rounds,
+            anew("curl", lambda place: run(["curl", "-sfL", "-o", f"{place}/model.bin", address])),
+            anew("ours", lambda place: run([command, "--root", place, "fetch", REPO, FILE, "-q"], {"HF_ENDPOINT": url})),
+            anew("hf", lambda place: python(_COLD_HF, place, environ=hf)),
+            anew("pooch", lambda place: python(_COLD_POOCH, place, address, f"sha256:{digest}")),
+            warm=False,
+        )
+    name = f"cold {size >> 20} MiB, hash and fsync included"
+    peak = f"peak memory {ours.peak:.1f} MiB (asked: 45)"
+    return [
+        Row(name, "curl -o", ours.median, curl.median, 2.0, peak),
+        Row("hf_hub_download of the same (no hash)", "curl -o", theirs.median, curl.median, None, f"peak {theirs.peak:.0f} MiB"),
+        Row("pooch.retrieve of the same (hash)", "curl -o", pooch.median, curl.median, None, f"peak {pooch.peak:.0f} MiB"),
+    ]
+
+
+def first_hit(rounds: int) -> list[Row]:
+    """The first hit of a process, import not counted."""
+    with served(1 << 20) as (folder, url):
+        root = str(folder / "root")
+        code = (
+            "import sys, time; from model_cache import ModelCache; import pathlib; cache = ModelCache(sys.argv[1]);"
+            "started = time.perf_counter(); cache.fetch('owner/name', 'model.bin'); print(time.perf_counter() - started)"
+        )
+        python("import sys; from model_cache import ModelCache; ModelCache(sys.argv[1]).fetch('owner/name', 'model.bin')",
+               root, environ={"HF_ENDPOINT": url})  # fmt: skip
+        found = []
+        for _ in range(max(rounds, 9)):
+            done = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True)
+            found.append(float(done.stdout))
+        stat = loop(lambda: os.stat(f"{root}/{REPO}/{FILE}"))
+    return [Row("first hit in a process", "os.stat", series(found).median, stat, None)]
+
+
+CASES: dict[str, Callable[[int], list[Row]]] = {
+    "start-up": imports,
+    "warm": warm_hits,
+    "first-hit": first_hit,
+    "cold": cold,
+}

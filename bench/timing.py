@@ -1,0 +1,80 @@
+"""Running things in turns and taking medians."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+
+class Sample(NamedTuple):
+    """One program run: wall-clock seconds, CPU seconds, peak memory in MiB."""
+
+    seconds: float
+    cpu: float
+    peak: float
+
+
+class Series(NamedTuple):
+    """Many runs of one thing: the median, and how far the runs lay apart (in the same unit)."""
+
+    median: float
+    low: float
+    high: float
+    peak: float = 0.0
+
+
+def run(command: Sequence[str], environ: dict[str, str] | None = None) -> Sample:
+    """Run a program to its end; its children are not counted in CPU and memory."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, env={**os.environ, **(environ or {})}, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(f"exit {process.returncode}: {' '.join(command[:6])}")
+    return Sample(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def python(code: str, *arguments: str, environ: dict[str, str] | None = None) -> Sample:
+    """Run a snippet in a new interpreter."""
+    return run([sys.executable, "-c", code, *arguments], environ)
+
+
+def in_turns(rounds: int, *measures: Callable[[], Sample], warm: bool = True) -> list[Series]:
+    """Measure each in turn, round after round, so that whatever else the machine does falls on all alike."""
+    if warm:
+        for measure in measures:
+            measure()
+    found: list[list[Sample]] = [[] for _ in measures]
+    for _ in range(rounds):
+        for place, measure in enumerate(measures):
+            found[place].append(measure())
+    return [series([sample.seconds for sample in samples], max(s.peak for s in samples)) for samples in found]
+
+
+def series(values: list[float], peak: float = 0.0) -> Series:
+    """The median and the spread."""
+    return Series(statistics.median(values), min(values), max(values), peak)
+
+
+def loop(statement: Callable[[], object], seconds: float = 0.2) -> float:
+    """Seconds per call of something short, the best of many short loops."""
+    number, spent = 1, 0.0
+    while spent < 0.02:
+        number *= 4
+        spent = _time(statement, number)
+    rounds = max(int(seconds / spent), 5)
+    return min(_time(statement, number) for _ in range(rounds)) / number
+
+
+def _time(statement: Callable[[], object], number: int) -> float:
+    turns = range(number)
+    started = time.perf_counter()
+    for _ in turns:
+        statement()
+    return time.perf_counter() - started

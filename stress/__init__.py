@@ -1,0 +1,1 @@
+"""Races many processes; see the README beside this file."""
