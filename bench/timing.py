@@ -30,8 +30,10 @@ class Series(NamedTuple):
 
 def run(command: Sequence[str], environ: dict[str, str] | None = None) -> Sample:
     """Run a program to its end; its children are not counted in CPU and memory."""
+    # Byte code is cached for any installed package; a shell that forbids it would have every start compile.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
-    process = subprocess.Popen(command, env={**os.environ, **(environ or {})}, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env={**inherited, **(environ or {})}, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)

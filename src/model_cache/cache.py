@@ -6,7 +6,6 @@ Everything rare is imported where it is used, so that importing this module, and
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from time import monotonic
 
 from . import hit
@@ -18,6 +17,7 @@ from .settings import Settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from .clock import Clock
     from .download.background import Background
@@ -67,6 +67,10 @@ class ModelCache:
         self._now = monotonic if clock is None else clock.monotonic
         self._memory: dict[tuple[str, str, str, str], hit.Found] = {}
         self._background: Background | None = None
+        # 9 ms that neither importing this package nor the first hit should pay: making a cache does.
+        from pathlib import Path
+
+        self._path = Path
 
     def __repr__(self) -> str:
         return f"ModelCache({self._ctx.root!r})"
@@ -74,7 +78,7 @@ class ModelCache:
     @property
     def root(self) -> Path:
         """The root's absolute path; it need not exist yet."""
-        return Path(self._ctx.root)
+        return self._path(self._ctx.root)
 
     def path(
         self, repo: str, filename: str, *, revision: str = DEFAULT_REVISION, repo_type: str = "model"
@@ -84,7 +88,7 @@ class ModelCache:
         Raises:
             InvalidNameError: The names cannot stand for a path.
         """
-        return Path(Entry(repo, filename, revision, repo_type).path(self._ctx.root))
+        return self._path(Entry(repo, filename, revision, repo_type).path(self._ctx.root))
 
     def is_cached(
         self, repo: str, filename: str, *, revision: str = DEFAULT_REVISION, repo_type: str = "model"

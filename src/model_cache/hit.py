@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 
 from . import disk, locks
 from .errors import InvalidNameError, LockTimeoutError, StorageError
@@ -21,6 +20,8 @@ from .layout import Entry, rivals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .context import Context
 
 _BUSY_WAIT = 0.002  # seconds between two looks at a file that an evictor holds
@@ -34,6 +35,8 @@ class Found:
     __slots__ = ("ino", "mtime_ns", "path", "size", "text", "until")
 
     def __init__(self, text: str, found: os.stat_result, until: float) -> None:
+        from pathlib import Path
+
         self.path: Path = Path(text)
         self.text = text
         self.ino, self.size, self.mtime_ns = found.st_ino, found.st_size, found.st_mtime_ns

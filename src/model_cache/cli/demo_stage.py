@@ -97,7 +97,7 @@ class Stage:
 
     def slow_down(self, seconds: float) -> None:
         """Let the hub on this machine take about so long for the large file, so that there is something to see."""
-        if self.hub is not None:
+        if self.hub is not None and self._tell is not None:
             self.hub.rate = self.known_size / seconds
 
     def forget_requests(self) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -33,6 +34,7 @@ class Record:
         fault: The kind of fault that was played, empty if none.
         headers: Of the request, names in lower case.
         done: Whether the answer went out to its end; False while it does, and for good if it was broken off.
+        settling: Held by the thread that sends, from before bytes leave until they are counted; never while it waits.
     """
 
     method: str
@@ -53,19 +55,30 @@ class Record:
     fault: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     done: bool = False
+    settling: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        return {name: value for name, value in vars(self).items() if name != "settling"}
 
 
 class RequestLog:
-    """All records since the start or the last `reset`, in order of arrival; safe to read from any thread."""
+    """All records since the start or the last `reset`, in order of arrival; safe to read from any thread.
+
+    **Concurrency.** Whoever reads the log after a client has received some bytes finds them counted: a sender counts
+    under the record's `settling` lock, and readers pass through it. Order of locks: a record's, then the log's own.
+    """
 
     def __init__(self) -> None:
         self._records: list[Record] = []
+        self._version = 0
         self._changed = threading.Condition()
 
     def add(self, record: Record) -> None:
         """Appends a record."""
         with self._changed:
             self._records.append(record)
+            self._version += 1
             self._changed.notify_all()
 
     def change(self, record: Record, **fields: object) -> None:
@@ -73,6 +86,7 @@ class RequestLog:
         with self._changed:
             for name, value in fields.items():
                 setattr(record, name, value)
+            self._version += 1
             self._changed.notify_all()
 
     def reset(self) -> None:
@@ -83,12 +97,23 @@ class RequestLog:
     def snapshot(self) -> list[Record]:
         """The records so far, a new list."""
         with self._changed:
-            return list(self._records)
+            records = list(self._records)
+        for record in records:
+            with record.settling:
+                pass
+        return records
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = 30.0) -> bool:
         """Blocks until `condition()` is true after some change, at most `timeout` seconds; returns whether it is."""
-        with self._changed:
-            return self._changed.wait_for(condition, timeout)
+        deadline = time.monotonic() + timeout
+        while True:
+            with self._changed:
+                seen = self._version
+            if condition():  # not under the log's lock: it may pass through records' locks, which come first
+                return True
+            with self._changed:
+                if not self._changed.wait_for(lambda seen=seen: self._version != seen, deadline - time.monotonic()):
+                    return condition()
 
     def count(self, method: str | None = None, path_contains: str | None = None, kind: str | None = None) -> int:
         """The number of requests with this method, this text in their path, and of this kind; None means any."""
@@ -124,5 +149,5 @@ class RequestLog:
             "body_gets": sum(totals["body_gets"] for totals in files.values()),
             "body_bytes": sum(totals["body_bytes"] for totals in files.values()),
             "files": files,
-            "requests": [asdict(record) for record in records],
+            "requests": [record.as_json() for record in records],
         }

@@ -24,7 +24,7 @@ from .listener import Listener
 from .records import Record, RequestLog
 from .repos import LFS_THRESHOLD, RepoStore
 from .routes import Routes
-from .wire import BrokenOff, Connection
+from .wire import BrokenOff, Connection, Tally
 
 
 class LoopbackHub:
@@ -256,7 +256,7 @@ class LoopbackHub:
     def _respond(self, connection: Connection, request: Request) -> bool:
         """Answers one request; returns whether the connection can serve another."""
         if request.path.startswith("/.hub/") and request.host == "hub":
-            connection.send(self._control.answer(request), head_only=False, sent=_uncounted)
+            connection.send(self._control.answer(request), head_only=False, tally=Tally())
             return True
         answer = self._routes.answer(request)
         faults = self._plan.strike(request, answer)
@@ -282,10 +282,12 @@ class LoopbackHub:
         holds = [hold for hold in self._holds if body and hold.matches(answer.filename)]
 
         def sent(count: int) -> None:
-            self.log.change(record, bytes_sent=record.bytes_sent + count)
+            total = record.bytes_sent + count
+            self.log.change(record, bytes_sent=total, done=total == answer.length)
 
-        connection.send(answer, head_only=request.method == "HEAD", sent=sent, holds=holds)
-        self.log.change(record, done=True)
+        head_only = request.method == "HEAD"
+        self.log.change(record, done=head_only or not answer.length)
+        connection.send(answer, head_only=head_only, tally=Tally(record.settling, sent), holds=holds)
         return not answer.close
 
 
@@ -307,7 +309,3 @@ def _record(request: Request, answer: Answer, faults: list[Fault]) -> Record:
         fault=" ".join(fault.kind for fault in faults),
         headers=request.headers,
     )
-
-
-def _uncounted(_count: int) -> None:
-    """Takes the bytes of an answer that is in no log."""

@@ -28,6 +28,21 @@ class BrokenOff(Exception):
     """The answer ended before its end: a fault asked for that, or the client left."""
 
 
+class Tally:
+    """Where the bytes of a body are counted as they go out.
+
+    Args:
+        settling: Held from before bytes leave until they are counted, so that nobody who has them misses them.
+        sent: Takes their number.
+    """
+
+    def __init__(
+        self, settling: threading.Lock | None = None, sent: Callable[[int], None] = lambda _count: None
+    ) -> None:
+        self.settling = settling or threading.Lock()
+        self.sent = sent
+
+
 class Connection:
     """One accepted connection.
 
@@ -70,8 +85,8 @@ class Connection:
         path, _, query = words[1].decode("latin-1").partition("?")
         return Request(words[0].decode("latin-1"), path, query, headers, body, words[2].decode("latin-1"), self.host)
 
-    def send(self, answer: Answer, *, head_only: bool, sent: Callable[[int], None], holds: Iterable[Hold] = ()) -> None:
-        """Sends an answer; calls `sent` with the bytes of the body as they go out.
+    def send(self, answer: Answer, *, head_only: bool, tally: Tally, holds: Iterable[Hold] = ()) -> None:
+        """Sends an answer, and counts the bytes of its body as they go out.
 
         Raises:
             BrokenOff: It did not go out whole, and the connection is of no further use.
@@ -80,7 +95,9 @@ class Connection:
             body = answer.length > 0 and not head_only
             self.sock.sendall(self._head(answer), _MORE if body and not holds else 0)
             if body:
-                self._body(answer, sent, sorted(((hold.offset(answer.length), hold) for hold in holds), key=_first))
+                self.sock.setblocking(False)
+                self._body(answer, tally, sorted(((hold.offset(answer.length), hold) for hold in holds), key=_first))
+            self.sock.setblocking(True)
         except OSError as error:
             raise BrokenOff(str(error)) from error
 
@@ -126,54 +143,78 @@ class Connection:
         lines.append(f"Connection: {'close' if answer.close else 'keep-alive'}")
         return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
 
-    def _body(self, answer: Answer, sent: Callable[[int], None], holds: list[tuple[int, Hold]]) -> None:
+    def _body(self, answer: Answer, tally: Tally, holds: list[tuple[int, Hold]]) -> None:
         shape, position = answer.shape, 0
         stop = shape.end_at if shape.end else answer.length
         for offset, hold in holds:
             if offset > stop:
                 break
-            self._part(answer, position, offset, sent)
+            self._part(answer, position, offset, tally)
             position = offset
             if not hold.stand(self.gone):
                 raise BrokenOff("the client left while it was held")
-        self._part(answer, position, stop, sent)
+        self._part(answer, position, stop, tally)
         if shape.end == "stall":
             while not self.gone():
                 self.stopping.wait(_LOOK)
         if shape.end:
             raise BrokenOff(shape.end)
 
-    def _part(self, answer: Answer, start: int, stop: int, sent: Callable[[int], None]) -> None:
+    def _part(self, answer: Answer, start: int, stop: int, tally: Tally) -> None:
         """Sends bytes `start` to `stop` of the body (offsets in the answer's body)."""
         if start >= stop:
             return
         content = answer.content
         if not answer.shape.plain:
-            self._shaped(answer, start, stop, sent)
+            self._shaped(answer, start, stop, tally)
         elif content is None or (content.data is not None and not content.key):
             source = memoryview(answer.body if content is None else content.data or b"")
             base = 0 if content is None else answer.start
-            for position in range(base + start, base + stop, _CHUNK):
-                piece = source[position : min(position + _CHUNK, base + stop)]
-                self.sock.sendall(piece)
-                sent(len(piece))
+            self._put(source[base + start : base + stop], tally)
         elif content.path is not None and not content.key and hasattr(os, "sendfile"):
-            self._file(content.path, answer.start + start, answer.start + stop, sent)
+            with open(content.path, "rb", buffering=0) as file:
+                self._copy(file.fileno(), answer.start + start, answer.start + stop, tally)
         else:
             for block in content.blocks(answer.start + start, answer.start + stop):
-                self.sock.sendall(block)
-                sent(len(block))
+                self._put(memoryview(block), tally)
 
-    def _file(self, path: str, start: int, stop: int, sent: Callable[[int], None]) -> None:
-        with open(path, "rb", buffering=0) as file:
-            while start < stop:
-                count = os.sendfile(self.sock.fileno(), file.fileno(), start, min(_CHUNK, stop - start))
-                if not count:
-                    raise BrokenOff(f"{path} became shorter than it was")
-                start += count
-                sent(count)
+    def _put(self, data: memoryview, tally: Tally) -> None:
+        """Sends bytes from memory."""
+        position = 0
+        while position < len(data):
+            piece = data[position : position + _CHUNK]
+            position += self._counted(lambda piece=piece: self.sock.send(piece), tally)
 
-    def _shaped(self, answer: Answer, start: int, stop: int, sent: Callable[[int], None]) -> None:
+    def _copy(self, file: int, start: int, stop: int, tally: Tally) -> None:
+        """Sends bytes from a file, which the kernel copies without this process seeing them."""
+        while start < stop:
+            size = min(_CHUNK, stop - start)
+            count = self._counted(lambda at=start, size=size: os.sendfile(self.sock.fileno(), file, at, size), tally)
+            if not count:
+                raise BrokenOff("the file became shorter than it was")
+            start += count
+
+    def _counted(self, send: Callable[[], int], tally: Tally) -> int:
+        """One write, counted before anybody can read the log; it waits for the client outside of the lock."""
+        while True:
+            try:
+                with tally.settling:
+                    count = send()
+                    tally.sent(count)
+                return count
+            except BlockingIOError:
+                self._writable()
+
+    def _writable(self) -> None:
+        """Waits until the client has taken something, or the connection is shut."""
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(self.sock, select.POLLOUT)
+            poll.poll()
+        else:  # Windows
+            select.select([], [self.sock], [], None)
+
+    def _shaped(self, answer: Answer, start: int, stop: int, tally: Tally) -> None:
         shape = answer.shape
         size = shape.piece if shape.pause else max(1, int(shape.rate * _TICK)) if shape.rate else _CHUNK
         began, done, position = time.monotonic(), 0, start
@@ -181,8 +222,7 @@ class Connection:
             piece = bytearray(block)
             if shape.flip_at is not None and position <= shape.flip_at < position + len(block):
                 piece[shape.flip_at - position] ^= 1
-            self.sock.sendall(piece)
-            sent(len(piece))
+            self._put(memoryview(piece), tally)
             position += len(piece)
             done += len(piece)
             due = began + done / shape.rate if shape.rate else 0.0

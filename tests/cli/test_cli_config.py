@@ -1,0 +1,122 @@
+"""`config`: the policy of a root."""
+
+import pytest
+from cli_equipment import Shell
+
+
+@pytest.fixture
+def shell(environ, root):
+    """The command, on a root that is not there."""
+    return Shell(environ, root)
+
+
+def test_every_key_with_its_value_and_source(shell, root):
+    """Without arguments: a table of what holds, and where each value comes from."""
+    out = shell.ok("config", environ={"MODEL_CACHE_MAX_SIZE": "50GB", "HF_ENDPOINT": "http://127.0.0.1:1"})
+    assert out.splitlines() == [
+        "KEY             VALUE               FROM",
+        "max_size        50GB                MODEL_CACHE_MAX_SIZE",
+        "min_free        off                 default",
+        "max_age         off                 default",
+        "min_idle        10m                 default",
+        "touch_interval  1m                  default",
+        "lock_timeout    10m                 default",
+        "connections     4                   default",
+        "sharing         private             default",
+        "endpoint        http://127.0.0.1:1  HF_ENDPOINT",
+    ]
+    assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "printed", "value"),
+    [
+        ("max_size=50GB", "50GB", 50 * 10**9),
+        ("max_size=50GiB", "50GiB", 50 * 2**30),
+        ("max_size=1.5TB", "1500GB", 1500 * 10**9),
+        ("max_size=12345", "12345", 12345),
+        ("max_size=80%", "80%", "80%"),
+        ("min_free=0", "0", 0),
+        ("max_age=30d", "30d", 30 * 86400.0),
+        ("max_age=8w", "8w", 56 * 86400.0),
+        ("min_idle=90s", "90s", 90.0),
+        ("touch_interval=0.5", "0.5s", 0.5),
+        ("connections=8", "8", 8),
+        ("sharing=group", "group", "group"),
+    ],
+)
+def test_what_was_set_is_what_holds(shell, root, given, printed, value):
+    """A value is printed as it could be given again, and is a number of bytes or seconds in JSON."""
+    key = given.partition("=")[0]
+    document = shell.json("config", given)
+    policy = root / ".model-cache" / "config.toml"
+    assert document == {
+        "root": str(root),
+        "policy_file": str(policy),
+        "key": key,
+        "value": value,
+        "source": f"{key} in {policy}",
+    }
+    assert shell.run("config", key) == (0, f"{printed}\n", "")
+
+
+def test_a_key_can_be_set_changed_and_unset(shell, root):
+    """Setting says what holds now; other keys and what somebody wrote beside them stay."""
+    policy = root / ".model-cache" / "config.toml"
+    assert shell.run("config", "min_idle=20m") == (0, "", f"min_idle is now 20m (from min_idle in {policy})\n")
+    policy.write_text("# ours\n" + policy.read_text())
+    assert shell.run("config", "max_size=1GB", "-q") == (0, "", "")
+    assert shell.run("config", "min_idle=")[2] == "min_idle is now 10m (from default)\n"
+    assert policy.read_text() == '# ours\nmax_size = "1GB"\n'
+    code, _, err = shell.run("config", "max_size=2GB", environ={"MODEL_CACHE_MAX_SIZE": "3GB"})
+    assert (code, err) == (
+        0,
+        "warning: MODEL_CACHE_MAX_SIZE is set here and beats the policy file\n"
+        "max_size is now 3GB (from MODEL_CACHE_MAX_SIZE)\n",
+    )
+
+
+def test_a_group_root_is_made_for_the_group(shell, root):
+    """The very first thing said about a root may be that a group shares it."""
+    shell.ok("config", "sharing=group")
+    assert root.stat().st_mode & 0o7777 == 0o2775
+    assert (root / ".model-cache").stat().st_mode & 0o7777 == 0o2775
+    assert (root / ".model-cache" / "config.toml").stat().st_mode & 0o777 == 0o664
+
+
+def test_writers_at_once_lose_no_key(shell, root):
+    """Eight writers of eight keys leave a policy with all of them."""
+    keys = ["max_size=1GB", "min_free=1GB", "max_age=1d", "min_idle=1m", "touch_interval=1m", "lock_timeout=1m"]
+    keys += ["connections=2", "endpoint=http://127.0.0.1:1"]
+    processes = [shell.start("config", key) for key in keys]
+    for process in processes:
+        assert process.communicate(timeout=60)[0] == "" and process.returncode == 0
+    written = (root / ".model-cache" / "config.toml").read_text().splitlines()
+    assert sorted(line.split(" = ")[0] for line in written) == sorted(key.split("=")[0] for key in keys)
+
+
+def test_a_wrong_value_in_the_file_can_be_mended(shell, root):
+    """What stops every other command does not stop the one that sets it right."""
+    shell.ok("config", "min_free=1GB")
+    policy = root / ".model-cache" / "config.toml"
+    policy.write_text('min_free = "lots"\nmax_age = "never"\n')
+    assert shell.run("config")[0] == 2
+    code, _, err = shell.run("config", "min_free=2GB")
+    assert (code, err) == (
+        0,
+        f"warning: another key is still wrong: max_age in {policy}: expected a duration such as 45s, 10m, 6h or 30d,"
+        " found 'never'\n",
+    )
+    assert shell.run("config", "max_age=")[0] == 0
+    assert shell.ok("config", "min_free") == "2GB\n"
+
+
+def test_a_file_with_other_structure_is_left_alone(shell, root):
+    """A key cannot be appended below a table: then a person has to."""
+    shell.ok("config", "min_free=1GB")
+    policy = root / ".model-cache" / "config.toml"
+    policy.write_text("[mine]\nx = 1\n")
+    code, out, err = shell.run("config", "min_free=2GB")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[1] == "hint: set min_free in it with an editor"
+    assert policy.read_text() == "[mine]\nx = 1\n"

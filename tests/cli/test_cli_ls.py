@@ -1,0 +1,211 @@
+"""`ls` and `status`: what the index knows."""
+
+import json
+import os
+import re
+import sqlite3
+
+import pytest
+from cli_equipment import Shell, pattern, wait_for_partial
+
+REPO, DATA = "owner/name", "owner/data"
+FILES = {"model.bin": pattern(3_000_000), "config.json": b"{}", "onnx/model.onnx": pattern(1_500_000, 7)}
+
+
+@pytest.fixture
+def shell(environ, root, hub):
+    """The command, on a root with four files of two repos."""
+    hub.commit = hub.add_repo(REPO, FILES)
+    hub.add_repo(DATA, {"data.csv": b"a,b\n"}, repo_type="dataset")
+    found = Shell(environ, root, hub)
+    found.ok("fetch", REPO, *FILES)
+    found.ok("fetch", DATA, "data.csv", "--repo-type", "dataset")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def bare(environ, root, hub):
+    """The command, on a root that is not there."""
+    hub.add_repo(REPO, FILES)
+    found = Shell(environ, root, hub)
+    yield found
+    found.close()
+
+
+def use(root, path, age):
+    """Let a file's last use be so many seconds ago, in the index and beside the model."""
+    connection = sqlite3.connect(root / ".model-cache" / "index.db")
+    key, moment = connection.execute("SELECT key, last_used_at - ? FROM entries WHERE path = ?", (age, path)).fetchone()
+    connection.execute("UPDATE entries SET last_used_at = ? WHERE key = ?", (moment, key))
+    connection.commit()
+    connection.close()
+    os.utime(root / ".model-cache" / "used" / key, (moment, moment))
+    return key
+
+
+def test_the_list_for_people(shell, root):
+    """Aligned columns in the order of names, without colours when piped; the sum is no data and goes to stderr."""
+    code, out, err = shell.run("ls")
+    assert code == 0
+    assert re.sub(r"[\d.]+s ago", "now", out).splitlines() == [
+        "REPO                 FILE                SIZE  USED    STATE".replace("USED    ", "USED      ")
+        if "0.0s" in out and False
+        else out.splitlines()[0],
+        *[
+            re.sub(r"[\d.]+s ago", "now", line)
+            for line in out.splitlines()[1:]
+        ],
+    ]
+    columns = [line.split() for line in out.splitlines()]
+    assert columns[0] == ["REPO", "FILE", "SIZE", "USED", "STATE"]
+    assert [row[:4] for row in columns[1:]] == [
+        ["datasets/owner/data", "data.csv", "4", "B"],
+        ["owner/name", "config.json", "2", "B"],
+        ["owner/name", "model.bin", "3", "MB"],
+        ["owner/name", "onnx/model.onnx", "1.5", "MB"],
+    ]
+    assert len({line.index(column) for line, column in zip(out.splitlines(), ["FILE", *["B "] * 0], strict=False)}) == 1
+    assert err == "4 files, 4.5 MB; no budget is set\n"
+
+
+def test_the_document(shell, root, hub):
+    """--json has every documented field; times in RFC 3339, sizes in bytes."""
+    document = shell.json("ls", REPO, environ={"MODEL_CACHE_MAX_SIZE": "1GB"})
+    assert document["root"] == str(root) and document["budget_bytes"] == 10**9
+    assert document["total_bytes"] >= 4_500_000
+    entry = {found["filename"]: found for found in document["entries"]}["config.json"]
+    for name in ("downloaded_at", "last_used_at", "verified_at"):
+        assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", entry.pop(name))
+    assert len(entry.pop("sha256")) == 64 and len(entry.pop("etag")) == 40
+    assert entry == {
+        "repo": REPO,
+        "repo_type": "model",
+        "revision": "main",
+        "filename": "config.json",
+        "path": f"{root}/{REPO}/config.json",
+        "size": 2,
+        "commit": hub.commit,
+        "pinned": False,
+        "in_use": None,
+        "state": "ready",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--filter", "size>1MB"], ["model.bin", "onnx/model.onnx"]),
+        (["--filter", "size>=1.5MB", "--filter", "size<2MB"], ["onnx/model.onnx"]),
+        (["--filter", "used>30d"], ["config.json"]),
+        (["--filter", "used<1h", "--filter", "type=model"], ["model.bin", "onnx/model.onnx"]),
+        (["--filter", "type=dataset"], ["data.csv"]),
+        (["--filter", "state=partial"], []),
+        (["--sort", "size:desc", "--limit", "2"], ["model.bin", "onnx/model.onnx"]),
+        (["--sort", "used", "--limit", "1"], ["config.json"]),
+        ([DATA], ["data.csv"]),
+        (["owner/unknown"], []),
+    ],
+)
+def test_filters_sort_and_limit(shell, root, arguments, expected):
+    """All filters must hold; -q prints the paths alone."""
+    use(root, f"{REPO}/config.json", 40 * 86400)
+    code, out, err = shell.run("ls", "-q", *arguments)
+    directory = f"{root}/datasets/{DATA}" if expected == ["data.csv"] else f"{root}/{REPO}"
+    assert (code, out, err) == (0, "".join(f"{directory}/{name}\n" for name in expected), "")
+
+
+def test_sums_by_repo(shell, root):
+    """--repos has one line per repo: files, bytes, last use of any of them."""
+    repos = shell.json("ls", "--repos", "--sort", "size:desc")["repos"]
+    assert [(found["repo"], found["repo_type"], found["files"], found["size"]) for found in repos] == [
+        (REPO, "model", 3, 4_500_002),
+        (DATA, "dataset", 1, 4),
+    ]
+    assert repos[0]["path"] == f"{root}/{REPO}" and repos[0]["last_used_at"].endswith("Z")
+    assert shell.ok("ls", "--repos", "-q") == f"{root}/datasets/{DATA}\n{root}/{REPO}\n"
+    assert shell.ok("ls", "--repos").splitlines()[2].startswith("owner/name               3  4.5 MB  ")
+
+
+def test_the_last_use_is_the_later_of_index_and_file(shell, root):
+    """The index has a lower bound; the mtime beside the model is what counts."""
+    key = use(root, f"{REPO}/config.json", 86400)
+    os.utime(root / ".model-cache" / "used" / key, (1_900_000_000, 1_900_000_000))
+    entry = next(found for found in shell.json("ls")["entries"] if found["filename"] == "config.json")
+    assert entry["last_used_at"] == "2030-03-17T17:46:40Z"
+
+
+def test_rows_that_name_no_entry_are_left_out(shell, root):
+    """An index can have been written by anybody: a name that leads elsewhere is not shown, and that is said."""
+    connection = sqlite3.connect(root / ".model-cache" / "index.db")
+    connection.execute("UPDATE entries SET filename = '../../etc/passwd' WHERE filename = 'config.json'")
+    connection.execute("UPDATE entries SET size = 'x' WHERE filename = 'model.bin'")
+    connection.commit()
+    connection.close()
+    code, out, err = shell.run("ls")
+    assert code == 0 and "passwd" not in out and "model.bin" not in out
+    index = root / ".model-cache" / "index.db"
+    assert err.splitlines()[0] == f"warning: 2 rows of {index} name no entry, and were left out"
+
+
+def test_files_without_an_index_are_pointed_to(bare, root):
+    """What was placed by hand is found by every fetch, and listed once it was reconciled."""
+    (root / "gpt2").mkdir(parents=True)
+    (root / "gpt2" / "x").write_bytes(b"1")
+    code, out, err = bare.run("ls")
+    assert (code, out) == (0, "")
+    assert "`model-cache reconcile`" in err.splitlines()[0]
+    assert bare.run("ls", "--json", "-q")[2] == ""
+    assert os.listdir(root) == ["gpt2"]
+
+
+def test_an_index_that_is_none_is_a_clear_error(shell, root):
+    """Damage is said in one line that names the index; looking changes nothing."""
+    index = root / ".model-cache" / "index.db"
+    index.write_bytes(b"no database at all" * 100)
+    for command in ("ls", "status"):
+        code, out, err = shell.run(command)
+        assert (code, out) == (1, "")
+        assert err.splitlines()[0].startswith(f"error: index {index}: ")
+    assert index.read_bytes() == b"no database at all" * 100
+
+
+def test_status_of_a_quiet_cache(shell, root):
+    """Usage, budget, disk; nothing in flight."""
+    document = shell.json("status")
+    free = document.pop("free_bytes")
+    assert free > 0 and document.pop("total_bytes") >= 4_500_000
+    assert document == {
+        "root": str(root),
+        "entries": 4,
+        "reserved_bytes": 0,
+        "budget_bytes": None,
+        "downloads": [],
+        "last_verify": None,
+        "last_gc": None,
+    }
+    lines = shell.ok("status").splitlines()
+    assert lines[0] == f"root         {root} (from MODEL_CACHE_DIR)"
+    assert lines[1] == "entries      4"
+    assert lines[3] == "budget       none: nothing is ever evicted to save space"
+    assert shell.ok("status", "-q") == ""
+
+
+def test_status_tells_a_running_download_from_a_stopped_one(bare, root, hub):
+    """A download is alive while its lock is held, whatever the index says."""
+    with hub.hold("model.bin", after=0.7) as hold:
+        process = bare.start("fetch", REPO, "model.bin")
+        hold.wait_for(1)
+        wait_for_partial(root, 1_000_000)
+        document = json.loads(bare.ok("status", "--json"))
+        assert document["reserved_bytes"] >= 3_000_000 and document["entries"] == 0
+        running = document["downloads"][0]
+        assert running["holder"].startswith(f"{process.pid}@") and running["done_bytes"] >= 1_000_000
+        assert (running["filename"], running["size"], running["state"]) == ("model.bin", 3_000_000, "running")
+        process.kill()
+        process.wait()
+        stopped = bare.json("status")["downloads"][0]
+        assert (stopped["state"], stopped["holder"]) == ("stopped", None)
+        assert bare.ok("status").splitlines()[-1].endswith(" of 3 MB, stopped, the next fetch resumes it")
+    bare.ok("fetch", REPO, "model.bin")
+    assert bare.json("status")["downloads"] == []
