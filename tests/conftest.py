@@ -9,8 +9,6 @@ import textwrap
 import pytest
 from model_cache import ModelCache
 
-REPO, FILE = "owner/name", "model.bin"
-
 # What a worker process always has at hand.
 PRELUDE = """
 import json, os, sys
@@ -19,12 +17,6 @@ from model_cache import ModelCache
 arguments = json.loads(sys.argv[1])
 cache = ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, **arguments.get("settings", {}))
 """
-
-
-def pattern(size, seed=0):
-    """Bytes in which every position differs from its neighbours, so that shifts and cuts show."""
-    block = bytes((seed + i * 131 + (i >> 8) * 17) & 0xFF for i in range(65521))
-    return (block * (size // len(block) + 1))[:size]
 
 
 @pytest.fixture
@@ -69,10 +61,3 @@ def spawn(root, hub, environ):
     for process in started:
         process.kill()
         process.communicate()
-
-
-def finish(process, timeout=60):
-    """Wait for a process that must succeed; its output."""
-    out, err = process.communicate(timeout=timeout)
-    assert process.returncode == 0, err
-    return out.strip()

@@ -4,7 +4,7 @@ import hashlib
 import os
 
 import pytest
-from conftest import FILE, REPO, pattern
+from support import FILE, REPO, pattern
 from model_cache import DownloadError, IntegrityError, ModelCache, ModelCacheError
 from model_cache.clock import Clock
 from model_cache.index import queries

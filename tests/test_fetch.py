@@ -6,7 +6,7 @@ import stat
 import sys
 
 import pytest
-from conftest import FILE, REPO, pattern
+from support import FILE, REPO, pattern
 from model_cache import (
     AccessError,
     DownloadError,
@@ -300,7 +300,7 @@ def test_no_room_on_the_disk_is_said_before_the_first_byte(hub, root, tmp_path):
 
     with pytest.raises(CacheFullError) as caught:
         ModelCache(root, hub=Huge()).fetch(REPO, FILE)
-    assert caught.value.needed == 1 << 60
+    assert caught.value.needed >= 1 << 60 > caught.value.available
     assert os.listdir(root / ".model-cache" / "partial") == []
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import FILE, REPO, finish
+from support import FILE, REPO, finish
 from model_cache import CacheFullError, IndexUnavailableError, ModelCache
 from model_cache.index import queries, schema
 from model_cache.progress import Progress

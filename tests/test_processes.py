@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from conftest import FILE, REPO, finish, pattern
+from support import FILE, REPO, finish, pattern
 from model_cache import ModelCache
 from model_cache.index import queries
 

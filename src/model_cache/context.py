@@ -26,6 +26,13 @@ def no_failure_points(_step: str) -> None:
     """The failure points of normal operation: nothing happens at any step."""
 
 
+def holder_name() -> str:
+    """This process, as others see it in messages: pid@host. For display only, pids lie across pid namespaces."""
+    import socket
+
+    return f"{os.getpid()}@{socket.gethostname()}"
+
+
 class Places:
     """Paths below `{root}/.model-cache/`; names only, no I/O."""
 

@@ -51,25 +51,43 @@ def find(ctx: Context, entry: Entry) -> Found | None:
         InvalidNameError: The path leaves the root through a symlink, or belongs to another entry.
         LockTimeoutError: Somebody held the file exclusively for ten seconds.
     """
+    opened = _open_leased(ctx, entry)
+    if opened is None:
+        return None
+    fd, found = opened
+    try:
+        if not touch(ctx, entry):
+            _keep_lease(ctx, fd)
+            fd = -1
+        return Found(entry.path(ctx.root), found, ctx.clock.monotonic() + ctx.settings.touch_interval)
+    finally:
+        if fd >= 0:
+            locks.release(fd)
+
+
+def open_leased(ctx: Context, entry: Entry) -> int | None:
+    """A descriptor of the entry's file with a shared lease on it, or None for a miss; raises as `find` does."""
+    opened = _open_leased(ctx, entry)
+    return None if opened is None else opened[0]
+
+
+def _open_leased(ctx: Context, entry: Entry) -> tuple[int, os.stat_result] | None:
     path = entry.path(ctx.root)
     deadline = ctx.clock.monotonic() + _BUSY_LIMIT
     while True:
         fd = _open(path)
         if fd is None:
             return None
-        leased = False
+        leased = kept = False
         try:
             leased = locks.try_shared(fd)
-            if leased:
-                found = _same_file(fd, path)
-                if found is not None:
-                    _check_inside(ctx, entry, fd, path)
-                    if not touch(ctx, entry):
-                        _keep_lease(ctx, fd)
-                        fd = -1
-                    return Found(path, found, ctx.clock.monotonic() + ctx.settings.touch_interval)
+            found = _same_file(fd, path) if leased else None
+            if found is not None:
+                _check_inside(ctx, entry, fd, path)
+                kept = True
+                return fd, found
         finally:
-            if fd >= 0:
+            if not kept:
                 locks.release(fd) if leased else os.close(fd)
         if ctx.clock.monotonic() >= deadline:
             raise LockTimeoutError(

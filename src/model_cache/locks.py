@@ -186,6 +186,27 @@ class WriteLock:
             self._lock.release()
 
 
+def try_write(path: str, mode: int) -> int | None:
+    """W, tried once and taken on its file directly, for an evictor that needs thousands; None if somebody holds it.
+
+    It is the same lock: `filelock` takes this flock on this file, and both look at the link count afterwards, because a
+    lock file may be removed by whoever holds it (`remove_lock_file`) between another's open and flock.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        fd = os.open(path, flags, mode)
+        try:
+            if not _flock(fd, fcntl.LOCK_EX if fcntl else 0):
+                os.close(fd)
+                return None
+            if os.fstat(fd).st_nlink:
+                return fd
+            release(fd)
+        except OSError:
+            os.close(fd)
+            raise
+
+
 class FileMutex:
     """A lock on a file of its own, held for the length of a transaction (index lock) or an eviction (G).
 

@@ -43,9 +43,7 @@ def test_the_log_has_a_line_per_ten_percent(shell, hub):
 
 def test_quiet_and_no_progress(shell):
     """-q says nothing but the path; without progress bars one line per download is left."""
-    code, out, err = shell.run("fetch", REPO, FILE, "-q")
-    assert (code, err) == (0, "")
-    code, _, err = shell.run("fetch", REPO, FILE, "--revision", "main", environ={"HF_HUB_DISABLE_PROGRESS_BARS": "1"})
+    code, _, err = shell.run("fetch", REPO, FILE, "-q")
     assert (code, err) == (0, "")
     code, _, err = shell.run("fetch", REPO, FILE, "--force", environ={"HF_HUB_DISABLE_PROGRESS_BARS": "1"})
     assert code == 0 and err.startswith("downloaded ") and len(err.splitlines()) == 1
@@ -135,7 +133,10 @@ def test_wrong_bytes_are_refused(shell, root, hub):
     hub.fault(SMALL, "flip", times=None)
     code, out, err = shell.run("fetch", REPO, SMALL)
     assert (code, out) == (1, "")
-    assert [line.split(":")[0] for line in err.splitlines() if not line.startswith("downloading")] == ["warning", "error"]
+    assert [line.split(":")[0] for line in err.splitlines() if not line.startswith("downloading")] == [
+        "warning",
+        "error",
+    ]
     assert not (root / REPO / SMALL).exists()
 
 
@@ -154,7 +155,7 @@ def test_interruption_exits_130_and_keeps_what_came(shell, root, hub):
 def test_a_terminal_gets_a_bar_and_stdout_stays_data(shell, root, hub):
     """A bar on the terminal that stderr is, with the share that has come; the path alone on stdout."""
     controller, terminal = pty.openpty()
-    with hub.hold(FILE, after=0.5) as hold:
+    with hub.hold(FILE, after=0.45) as hold:
         process = shell.start("fetch", REPO, FILE, stderr=terminal, environ={"TERM": "xterm", "COLUMNS": "120"})
         os.close(terminal)
         hold.wait_for(1)
@@ -165,6 +166,22 @@ def test_a_terminal_gets_a_bar_and_stdout_stays_data(shell, root, hub):
     os.close(controller)
     assert b"owner/name model.bin" in shown and b" %" in shown and b"\x1b[" in shown
     assert b"downloaded owner/name model.bin: 12 MB in " in shown and b"downloading" not in shown
+
+
+def test_a_bar_is_gone_when_the_path_is_printed(shell, root, hub):
+    """Who waits on a terminal sees for whom; the path has a line of its own."""
+    controller, terminal = pty.openpty()
+    with hub.hold(FILE, after=0.45) as hold:
+        leader = shell.start("fetch", REPO, FILE)
+        hold.wait_for(1)
+        waiter = shell.start("fetch", REPO, FILE, stdout=terminal, stderr=terminal, environ={"TERM": "xterm"})
+        os.close(terminal)
+        shown = read_until(controller, f"waiting for {leader.pid}@".encode())
+        hold.release()
+        assert leader.wait(60) == waiter.wait(60) == 0
+    shown += drain(controller)
+    os.close(controller)
+    assert shown.endswith(f"\x1b[2K{root}/{REPO}/{FILE}\r\n".encode())
 
 
 def read_until(descriptor, text):

@@ -42,7 +42,9 @@ def test_a_read_only_root_is_not_made(shell, root):
     for arguments in (["root"], ["config", "min_idle=1m"]):
         code, out, err = shell.run(*arguments, environ={"MODEL_CACHE_READ_ONLY": "1"})
         assert (code, out) == (1, "")
-        assert err.startswith(f"error: cannot write in {root} (from MODEL_CACHE_DIR): MODEL_CACHE_READ_ONLY is set\nhint: ")
+        assert err.startswith(
+            f"error: cannot write in {root} (from MODEL_CACHE_DIR): MODEL_CACHE_READ_ONLY is set\nhint: "
+        )
     assert not root.exists()
 
 
@@ -74,5 +76,7 @@ def test_path_loads_next_to_nothing(shell, environ, root):
         "print(sorted({name.split('.')[0] for name in sys.modules} & set(sys.argv[2:] and "
         "['requests', 'urllib3', 'sqlite3', 'sqlite_utils', 'rich', 'filelock', 'tomllib', 'json', 'logging'])))"
     )
-    done = subprocess.run([sys.executable, "-c", code], env={**environ, "MODEL_CACHE_DIR": str(root)}, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**environ, "MODEL_CACHE_DIR": str(root)}, capture_output=True
+    )
     assert done.stdout.decode() == f"{root}/gpt2/x\n[]\n", done.stderr.decode()

@@ -75,4 +75,6 @@ def refuses(url):
         socket.create_connection((parts.hostname, parts.port), timeout=PATIENCE).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it is just closing
+        return False
     return False

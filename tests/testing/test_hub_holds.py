@@ -65,6 +65,21 @@ def test_a_client_that_leaves_is_held_no_longer(served):
         assert served.body_bytes("model.bin") == 1000
 
 
+def test_nothing_is_sent_to_a_client_that_left_before_the_release(served):
+    """A client that has read all it was sent and left just before the release is sent no byte more."""
+    for _ in range(20):
+        served.reset()
+        hold = served.hold("model.bin", after=1000)
+        connection, response = open_body(link(served, "model.bin"))
+        hold.wait_for(1)
+        assert response.read(1000) == LARGE[:1000]
+        response.close()
+        connection.close()
+        served.release()
+        hold.wait_until_left()
+        assert served.body_bytes("model.bin") == 1000
+
+
 def test_waiting_for_requests_that_do_not_come_ends(served):
     """`wait_for` raises after its time and says how many came."""
     with served.hold("model.bin") as hold, pytest.raises(TimeoutError, match="0 of 1"):

@@ -67,6 +67,15 @@ def test_bytes_that_were_not_sent_are_not_counted(served):
         connection.close()
 
 
+def test_what_a_client_has_received_is_counted(served):
+    """Whoever has the whole body finds all of it in the log at once, every time."""
+    url = link(served, "model.bin")
+    for _ in range(200):
+        served.reset()
+        ask(url, Range="bytes=0-99")
+        assert [(record.bytes_sent, record.done) for record in served.requests] == [(100, True)]
+
+
 def test_a_test_can_wait_for_the_log(served):
     """`wait_until` wakes when a request of another thread makes the condition true, and gives up in time."""
     thread = threading.Thread(target=ask, args=(link(served, "model.bin"),))

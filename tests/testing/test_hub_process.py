@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from loopback_equipment import REPO, ask, content, link, refuses, resolve
@@ -82,8 +83,9 @@ def test_a_hub_process_ends_with_the_process_that_started_it(folder):
         parent.send_signal(signal.SIGKILL)
         # The hub shares the parent's stdout no more than its stdin: this end of file is the parent's.
         assert parent.stdout.read() == ""
+    over = time.monotonic() + 30
     while not refuses(url):
-        pass
+        assert time.monotonic() < over
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -8,7 +8,7 @@ import time
 import click
 
 from .. import hit
-from ..context import Context
+from ..context import Context, holder_name
 from ..errors import DownloadInProgressError, IndexUnavailableError, OfflineMissError
 from ..layout import Entry
 from ..units import format_duration, format_size
@@ -89,6 +89,8 @@ def _one(ctx: Context, entry: Entry, request: Request, progress: Narrator) -> Ou
         raise
     except DownloadInProgressError as error:
         raise _out_of_time(ctx, entry, error) from None
+    finally:
+        progress.finished()  # a wait that ended with a hit leaves its bar on the line that the path is to have
     if outcome.source != "hit":
         seconds = max(time.monotonic() - began, 1e-6)
         size, rate = format_size(outcome.downloaded), format_size(outcome.downloaded / seconds)
@@ -101,7 +103,7 @@ def _out_of_time(ctx: Context, entry: Entry, error: DownloadInProgressError) -> 
     """Our own time-out, in other words than another process's download: nobody goes on with ours."""
     from ..download import notes
 
-    if notes.read(ctx, entry).holder != notes.holder_name():
+    if notes.read(ctx, entry).holder != holder_name():
         return error
     total = "" if error.total is None else f" of {format_size(error.total)}"
     return DownloadInProgressError(

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import os
 
-from .. import disk, hit
-from ..context import Context
+from .. import disk, hit, recovery
+from ..budget import admission, limits
+from ..context import Context, holder_name
 from ..errors import IntegrityError, ModelCacheError, NotFoundError, OfflineMissError, StorageError
 from ..hub.client import FileMeta
 from ..index.ledger import Promise
+from ..index.room import Claim
 from ..layout import Entry
 from ..locks import WriteLock
 from ..log import logger
-from . import admission, body, notes, publish, recovery
+from ..recorder import Recorder
+from . import body, notes, publish
 from .notes import Note
 from .partial import Partial
-from .recorder import Recorder
 from .request import Outcome, Request
 from .waiting import write_lock
 
@@ -47,7 +49,7 @@ def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outc
     """Under W: look again, settle what was left, then download."""
     disk.refresh_directory(os.path.dirname(entry.path(ctx.root)))
     recorder = Recorder(ctx, entry, request.progress)
-    row = recovery.recover(ctx, entry, lock, recorder)
+    row = recovery.recover(ctx, entry, recorder)
     found = hit.find(ctx, entry)
     if found and not request.force:
         return Outcome(found, "hit", 0)
@@ -58,7 +60,7 @@ def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outc
             hint=f"move it away: mv {found.text} {found.text}.mine",
         )
     note = notes.read(ctx, entry)
-    note = Note(note.attempt + 1, notes.holder_name(), ctx.clock.time(), note.size, note.etag)
+    note = Note(note.attempt + 1, holder_name(), ctx.clock.time(), note.size, note.etag)
     notes.write(ctx, entry, note)
     try:
         source, received = _download(ctx, entry, lock, request, recorder, note, replacing=found is not None)
@@ -84,9 +86,8 @@ def _download(
         note.size, note.etag = meta.size, meta.etag
         notes.write(ctx, entry, note)
         source = "resume" if partial.size else "download"
-        admission.check_disk(ctx, entry, meta, partial.size)
-        promise = Promise(meta.size, meta.sha256, meta.etag, meta.commit)
-        recorder.reserve(promise, admission.reservation(meta), replacing=replacing)
+        claim = _claim(ctx, entry, meta, replacing=replacing)
+        recorder.admit(lambda: admission.admit(ctx, claim, request.deadline, request.progress))
         received = _receive_verified(ctx, entry, meta, partial, note, request)
         if replacing:
             row = recorder.row()
@@ -103,6 +104,13 @@ def _download(
         raise
     finally:
         partial.close()
+
+
+def _claim(ctx: Context, entry: Entry, meta: FileMeta, *, replacing: bool) -> Claim:
+    limit = limits.ceiling(ctx)
+    wanted = admission.reservation(meta.size, limit, entry)
+    promise = Promise(meta.size, meta.sha256, meta.etag, meta.commit)
+    return Claim(entry, promise, holder_name(), replacing, wanted, limit)
 
 
 def _receive_verified(

@@ -8,8 +8,6 @@ Concurrency:
 from __future__ import annotations
 
 import json
-import os
-import socket
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -42,11 +40,6 @@ class Note:
     size: int | None = None
     etag: str = ""
     error: dict[str, Any] | None = None
-
-
-def holder_name() -> str:
-    """This process, as others see it in messages."""
-    return f"{os.getpid()}@{socket.gethostname()}"
 
 
 def read(ctx: Context, entry: Entry) -> Note:

@@ -18,8 +18,8 @@ from ..index.ledger import Installed
 from ..index.rows import Row
 from ..layout import Entry
 from ..locks import WriteLock
+from ..recorder import Recorder
 from .partial import Partial
-from .recorder import Recorder
 
 
 def publish(

@@ -32,6 +32,16 @@ class Promise(NamedTuple):
     commit: str
 
 
+class Reservation(NamedTuple):
+    """A download that begins, and the bytes (`charged`) it may come to occupy."""
+
+    entry: Entry
+    promise: Promise
+    charged: int
+    holder: str
+    replacing: bool
+
+
 class Installed(NamedTuple):
     """A complete, verified, durable file that is about to get its name."""
 
@@ -75,23 +85,7 @@ class Ledger:
     def reserve(self, entry: Entry, promise: Promise, charged: int, holder: str, *, replacing: bool) -> None:
         """Say that a download begins and how many bytes it may come to occupy."""
         with self._index.transaction("row:reserve") as connection:
-            _refuse_collision(connection, entry)
-            if replacing:
-                connection.execute(
-                    "UPDATE entries SET next_state = 'downloading', next_size = ?, next_charged = ?, next_sha256 = ?,"
-                    " next_etag = ?, next_commit = ?, next_ino = NULL, holder = ? WHERE key = ?",
-                    (promise.size, charged, promise.sha256, promise.etag, promise.commit, holder, entry.key),
-                )
-                return
-            connection.execute(
-                "INSERT INTO entries (key, repo_type, repo, revision, filename, path, state, size, charged, sha256, etag,"
-                ' "commit", holder) VALUES (?, ?, ?, ?, ?, ?, \'downloading\', ?, ?, ?, ?, ?, ?)'
-                " ON CONFLICT (key) DO UPDATE SET state = 'downloading', size = excluded.size, charged = excluded.charged,"
-                " sha256 = excluded.sha256, etag = excluded.etag, \"commit\" = excluded.\"commit\", ino = NULL,"
-                " mtime_ns = NULL, verified_at = NULL, verdict = NULL, holder = excluded.holder",
-                (entry.key, *entry.identity, entry.relative, promise.size, charged, promise.sha256, promise.etag)
-                + (promise.commit, holder),
-            )
+            reserve(connection, Reservation(entry, promise, charged, holder, replacing))
 
     def installing(self, entry: Entry, file: Installed, *, replacing: bool) -> None:
         """Say which inode is about to stand at the entry's path, so that a crash on either side can be told apart."""
@@ -128,8 +122,21 @@ class Ledger:
                 connection.execute("DELETE FROM entries WHERE key = ?", (entry.key,))
 
     def settled(self, entry: Entry, found: str, allocated: int) -> None:
-        """Write down what recovery found (see `download.recovery`): `ready`, `promote`, or `keep` with a partial's bytes."""
+        """Write down what recovery found (see `recovery.decide`), and the bytes of the partial that is there.
+
+        `ready`: the file stands at its path. `promote`: the new one does. `keep`: the old one does. `stopped`: neither,
+        only a partial, or nothing. `gone`: it was evicted.
+        """
         with self._index.transaction("row:settled") as connection:
+            if found == "gone" or (found == "stopped" and not allocated):
+                connection.execute("DELETE FROM entries WHERE key = ?", (entry.key,))
+                return
+            if found == "stopped":
+                connection.execute(
+                    "UPDATE entries SET state = 'partial', charged = ?, ino = NULL, holder = NULL WHERE key = ?",
+                    (allocated, entry.key),
+                )
+                return
             if found == "promote":
                 _promote(connection, entry)
             elif found == "keep":
@@ -167,6 +174,28 @@ def _refuse_collision(connection: sqlite3.Connection, entry: Entry) -> None:
             f"{entry} would share the path {entry.relative} with {found[1]} {found[3]}, which is in the cache",
             hint="use another root for one of the two: MODEL_CACHE_DIR, or --root",
         )
+
+
+def reserve(connection: sqlite3.Connection, what: Reservation) -> None:
+    """Write a reservation in the caller's transaction."""
+    entry, promise = what.entry, what.promise
+    _refuse_collision(connection, entry)
+    if what.replacing:
+        connection.execute(
+            "UPDATE entries SET next_state = 'downloading', next_size = ?, next_charged = ?, next_sha256 = ?,"
+            " next_etag = ?, next_commit = ?, next_ino = NULL, holder = ? WHERE key = ?",
+            (promise.size, what.charged, promise.sha256, promise.etag, promise.commit, what.holder, entry.key),
+        )
+        return
+    connection.execute(
+        "INSERT INTO entries (key, repo_type, repo, revision, filename, path, state, size, charged, sha256, etag,"
+        ' "commit", holder) VALUES (?, ?, ?, ?, ?, ?, \'downloading\', ?, ?, ?, ?, ?, ?)'
+        " ON CONFLICT (key) DO UPDATE SET state = 'downloading', size = excluded.size, charged = excluded.charged,"
+        ' sha256 = excluded.sha256, etag = excluded.etag, "commit" = excluded."commit", ino = NULL,'
+        " mtime_ns = NULL, verified_at = NULL, verdict = NULL, holder = excluded.holder",
+        (entry.key, *entry.identity, entry.relative, promise.size, what.charged, promise.sha256, promise.etag)
+        + (promise.commit, what.holder),
+    )
 
 
 def _promote(connection: sqlite3.Connection, entry: Entry) -> None:

@@ -38,6 +38,26 @@ def totals(index: Index) -> Totals:
     )
 
 
+class Held(NamedTuple):
+    """Bytes and files that no eviction takes: pinned ones, and those that somebody placed by hand."""
+
+    pinned: int
+    pinned_files: int
+    placed: int
+    placed_files: int
+
+
+def held(index: Index) -> Held:
+    """What is kept from eviction by a decision of somebody's."""
+    with index.reading() as connection:
+        if connection is None:
+            return Held(0, 0, 0, 0)
+        sums = "SELECT coalesce(sum(charged), 0), count(*) FROM entries WHERE state = 'ready' AND "
+        pinned = connection.execute(f"{sums} pinned = 1").fetchall()[0]  # noqa: S608 - constants
+        placed = connection.execute(f"{sums} pinned = 0 AND origin = 'placed'").fetchall()[0]  # noqa: S608 - constants
+    return Held(*pinned, *placed)
+
+
 def entries(index: Index, repo: str | None = None) -> list[Row]:
     """All rows in the order of their names, or those of one repo."""
     with index.reading() as connection:

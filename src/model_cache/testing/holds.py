@@ -84,12 +84,11 @@ class Hold:
             self._held += 1
             self._state.notify_all()
             try:
-                while not self._open:
-                    if self._state.wait_for(lambda: self._open, _LOOK):
-                        break
+                while not self._state.wait_for(lambda: self._open, _LOOK):
                     if gone():
                         return False
-                return True
+                # Also now: a client killed just before the release must not be sent what nobody will read.
+                return not gone()
             finally:
                 self._held -= 1
                 self._state.notify_all()

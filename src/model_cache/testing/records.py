@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 
@@ -112,8 +113,11 @@ class RequestLog:
             if condition():  # not under the log's lock: it may pass through records' locks, which come first
                 return True
             with self._changed:
-                if not self._changed.wait_for(lambda seen=seen: self._version != seen, deadline - time.monotonic()):
+                if not self._changed.wait_for(partial(self._moved, seen), deadline - time.monotonic()):
                     return condition()
+
+    def _moved(self, seen: int) -> bool:
+        return self._version != seen
 
     def count(self, method: str | None = None, path_contains: str | None = None, kind: str | None = None) -> int:
         """The number of requests with this method, this text in their path, and of this kind; None means any."""

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
+from functools import partial
 
 from .answers import REASONS, Answer, Request
 from .holds import Hold
@@ -33,7 +34,7 @@ class Tally:
 
     Args:
         settling: Held from before bytes leave until they are counted, so that nobody who has them misses them.
-        sent: Takes their number.
+        sent: Takes their number; by default nobody cares.
     """
 
     def __init__(
@@ -183,13 +184,13 @@ class Connection:
         position = 0
         while position < len(data):
             piece = data[position : position + _CHUNK]
-            position += self._counted(lambda piece=piece: self.sock.send(piece), tally)
+            position += self._counted(partial(self.sock.send, piece), tally)
 
     def _copy(self, file: int, start: int, stop: int, tally: Tally) -> None:
         """Sends bytes from a file, which the kernel copies without this process seeing them."""
         while start < stop:
             size = min(_CHUNK, stop - start)
-            count = self._counted(lambda at=start, size=size: os.sendfile(self.sock.fileno(), file, at, size), tally)
+            count = self._counted(partial(os.sendfile, self.sock.fileno(), file, start, size), tally)
             if not count:
                 raise BrokenOff("the file became shorter than it was")
             start += count

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..context import Context
-from ..errors import CacheFullError, IndexUnavailableError
-from ..index.ledger import Installed, Ledger, Promise
-from ..index.rows import Row
-from ..layout import Entry
-from ..log import logger
-from ..progress import Progress
-from .notes import holder_name
+from .context import Context
+from .errors import CacheFullError, IndexUnavailableError
+from .index.ledger import Installed, Ledger
+from .index.rows import Row
+from .layout import Entry
+from .log import logger
+from .progress import Progress
 
 T = TypeVar("T")
 
@@ -57,10 +56,9 @@ class Recorder:
         """The commit that the other files of this repo came from."""
         return self._write(lambda ledger: ledger.sibling_commit(self._entry))
 
-    def reserve(self, promise: Promise, charged: int, *, replacing: bool) -> None:
-        """A download begins."""
-        holder = holder_name()
-        self._write(lambda ledger: ledger.reserve(self._entry, promise, charged, holder, replacing=replacing))
+    def admit(self, make_room: Callable[[], None]) -> None:
+        """A download begins: reserve its room."""
+        self._write(lambda _: make_room())
 
     def installing(self, file: Installed, *, replacing: bool) -> None:
         """The bytes are about to get their name."""

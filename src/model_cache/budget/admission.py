@@ -1,0 +1,200 @@
+"""Room for a download, before its first byte; over all processes, and exactly as much as is needed.
+
+Concurrency:
+    I4. The caller holds W of the entry, takes G for the eviction, and never waits for anything else under G: what has
+    to be waited for (recent files to age) is waited for with G free and nothing but the entry's own W held.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import disk
+from ..context import Context
+from ..errors import CacheFullError, FileTooLargeError
+from ..index import queries
+from ..index.ledger import Ledger
+from ..index.room import PAGE, Claim, Room
+from ..layout import Entry
+from ..progress import Progress
+from ..recovery import allocated
+from ..units import format_duration, format_size
+from . import eviction
+from .candidates import candidates
+from .limits import blocks, ceiling
+from .plan import Plan, choose
+from .reclaim import drop_partial, settle_dead
+
+_LOOK_AGAIN = 0.25  # seconds between two looks while recent files age
+
+
+def admit(ctx: Context, claim: Claim, deadline: float | None, progress: Progress) -> None:
+    """Reserve what the claim wants, evicting as much as is missing.
+
+    Raises:
+        FileTooLargeError: It could never fit; nothing was deleted.
+        CacheFullError: It does not fit now; by whom the room is held.
+        IndexUnavailableError: Usage is unknown.
+    """
+    _refuse_too_large(ctx, claim)
+    room = Room(ctx.index)
+    began = ctx.clock.monotonic()
+    told = False
+    while True:
+        missing = max(room.admit(claim), 0)
+        short = _disk_shortage(ctx, claim)
+        if not missing and not short:
+            return
+        if ctx.settings.max_size is None and ctx.settings.min_free is None:
+            raise _disk_full(ctx, claim, short)
+        plan = _evict(ctx, room, claim, max(missing, short))
+        if plan is None:
+            if not _disk_shortage(ctx, claim):
+                return
+            plan = Plan(missing=_disk_shortage(ctx, claim))
+        _release(ctx, claim)
+        wait = _until_first_ages(ctx, plan)
+        if wait is None:
+            raise _full(ctx, claim, plan, max(missing, short))
+        _wait(ctx, claim, plan, wait, began, deadline, None if told else progress)
+        told = True
+
+
+def _evict(ctx: Context, room: Room, claim: Claim, missing: int) -> Plan | None:
+    """Under G: the dead first, then the least recently used; None when the claim has its room."""
+    skip: set[int] = set()
+    with eviction.sole_evictor(ctx):
+        for partial in settle_dead(ctx, room, claim.entry.key):
+            missing = _missing(ctx, room, claim)
+            if missing <= 0:
+                return None
+            drop_partial(ctx, partial)
+        while True:
+            missing = _missing(ctx, room, claim)
+            if missing <= 0:
+                return None
+            plan = choose(candidates(ctx, room, skip), missing, ctx.clock.time() - ctx.settings.min_idle)
+            if plan.missing:
+                return plan
+            for start in range(0, len(plan.victims), PAGE):
+                batch = eviction.evict(ctx, room, plan.victims[start : start + PAGE], "evict", claim)
+                skip |= {spared.row.id for spared in batch.spared}
+
+
+def _missing(ctx: Context, room: Room, claim: Claim) -> int:
+    return max(room.admit(claim), _disk_shortage(ctx, claim))
+
+
+def _refuse_too_large(ctx: Context, claim: Claim) -> None:
+    if claim.limit is not None and claim.wanted > claim.limit:
+        raise FileTooLargeError(
+            f"{claim.entry} takes {format_size(claim.wanted)} on disk, more than the whole max_size of"
+            f" {format_size(claim.limit)} of {ctx.root}",
+            hint=f"model-cache --root {ctx.root} config max_size=…",
+            needed=claim.wanted,
+            available=claim.limit,
+        )
+
+
+def _disk_shortage(ctx: Context, claim: Claim) -> int:
+    """Bytes that the file system lacks for this download, all others under way, and `min_free`."""
+    free = disk.free_bytes(ctx.root)
+    if free is None:
+        return 0
+    present = allocated(ctx.places.partial(claim.entry.key))
+    coming = max(claim.wanted - present, 0)
+    if ctx.settings.min_free is not None:
+        totals = queries.totals(ctx.index)
+        others = sum(entry.stat().st_blocks * 512 for entry in os.scandir(ctx.places.partials)) - present
+        coming += ctx.settings.min_free + max(totals.reserved - claim.wanted - others, 0)
+    return max(coming - free, 0)
+
+
+def _disk_full(ctx: Context, claim: Claim, short: int) -> CacheFullError:
+    """The error of a root without a budget, where nothing is ever evicted."""
+    free = disk.free_bytes(ctx.root) or 0
+    return CacheFullError(
+        f"{claim.entry} needs {format_size(free + short)} more, and {ctx.root} has {format_size(free)} free",
+        hint="free some space there, set MODEL_CACHE_DIR to another file system, or set a max_size",
+        needed=free + short,
+        available=free,
+    )
+
+
+def _release(ctx: Context, claim: Claim) -> None:
+    """Give back what was reserved, and keep what is on disk: nobody holds room while waiting for more."""
+    left = allocated(ctx.places.partial(claim.entry.key))
+    Ledger(ctx.index).stopped(claim.entry, left, replacing=claim.replacing)
+
+
+def _until_first_ages(ctx: Context, plan: Plan) -> float | None:
+    """Seconds until the first recent file may go, or None if their going would not make room either."""
+    if not plan.recent or sum(unit.charged for unit in plan.recent) < plan.missing:
+        return None
+    return max(plan.recent[0].last_use + ctx.settings.min_idle - ctx.clock.time(), 0.0)
+
+
+def _wait(
+    ctx: Context,
+    claim: Claim,
+    plan: Plan,
+    seconds: float,
+    began: float,
+    deadline: float | None,
+    progress: Progress | None,
+) -> None:
+    """Let recent files age, aloud, up to the caller's deadline or `lock_timeout`, without any lock but W."""
+    now = ctx.clock.monotonic()
+    last = began + max(ctx.settings.lock_timeout, 2 * ctx.settings.min_idle)
+    last = last if deadline is None else min(last, deadline)
+    if now + seconds > last:
+        raise _full(ctx, claim, plan, plan.missing)
+    if progress is not None:
+        progress.warning(
+            f"{claim.entry} waits for room: {format_size(sum(unit.charged for unit in plan.recent))} are held by files"
+            f" used less than {format_duration(ctx.settings.min_idle)} ago; the first may go in {format_duration(seconds)}"
+        )
+    ctx.clock.sleep(min(max(seconds, 0.01), _LOOK_AGAIN))
+
+
+def _full(ctx: Context, claim: Claim, plan: Plan, missing: int) -> CacheFullError:
+    """The error that says who holds the room, how much each, and when the first of it frees."""
+    totals = queries.totals(ctx.index)
+    held = queries.held(ctx.index)
+    parts = [f"{format_size(held.pinned)} pinned ({held.pinned_files} files)"] if held.pinned else []
+    if held.placed:
+        parts.append(f"{format_size(held.placed)} placed by hand ({held.placed_files} files)")
+    recent = sum(unit.charged for unit in plan.recent)
+    if recent:
+        when = max(plan.recent[0].last_use + ctx.settings.min_idle - ctx.clock.time(), 0.0)
+        parts.append(
+            f"{format_size(recent)} used less than {format_duration(ctx.settings.min_idle)} ago"
+            f" ({len(plan.recent)} files; the first may go in {format_duration(when)})"
+        )
+    if totals.reserved:
+        parts.append(f"{format_size(totals.reserved)} reserved by downloads under way")
+    known = held.pinned + held.placed + recent + sum(unit.charged for unit in plan.victims)
+    in_use = totals.ready - known
+    if in_use > 0:
+        parts.append(f"{format_size(in_use)} leased or open in running programs")
+    limit = claim.limit if claim.limit is not None else (ceiling(ctx) or totals.all)
+    return CacheFullError(
+        f"{claim.entry} needs {format_size(claim.wanted)}, {format_size(missing)} more than can be freed now under the"
+        f" {format_size(limit)} of {ctx.root}: {', '.join(parts) or 'the file system is full'}",
+        hint=f"model-cache --root {ctx.root} ls --sort used, unpin what is not needed, or raise max_size",
+        needed=claim.wanted,
+        available=max(claim.wanted - missing, 0),
+    )
+
+
+def reservation(size: int | None, limit: int | None, name: Entry) -> int:
+    """Bytes to reserve for a file: what the file system will allocate for it.
+
+    Raises:
+        CacheFullError: The size is unknown and a budget holds, so nothing could be promised.
+    """
+    if size is None and limit is not None:
+        raise CacheFullError(
+            f"{name}: the Hub did not say its size, and under a max_size nothing is downloaded that was not reserved"
+        )
+    return blocks(size or 0)

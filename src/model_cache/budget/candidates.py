@@ -1,0 +1,59 @@
+"""The evictable files in exact order of their last use, with all names of one file as one unit.
+
+Last uses that turn out newer than the index said are written back page by page, so that the next evictor need not look
+at those rows again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..context import Context
+from ..index.room import Room
+from ..index.rows import Row
+from .eviction import Unit, last_use
+from .lru import in_order
+
+
+def candidates(ctx: Context, room: Room, skip: set[int]) -> Iterator[Unit]:
+    """Units that may go as far as the index knows, least recently used first.
+
+    Args:
+        skip: Ids of rows that were found to be in use just now.
+    """
+    pages = _Pages(ctx, room)
+    for when, row in in_order(pages.rows(), pages.use):
+        names = pages.names(row)
+        if any(name.id in skip or not _evictable(name) for name in names) or min(name.id for name in names) != row.id:
+            continue  # the unit comes up once, under its first name
+        yield Unit(tuple(names), when)
+
+
+class _Pages:
+    """Rows page by page, each page with its siblings and last uses."""
+
+    def __init__(self, ctx: Context, room: Room) -> None:
+        self._ctx, self._room = ctx, room
+        self._units: dict[int, list[Row]] = {}
+
+    def rows(self) -> Iterator[Row]:
+        """All evictable rows in the order of the index."""
+        after = (-1.0, 0)
+        while page := self._room.page(after):
+            self._units |= self._room.siblings(page)
+            after = (page[-1].last_used_at, page[-1].id)
+            uses = {row.id: self.use(row) for row in page}
+            self._room.younger([(row.id, uses[row.id]) for row in page if uses[row.id] > row.last_used_at])
+            yield from page
+
+    def names(self, row: Row) -> list[Row]:
+        """All rows of the row's file."""
+        return self._units.get(row.ino or 0) or [row]
+
+    def use(self, row: Row) -> float:
+        """The unit's exact last use."""
+        return last_use(self._ctx, self.names(row))
+
+
+def _evictable(row: Row) -> bool:
+    return row.state == "ready" and not row.pinned and row.origin != "placed" and row.next_state is None

@@ -1,0 +1,249 @@
+"""Taking files away: never one that is in use, never one that is not ours, recoverable at every step.
+
+The order, per batch: W of every name → row `deleting` → exclusive lease → open test → last use read again → rename into
+the trash → directories durable → leases gone → trash unlinked → row gone → W released.
+
+Why this order: the row says that the file is about to go before it does, and is dropped after it is gone, so no crash
+leaves a file that is not counted (I5). The last use is read after the exclusive lease is ours: a reader either has its
+shared lease first (and spares the file) or finds ours and looks at the path again (I3). The rename comes before the
+unlink so that a crash in between leaves a name that only the cache knows.
+
+Concurrency:
+    Under G, so that there is one evictor at a time; W of the victims is only tried.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .. import disk, locks
+from ..context import Context
+from ..errors import StorageError
+from ..index.room import Claim, Room
+from ..index.rows import Row
+from ..locks import FileMutex
+
+_EVICTOR_WAIT = 60.0  # seconds for another evictor, which takes milliseconds per file
+
+
+class Spared(NamedTuple):
+    """An entry that was not evicted: `pinned`, `leased`, `open`, `recent`, `busy`, `changed` or `linked`."""
+
+    row: Row
+    reason: str
+
+
+class Unit(NamedTuple):
+    """One file with all the names the cache has for it: they go together or not at all."""
+
+    rows: tuple[Row, ...]
+    last_use: float
+
+    @property
+    def charged(self) -> int:
+        """Bytes that count against the budget."""
+        return sum(row.charged for row in self.rows)
+
+
+@dataclass
+class Evicted:
+    """What a batch came to."""
+
+    gone: list[Unit] = field(default_factory=list)
+    spared: list[Spared] = field(default_factory=list)
+    missing: int = 0
+
+
+@dataclass
+class _Victim:
+    """A unit on its way: its write locks, its open file, and the directory it is in."""
+
+    unit: Unit
+    locks: list[int] = field(default_factory=list)
+    fd: int = -1
+    leased: bool = False
+    tested: bool = False
+    trash: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def sole_evictor(ctx: Context) -> Iterator[None]:
+    """Hold G for the block."""
+    mutex = FileMutex(ctx.places.evictor_lock, ctx.settings.file_mode, ctx.clock)
+    ctx.step("lock:evictor")
+    mutex.acquire(_EVICTOR_WAIT)
+    try:
+        yield
+    finally:
+        mutex.release()
+
+
+def evict(ctx: Context, room: Room, units: Sequence[Unit], reason: str, claim: Claim | None = None) -> Evicted:
+    """Take one batch of units away; G is held. The freed bytes become the claim's reservation."""
+    result = Evicted()
+    victims = [victim for unit in units if (victim := _lock(ctx, unit, result)) is not None]
+    try:
+        ctx.step("evict:deleting")
+        rows = [row for victim in victims for row in victim.unit.rows]
+        kept = {row.id for row in room.deleting(rows)}
+        taken = [
+            victim
+            for victim in victims
+            if all(row.id in kept for row in victim.unit.rows) and _claim(ctx, victim, result)
+        ]
+        _unname(ctx, taken, result)
+        _unlink(ctx, taken)
+        result.gone = [victim.unit for victim in taken]
+        gone = [row for unit in result.gone for row in unit.rows]
+        spared = [row for row in rows if row not in gone]
+        ctx.step("evict:row")
+        result.missing = room.gone(gone, spared, reason, claim)
+        _forget(ctx, taken)
+    finally:
+        for victim in victims:
+            _let_go(victim)
+            for fd in victim.locks:
+                locks.release(fd)
+    return result
+
+
+def _lock(ctx: Context, unit: Unit, result: Evicted) -> _Victim | None:
+    victim = _Victim(unit)
+    for row in unit.rows:
+        fd = locks.try_write(ctx.places.lock(row.key), ctx.settings.file_mode)
+        if fd is None:
+            result.spared.append(Spared(row, "busy"))
+            for held in victim.locks:
+                locks.release(held)
+            return None
+        victim.locks.append(fd)
+    return victim
+
+
+def _claim(ctx: Context, victim: _Victim, result: Evicted) -> bool:
+    """The exclusive lease on the file, with every test that could spare it; True if it may go."""
+    row = victim.unit.rows[0]
+    entry = row.entry()
+    if entry is None:
+        result.spared.append(Spared(row, "changed"))
+        return False
+    try:
+        victim.fd = os.open(entry.path(ctx.root), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return True  # somebody removed it: only the row is left to go
+    except OSError:
+        result.spared.append(Spared(row, "changed"))
+        return False
+    reason = _in_use(ctx, victim)
+    if reason is None:
+        return True
+    _let_go(victim)
+    result.spared.append(Spared(row, reason))
+    return False
+
+
+def _in_use(ctx: Context, victim: _Victim) -> str | None:
+    """Why the open file must stay, or None."""
+    row = victim.unit.rows[0]
+    found = os.fstat(victim.fd)
+    if (found.st_ino, found.st_size, found.st_mtime_ns) != (row.ino, row.size, row.mtime_ns):
+        return "changed"
+    if found.st_nlink != len(victim.unit.rows):
+        return "linked"
+    ctx.step("evict:lease")
+    if not locks.try_exclusive(victim.fd):
+        return "leased"
+    victim.leased = True
+    ctx.step("evict:open-test")
+    sole = locks.try_sole_use(victim.fd)
+    if sole is False:
+        return "open"
+    victim.tested = sole is True
+    ctx.step("evict:last-use")
+    if last_use(ctx, victim.unit.rows) > ctx.clock.time() - ctx.settings.min_idle:
+        return "recent"
+    return None
+
+
+def last_use(ctx: Context, rows: Sequence[Row]) -> float:
+    """The exact last use of a unit: the latest of its names; one in the future counts as now, and is rewritten to it."""
+    now = ctx.clock.time()
+    latest = 0.0
+    for row in rows:
+        used = ctx.places.used + row.key
+        try:
+            when = os.stat(used).st_mtime
+            if when > now:
+                os.utime(used, (now, now))
+        except OSError:
+            when = 0.0
+        latest = max(latest, min(max(when, row.last_used_at), now))
+    return latest
+
+
+def _unname(ctx: Context, victims: list[_Victim], result: Evicted) -> None:
+    """Rename into the trash, and make both directories durable before anything is unlinked."""
+    directories: set[str] = set()
+    for victim in list(victims):
+        if victim.tested and not locks.has_sole_use(victim.fd):
+            # Somebody opens it right now, or did while this process was stopped for longer than the kernel waits.
+            victims.remove(victim)
+            result.spared.append(Spared(victim.unit.rows[0], "open"))
+            continue
+        for row in victim.unit.rows:
+            path, trash = f"{ctx.root}/{row.path}", ctx.places.trash + row.key
+            ctx.step("evict:rename")
+            try:
+                disk.set_aside(path, trash)
+            except FileNotFoundError:
+                continue
+            victim.trash.append(trash)
+            directories.add(os.path.dirname(path))
+    ctx.step("evict:fsync")
+    for directory in (*directories, ctx.places.trash):
+        disk.fsync_directory(directory)
+    for victim in victims:
+        _let_go(victim)
+
+
+def _unlink(ctx: Context, victims: list[_Victim]) -> None:
+    for victim in victims:
+        for trash in victim.trash:
+            ctx.step("evict:unlink")
+            disk.remove(trash)
+
+
+def _forget(ctx: Context, victims: list[_Victim]) -> None:
+    """What is left of an entry that is gone: its last use, and directories that have become empty."""
+    for victim in victims:
+        for row in victim.unit.rows:
+            disk.remove(ctx.places.used + row.key)
+            disk.remove_empty_parents(ctx.root, row.path)
+
+
+def _let_go(victim: _Victim) -> None:
+    if victim.fd >= 0:
+        fd, victim.fd = victim.fd, -1
+        locks.release(fd) if victim.leased else os.close(fd)
+
+
+def refuse_without_flock(ctx: Context) -> None:
+    """Nothing is taken away where locks do not exclude.
+
+    Raises:
+        StorageError: This file system has no flock.
+    """
+    fd = os.open(ctx.places.evictor_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, ctx.settings.file_mode)
+    try:
+        if not locks.flock_works(fd):
+            raise StorageError(
+                f"the file system of {ctx.root} has no file locks, so nothing can be removed safely",
+                hint="keep the cache on a local file system: MODEL_CACHE_DIR",
+                path=ctx.root,
+            )
+    finally:
+        os.close(fd)

@@ -1,0 +1,82 @@
+"""What a dead predecessor left of one entry, and how it is settled; under W, so nobody else is at it.
+
+    found                                   then
+    installing, the path has that inode     ready; the partial's second name goes
+    installing or downloading, it has not   a partial of its allocated bytes; without one the row goes
+    deleting, the file still there          ready again
+    deleting, the file gone                 the trash is unlinked, then the row goes
+    replacement, the path has the new inode the next values become current
+    replacement, it has the old one         the next values are dropped, their partial stays
+    ready, no file                          a miss
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import disk
+from .context import Context
+from .index.rows import Row
+from .layout import Entry
+from .recorder import Recorder
+
+
+def decide(row: Row, path_ino: int | None) -> str | None:
+    """The finding for a row whose W is free, given the inode at its path. Pure.
+
+    Returns:
+        `ready`, `promote`, `keep`, `stopped` (see `Ledger.settled`), `gone`, or None: there is nothing to settle.
+    """
+    there = row.ino is not None and row.ino == path_ino
+    if row.state == "deleting":
+        return "ready" if there else "gone"
+    if row.state == "installing" and there:
+        return "ready"
+    if row.state in ("installing", "downloading"):
+        return "stopped"
+    if row.next_state in ("installing", "downloading"):
+        return "promote" if row.next_ino is not None and row.next_ino == path_ino else "keep"
+    return None
+
+
+def recover(ctx: Context, entry: Entry, recorder: Recorder) -> Row | None:
+    """Settle the entry, whose W the caller holds; returns its row as it is afterwards (I5, I10)."""
+    row = recorder.row()
+    path = entry.path(ctx.root)
+    path_ino = _inode(path)
+    _finish_unlink(ctx, entry, path_ino)
+    finding = None if row is None else decide(row, path_ino)
+    if finding is None:
+        return row
+    if finding in ("ready", "promote"):
+        # The crash may have come before the directory was durable.
+        disk.fsync_directory(os.path.dirname(path))
+    if finding == "gone":
+        ctx.step("recover:unlink-trash")
+        disk.remove(ctx.places.trash + entry.key)
+    ctx.step("recover:settle")
+    recorder.settled(finding, allocated(ctx.places.partial(entry.key)))
+    return recorder.row()
+
+
+def _finish_unlink(ctx: Context, entry: Entry, path_ino: int | None) -> None:
+    """A crash between giving the bytes their name and removing the partial's leaves one inode with two names."""
+    partial = ctx.places.partial(entry.key)
+    if path_ino is not None and _inode(partial) == path_ino:
+        ctx.step("recover:unlink-partial")
+        disk.remove(partial)
+
+
+def allocated(path: str) -> int:
+    """Bytes on disk of a file of the cache's own, 0 if it is not there."""
+    try:
+        return disk.allocated(os.stat(path, follow_symlinks=False))
+    except OSError:
+        return 0
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return os.stat(path, follow_symlinks=False).st_ino
+    except OSError:
+        return None
