@@ -162,7 +162,9 @@ def cold(rounds: int, size: int = 1 << 30) -> list[Row]:
         curl, ours, theirs, pooch = in_turns(
             rounds,
             anew("curl", lambda place: run(["curl", "-sfL", "-o", f"{place}/model.bin", address])),
-            anew("ours", lambda place: run([command, "--root", place, "fetch", REPO, FILE, "-q"], {"HF_ENDPOINT": url})),
+            anew(
+                "ours", lambda place: run([command, "--root", place, "fetch", REPO, FILE, "-q"], {"HF_ENDPOINT": url})
+            ),
             anew("hf", lambda place: python(_COLD_HF, place, environ=hf)),
             anew("pooch", lambda place: python(_COLD_POOCH, place, address, f"sha256:{digest}")),
             warm=False,
@@ -171,8 +173,22 @@ def cold(rounds: int, size: int = 1 << 30) -> list[Row]:
     peak = f"peak memory {ours.peak:.1f} MiB (asked: 45)"
     return [
         Row(name, "curl -o", ours.median, curl.median, 2.0, peak),
-        Row("hf_hub_download of the same (no hash)", "curl -o", theirs.median, curl.median, None, f"peak {theirs.peak:.0f} MiB"),
-        Row("pooch.retrieve of the same (hash)", "curl -o", pooch.median, curl.median, None, f"peak {pooch.peak:.0f} MiB"),
+        Row(
+            "hf_hub_download of the same (no hash)",
+            "curl -o",
+            theirs.median,
+            curl.median,
+            None,
+            f"peak {theirs.peak:.0f} MiB",
+        ),
+        Row(
+            "pooch.retrieve of the same (hash)",
+            "curl -o",
+            pooch.median,
+            curl.median,
+            None,
+            f"peak {pooch.peak:.0f} MiB",
+        ),
     ]
 
 

@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+
 from model_cache import ModelCache
 
 # What a worker process always has at hand.

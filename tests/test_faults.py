@@ -5,6 +5,7 @@ import os
 
 import pytest
 from support import FILE, REPO, pattern
+
 from model_cache import DownloadError, IntegrityError, ModelCache, ModelCacheError
 from model_cache.clock import Clock
 from model_cache.index import queries

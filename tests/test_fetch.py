@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from support import FILE, REPO, pattern
+
 from model_cache import (
     AccessError,
     DownloadError,

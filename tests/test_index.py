@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from support import FILE, REPO, finish
+
 from model_cache import CacheFullError, IndexUnavailableError, ModelCache
 from model_cache.index import queries, schema
 from model_cache.progress import Progress

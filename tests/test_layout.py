@@ -5,6 +5,7 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from model_cache import InvalidNameError
 from model_cache.layout import Entry, readings, rivals
 
@@ -64,7 +65,23 @@ HOSTILE_REPOS = [
     "nul/a",
     "CACHEDIR.TAG",
 ]
-HOSTILE_REVISIONS = ["", "..", "a..b", "/a", "a/", "a//b", "-x", "a b", "a~1", "a:b", "a\\b", "a\0", "x" * 254, "a*", "x."]
+HOSTILE_REVISIONS = [
+    "",
+    "..",
+    "a..b",
+    "/a",
+    "a/",
+    "a//b",
+    "-x",
+    "a b",
+    "a~1",
+    "a:b",
+    "a\\b",
+    "a\0",
+    "x" * 254,
+    "a*",
+    "x.",
+]
 
 
 def test_an_entry_of_main_lives_at_repo_and_filename():
@@ -130,7 +147,12 @@ def test_messages_of_refusals_are_short():
     assert len(str(caught.value)) < 300
 
 
-@given(st.text(max_size=40), st.text(max_size=40), st.text(min_size=1, max_size=20), st.sampled_from(["model", "dataset", "space"]))
+@given(
+    st.text(max_size=40),
+    st.text(max_size=40),
+    st.text(min_size=1, max_size=20),
+    st.sampled_from(["model", "dataset", "space"]),
+)
 def test_whatever_is_accepted_stays_below_the_root(repo, filename, revision, repo_type):
     """No text at all makes a path outside the root, or one inside the cache's own directory."""
     try:
@@ -159,7 +181,9 @@ def test_keys_of_rivals_differ():
 parts = st.text("abcXYZ019_", min_size=1, max_size=8)
 
 
-@given(parts, parts, st.lists(parts, min_size=1, max_size=3), st.sampled_from(["main", "v1", "refs/pr/2", "a%2Fb", "50%"]))
+@given(
+    parts, parts, st.lists(parts, min_size=1, max_size=3), st.sampled_from(["main", "v1", "refs/pr/2", "a%2Fb", "50%"])
+)
 def test_every_path_can_be_read_back(owner, name, file, revision):
     """The entry that made a path is among the readings of that path."""
     for repo in (f"{owner}/{name}", name):

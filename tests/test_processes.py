@@ -5,6 +5,7 @@ import signal
 
 import pytest
 from support import FILE, REPO, finish, pattern
+
 from model_cache import ModelCache
 from model_cache.index import queries
 
@@ -129,7 +130,9 @@ def test_a_forked_child_uses_the_cache_of_its_parent(hub, spawn):
     print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
     cache.fetch("{REPO}", "b")
     """
-    process = spawn("import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n" + code.replace("\n    ", "\n"))
+    process = spawn(
+        "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n" + code.replace("\n    ", "\n")
+    )
     out, err = process.communicate(timeout=60)
     assert out.strip() == "[0, 0]", err
 

@@ -31,7 +31,8 @@ def test_real_files_fetched_by_racing_commands_are_the_originals_and_load(hub, r
     command = [sys.executable, "-m", "model_cache", "--root", str(root), "fetch", REPO, *originals, "-q"]
     environ["HF_ENDPOINT"] = hub.url
     racing = [
-        subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)
+        subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
     ]
     for process in racing:
         out, err = process.communicate(timeout=100)

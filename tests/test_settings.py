@@ -1,6 +1,7 @@
 """Where the root comes from, and which of several settings wins."""
 
 import pytest
+
 from model_cache import SettingError
 from model_cache.settings import Settings, find_root, policy_text
 

@@ -1,13 +1,22 @@
 """Sizes and durations, read and printed."""
 
 import pytest
+
 from model_cache import SettingError
 from model_cache.units import format_duration, format_size, parse_budget, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("0", 0), ("1024", 1024), ("50GB", 50 * 10**9), ("50GiB", 50 * 2**30), ("1.5 kB", 1500), ("2T", 2 * 10**12), (7, 7)],
+    [
+        ("0", 0),
+        ("1024", 1024),
+        ("50GB", 50 * 10**9),
+        ("50GiB", 50 * 2**30),
+        ("1.5 kB", 1500),
+        ("2T", 2 * 10**12),
+        (7, 7),
+    ],
 )
 def test_sizes_are_read_in_decimal_and_binary_units(text, size):
     """GB is a power of ten and GiB a power of two; a bare number is bytes."""
@@ -21,7 +30,9 @@ def test_what_is_no_size_is_refused_by_name(text):
         parse_size(text, "min_free")
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("45s", 45), ("10m", 600), ("6h", 21600), ("30d", 2592000), ("8w", 4838400), (2.5, 2.5)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("45s", 45), ("10m", 600), ("6h", 21600), ("30d", 2592000), ("8w", 4838400), (2.5, 2.5)]
+)
 def test_durations_are_read(text, seconds):
     """A duration is a number and one of s, m, h, d, w."""
     assert parse_duration(text) == seconds
@@ -45,5 +56,12 @@ def test_a_budget_can_be_a_share_of_the_file_system():
 
 def test_sizes_and_durations_are_printed_for_people():
     """Three significant figures of the unit that fits; the two largest units of a duration."""
-    assert [format_size(n) for n in (0, 999, 1000, 90_868_376, 10**12, 10**16)] == ["0 B", "999 B", "1 kB", "90.9 MB", "1 TB", "10 PB"]
+    assert [format_size(n) for n in (0, 999, 1000, 90_868_376, 10**12, 10**16)] == [
+        "0 B",
+        "999 B",
+        "1 kB",
+        "90.9 MB",
+        "1 TB",
+        "10 PB",
+    ]
     assert [format_duration(n) for n in (0.2, 45, 200, 90061)] == ["0.2s", "45s", "3m 20s", "1d 1h"]

@@ -10,7 +10,7 @@ from time import monotonic
 
 from . import hit
 from .context import Context
-from .errors import InvalidNameError, SettingError
+from .errors import SettingError
 from .layout import DEFAULT_REVISION, Entry
 from .settings import Settings
 
@@ -80,9 +80,7 @@ class ModelCache:
         """The root's absolute path; it need not exist yet."""
         return self._path(self._ctx.root)
 
-    def path(
-        self, repo: str, filename: str, *, revision: str = DEFAULT_REVISION, repo_type: str = "model"
-    ) -> Path:
+    def path(self, repo: str, filename: str, *, revision: str = DEFAULT_REVISION, repo_type: str = "model") -> Path:
         """Where the file is or would be. Touches nothing.
 
         Raises:

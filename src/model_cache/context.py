@@ -129,7 +129,9 @@ class Context:
         if self._index is None:
             from .index import Index
 
-            self._index = Index(self.places.index, self.places.index_lock, self.settings.file_mode, self.clock, self.step)
+            self._index = Index(
+                self.places.index, self.places.index_lock, self.settings.file_mode, self.clock, self.step
+            )
         return self._index
 
     def prepare(self) -> None:

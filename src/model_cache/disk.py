@@ -75,7 +75,10 @@ def open_parent(root: str, relative: str, mode: int) -> int:
                     raise storage_error(error, "cannot make directory", path) from None
                 kind = "a symlink" if os.path.islink(path) else "a file"
                 raise StorageError(
-                    f"{path} is {kind}, where a directory is needed", hint=f"ls -ld {path}", path=path, errno=errno.ENOTDIR
+                    f"{path} is {kind}, where a directory is needed",
+                    hint=f"ls -ld {path}",
+                    path=path,
+                    errno=errno.ENOTDIR,
                 ) from None
             os.close(parent)
     except BaseException:

@@ -33,7 +33,8 @@ _PATH_BYTES = 4095  # PATH_MAX of Linux, less the closing NUL
 _REPO_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 # Names that Windows keeps for devices, with any extension; refused everywhere so that a root can be moved.
 _DEVICES = frozenset(
-    ["con", "prn", "aux", "nul", "conin$", "conout$"] + [f"{name}{digit}" for name in ("com", "lpt") for digit in range(1, 10)]
+    ["con", "prn", "aux", "nul", "conin$", "conout$"]
+    + [f"{name}{digit}" for name in ("com", "lpt") for digit in range(1, 10)]
 )
 _RESERVED_OWNERS = frozenset(["datasets", "spaces", "models", "cachedir.tag"])
 
@@ -124,14 +125,18 @@ def _check_repo(repo: str) -> None:
     if len(parts) > 2 or not all(parts):
         raise _refused("repo", repo, "is not of the form name or owner/name")
     if parts[0].lower() in _RESERVED_OWNERS:
-        raise _refused("repo", repo, f"begins with the reserved name {parts[0]!r}; name a dataset or space by its repo type")
+        raise _refused(
+            "repo", repo, f"begins with the reserved name {parts[0]!r}; name a dataset or space by its repo type"
+        )
     for part in parts:
         if not _REPO_CHARACTERS.issuperset(part):
             raise _refused("repo", repo, "has characters other than letters, digits, '-', '_' and '.'")
         if len(part) > _REPO_LENGTH:
             raise _refused("repo", repo, f"has a part of more than {_REPO_LENGTH} characters")
         if part[0] in ".-" or part[-1] in ".-" or "--" in part or ".." in part or part.lower().endswith(".git"):
-            raise _refused("repo", repo, "has a part with '--' or '..' in it, '-' or '.' at an end, or that ends in '.git'")
+            raise _refused(
+                "repo", repo, "has a part with '--' or '..' in it, '-' or '.' at an end, or that ends in '.git'"
+            )
         _check_part("repo", repo, part)
 
 
@@ -204,7 +209,10 @@ def readings(relative: str) -> Iterator[Entry]:
         name, _, revision = last.partition("@")
         try:
             entry = Entry(
-                "/".join([*owner, name]), "/".join(parts[depth:]), _decode_revision(revision) or DEFAULT_REVISION, repo_type
+                "/".join([*owner, name]),
+                "/".join(parts[depth:]),
+                _decode_revision(revision) or DEFAULT_REVISION,
+                repo_type,
             )
         except InvalidNameError:
             continue

@@ -1,13 +1,13 @@
 """What a dead predecessor left of one entry, and how it is settled; under W, so nobody else is at it.
 
-    found                                   then
-    installing, the path has that inode     ready; the partial's second name goes
-    installing or downloading, it has not   a partial of its allocated bytes; without one the row goes
-    deleting, the file still there          ready again
-    deleting, the file gone                 the trash is unlinked, then the row goes
-    replacement, the path has the new inode the next values become current
-    replacement, it has the old one         the next values are dropped, their partial stays
-    ready, no file                          a miss
+found                                   then
+installing, the path has that inode     ready; the partial's second name goes
+installing or downloading, it has not   a partial of its allocated bytes; without one the row goes
+deleting, the file still there          ready again
+deleting, the file gone                 the trash is unlinked, then the row goes
+replacement, the path has the new inode the next values become current
+replacement, it has the old one         the next values are dropped, their partial stays
+ready, no file                          a miss
 """
 
 from __future__ import annotations

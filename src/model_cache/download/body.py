@@ -56,7 +56,9 @@ def _attempt(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note:
     with opened as body:
         if body.total is not None and meta.size is not None and body.total != meta.size:
             raise IntegrityError(
-                f"{entry}: expected {meta.size} bytes, the server offers {body.total}", expected=meta.size, found=body.total
+                f"{entry}: expected {meta.size} bytes, the server offers {body.total}",
+                expected=meta.size,
+                found=body.total,
             )
         if body.start != partial.size:
             partial.restart()
@@ -84,10 +86,10 @@ def _drain(
         ctx.step("body:write")
         partial.append(view[:count])
         request.progress.advanced(partial.size)
-        if request.deadline is not None and (now := ctx.clock.monotonic()) >= request.deadline:
-            if meta.size is None or partial.size < meta.size:
-                rate = (partial.size - first) / max(now - began, 1e-6)
-                raise in_progress(entry, note.holder, partial.size, meta.size, rate)
+        now = ctx.clock.monotonic()
+        if request.deadline is not None and now >= request.deadline and partial.size != meta.size:
+            rate = (partial.size - first) / max(now - began, 1e-6)
+            raise in_progress(entry, note.holder, partial.size, meta.size, rate)
     if limit is not None and received < limit:
         raise DownloadError(f"{entry}: the connection ended {limit - received} bytes too early", transient=True)
     return received

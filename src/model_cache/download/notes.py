@@ -66,7 +66,9 @@ def as_error(error: ModelCacheError) -> dict[str, Any] | None:
     """The part of a failure that those who waited share, or None if it is this process's own."""
     if not isinstance(error, _SHARED) or isinstance(error, _OWN):
         return None
-    plain = {name: value for name, value in vars(error).items() if isinstance(value, (str, int, float, bool, type(None)))}
+    plain = {
+        name: value for name, value in vars(error).items() if isinstance(value, (str, int, float, bool, type(None)))
+    }
     return {"kind": type(error).__name__, "state": plain}
 
 

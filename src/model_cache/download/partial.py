@@ -94,7 +94,7 @@ class Partial:
         return self._sha256.hexdigest()
 
     def git_sha1(self) -> str:
-        """git's object name of the bytes: sha1 over `blob {length}\\0` and the content."""
+        """Git's object name of the bytes: sha1 over `blob {length}`, a NUL, and the content."""
         digest = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
         offset = 0
         while block := os.pread(self._fd, _BLOCK, offset):

@@ -97,9 +97,7 @@ def _name(entry: Entry) -> str:
     return entry.filename.rpartition("/")[2]
 
 
-def _adopt(
-    ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, ours: Installed, meta: FileMeta
-) -> None:
+def _adopt(ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, ours: Installed, meta: FileMeta) -> None:
     """Something stands at the path: the same bytes are taken over as they are, others are left alone."""
     path = entry.path(ctx.root)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)

@@ -74,12 +74,12 @@ class _Wait:
         return in_progress(self._entry, note.holder, self._size, note.size, rate)
 
 
-def in_progress(
-    entry: Entry, holder: str, done: int, total: int | None, rate: float
-) -> DownloadInProgressError:
+def in_progress(entry: Entry, holder: str, done: int, total: int | None, rate: float) -> DownloadInProgressError:
     """The error for a caller whose time ran out while the file is still coming."""
     eta = (total - done) / rate if total is not None and rate > 0 else None
-    known = f"{format_size(done)} of {format_size(total)} ({done * 100 // max(total, 1)} %)" if total else format_size(done)
+    known = (
+        f"{format_size(done)} of {format_size(total)} ({done * 100 // max(total, 1)} %)" if total else format_size(done)
+    )
     remaining = f", about {format_duration(eta)} to go" if eta is not None else ""
     return DownloadInProgressError(
         f"{entry} is being downloaded by {holder or 'another process'}: {known}{remaining}",

@@ -116,7 +116,8 @@ class Ledger:
                 _stop_next(connection, entry, allocated)
             elif allocated:
                 connection.execute(
-                    "UPDATE entries SET state = 'partial', charged = ?, holder = NULL WHERE key = ?", (allocated, entry.key)
+                    "UPDATE entries SET state = 'partial', charged = ?, holder = NULL WHERE key = ?",
+                    (allocated, entry.key),
                 )
             else:
                 connection.execute("DELETE FROM entries WHERE key = ?", (entry.key,))
@@ -167,7 +168,8 @@ def _row(connection: sqlite3.Connection, entry: Entry) -> Row | None:
 def _refuse_collision(connection: sqlite3.Connection, entry: Entry) -> None:
     """Two different entries never share a path."""
     found = connection.execute(
-        "SELECT repo_type, repo, revision, filename FROM entries WHERE path = ? AND key <> ?", (entry.relative, entry.key)
+        "SELECT repo_type, repo, revision, filename FROM entries WHERE path = ? AND key <> ?",
+        (entry.relative, entry.key),
     ).fetchone()
     if found is not None:
         raise InvalidNameError(
@@ -189,7 +191,7 @@ def reserve(connection: sqlite3.Connection, what: Reservation) -> None:
         return
     connection.execute(
         "INSERT INTO entries (key, repo_type, repo, revision, filename, path, state, size, charged, sha256, etag,"
-        ' "commit", holder) VALUES (?, ?, ?, ?, ?, ?, \'downloading\', ?, ?, ?, ?, ?, ?)'
+        " \"commit\", holder) VALUES (?, ?, ?, ?, ?, ?, 'downloading', ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (key) DO UPDATE SET state = 'downloading', size = excluded.size, charged = excluded.charged,"
         ' sha256 = excluded.sha256, etag = excluded.etag, "commit" = excluded."commit", ino = NULL,'
         " mtime_ns = NULL, verified_at = NULL, verdict = NULL, holder = excluded.holder",

@@ -53,8 +53,8 @@ def held(index: Index) -> Held:
         if connection is None:
             return Held(0, 0, 0, 0)
         sums = "SELECT coalesce(sum(charged), 0), count(*) FROM entries WHERE state = 'ready' AND "
-        pinned = connection.execute(f"{sums} pinned = 1").fetchall()[0]  # noqa: S608 - constants
-        placed = connection.execute(f"{sums} pinned = 0 AND origin = 'placed'").fetchall()[0]  # noqa: S608 - constants
+        pinned = connection.execute(f"{sums} pinned = 1").fetchall()[0]
+        placed = connection.execute(f"{sums} pinned = 0 AND origin = 'placed'").fetchall()[0]
     return Held(*pinned, *placed)
 
 

@@ -77,7 +77,9 @@ class Room:
         changes = [(when, row, when) for row, when in uses]
         if changes:
             with self._index.transaction("row:last-use") as connection:
-                connection.executemany("UPDATE entries SET last_used_at = ? WHERE id = ? AND last_used_at <> ?", changes)
+                connection.executemany(
+                    "UPDATE entries SET last_used_at = ? WHERE id = ? AND last_used_at <> ?", changes
+                )
 
     def deleting(self, rows: Sequence[Row]) -> list[Row]:
         """Say that these are about to go; returns those that still were as they are given here."""

@@ -90,7 +90,7 @@ _EVENTS = (
     )""",
     f"""CREATE TRIGGER events_bounded AFTER INSERT ON events BEGIN
         DELETE FROM events WHERE id <= NEW.id - {EVENTS_KEPT};
-    END""",
+    END""",  # noqa: S608 - a constant
 )
 
 # For people who open a copy of the index with the sqlite-utils command or Datasette.

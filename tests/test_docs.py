@@ -1,0 +1,266 @@
+"""The documentation is true: its code runs, its output is what comes out, its links lead somewhere, nothing is left out."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import model_cache
+from model_cache import errors, settings
+from model_cache.cli.command import EXIT_CODES
+from model_cache.cli.group import group
+from model_cache.index.rows import Row
+from model_cache.testing.faults import KINDS
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [*DOCS, *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))]
+REFERENCE = ROOT / "docs" / "reference"
+
+# What the loopback hub serves under the names that the docs use.
+REPOS = {
+    "openai-community/gpt2": {"config.json": b'{"model_type": "gpt2"}\n', "model.safetensors": bytes(3_000_000)},
+    "facebook/sam2.1-hiera-tiny": {"sam2.1_hiera_tiny.encoder.onnx": bytes(2_000_000)},
+}
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+SHARED = {"--root", "--json", "--quiet", "--help"}  # of every command; they have a section of their own
+MARK = "@@end of command"
+
+
+def name_of(page):
+    """The page as a test id."""
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page):
+    """(line, language, text) of each fenced block, its indentation taken away."""
+    text = page.read_text(encoding="utf-8")
+    for found in FENCE.finditer(text):
+        lines = [line[len(found[1]) :] for line in found[3].splitlines()]
+        yield text.count("\n", 0, found.start()) + 1, found[2], "\n".join(lines) + "\n"
+
+
+def without_code(page):
+    """The prose of a page."""
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def commands_of(text):
+    """(command, expected output) of each `$ ` line of a console block."""
+    found = []
+    for line in text.splitlines():
+        if line.startswith("$ "):
+            found.append([line[2:], []])
+        else:
+            assert found, f"output before the first command: {line!r}"
+            found[-1][1].append(line)
+    return [(command, "\n".join(lines)) for command, lines in found]
+
+
+def plan(page, place):
+    """What running a page means: (line, command, expected output or None), the Python blocks written to files in `place`."""
+    steps = []
+    for line, language, text in blocks(page):
+        if language == "console":
+            steps += [(line, command, output) for command, output in commands_of(text)]
+        elif language == "python":
+            file = place / f"block_{line}.py"
+            file.write_text(text, encoding="utf-8")
+            program = "python -m pytest -q -p no:cacheprovider" if "\ndef test_" in text else "python"
+            steps.append((line, f"{program} {shlex.quote(str(file))}", None))
+    return steps
+
+
+def script(steps):
+    """One shell for the whole page, so that later blocks see what earlier ones set; a mark ends each command's output."""
+    lines = []
+    for _, command, _ in steps:
+        # The status is handed on: a page may show `echo $?`.
+        lines += [command, f'__status=$?; printf "%s %d\\n" "{MARK}" "$__status"; (exit "$__status")']
+    return "\n".join(lines) + "\n"
+
+
+def run(page, hub, place):
+    """(output, exit status) of each step of a page, in a shell that has nothing of the developer's."""
+    for repo, files in REPOS.items():
+        hub.add_repo(repo, files)
+    work, home, code = place / "work", place / "home", place / "code"
+    for directory in (work, home, code):
+        directory.mkdir()
+    steps = plan(page, code)
+    environ = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "HF_ENDPOINT": hub.url,
+        "MODEL_CACHE_DIR": str(work / "cache"),
+    }
+    done = subprocess.run(
+        ["bash", "-c", script(steps)],
+        cwd=work,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=90,
+    )
+    outputs = re.findall(rf"(.*?){MARK} (\d+)\n", done.stdout, re.DOTALL)
+    assert len(outputs) == len(steps), f"the shell stopped early:\n{done.stdout}"
+    return [(step, output, int(status)) for step, (output, status) in zip(steps, outputs, strict=True)]
+
+
+def matches(expected, output):
+    """Whether the output is the one shown: `…` stands for anything on a line, and runs of spaces for each other."""
+
+    def folded(text):
+        return "\n".join(re.sub(r" {2,}", "  ", line).rstrip() for line in text.strip("\n").splitlines())
+
+    # Columns are as wide as what `…` stands for, so the space after one can be of any width.
+    pattern = re.escape(folded(expected)).replace("…", r"[^\n]*").replace(r"\ \ ", r"\ +")
+    return re.fullmatch(pattern, folded(output)) is not None
+
+
+def ends_as_it_should(steps, number, status):
+    """A failure is right only where the page shows it: in the next line, or in the same one."""
+    following = steps[number + 1][1] if number + 1 < len(steps) else ""
+    return status == 0 or following.startswith("echo $?")
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(b[1] in ("console", "python") for b in blocks(page))], ids=name_of
+)
+def test_what_a_page_shows_is_what_happens(page, hub, tmp_path):
+    """Each `python` block runs, and each command of a `console` block prints what stands below it."""
+    results = run(page, hub, tmp_path)
+    steps = [step for step, _, _ in results]
+    for number, ((line, command, expected), output, status) in enumerate(results):
+        where = f"{name_of(page)}, block of line {line}: {command}\n"
+        assert ends_as_it_should(steps, number, status), f"{where}ended with {status}:\n{output}"
+        if expected is not None:
+            assert matches(expected, output), f"{where}--- shown\n{expected}\n--- came\n{output}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_says_what_it_is(page):
+    """A fence is `python` or `console`, which run, or `text`, which cannot; so nothing is left out by a misspelling."""
+    assert {language for _, language, _ in blocks(page)} <= {"python", "console", "text"}
+    assert without_code(page).count("```") == 0
+
+
+def anchors(page):
+    """The anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", without_code(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_somewhere(page):
+    """A relative link names a file of the repository, and its anchor a heading there."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.is_relative_to(ROOT) and there.exists(), f"{name_of(page)}: {target} is not there"
+        assert not anchor or anchor in anchors(there), f"{name_of(page)}: {target} has no such heading"
+
+
+def test_every_page_is_found_from_the_index():
+    """docs/index.md links to every page of the docs."""
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#\s]+)", index.read_text("utf-8"))}
+    assert set(DOCS) - {index} <= linked
+
+
+def sections(page):
+    """{heading: text below it} for the second level."""
+    parts = re.split(r"^## (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {heading.strip("` "): text for heading, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def options_of(command):
+    """{long name: all names} of a command's options."""
+    ctx = click.Context(command)
+    found = [parameter.opts for parameter in command.get_params(ctx) if isinstance(parameter, click.Option)]
+    return {next(name for name in names if name.startswith("--")): names for names in found}
+
+
+def test_every_command_and_option_is_in_the_reference():
+    """Each command has a section that has each option of its own; what all have in common stands in one place."""
+    found = sections(REFERENCE / "command.md")
+    ctx = click.Context(group)
+    for command_name in group.list_commands(ctx):
+        command = group.get_command(ctx, command_name)
+        assert command_name in found, f"no section on {command_name}"
+        for option, names in options_of(command).items():
+            text = found["Every command" if option in SHARED else command_name]
+            assert all(f"`{name}" in text for name in names), f"{command_name} {option} is not documented"
+
+
+def test_the_reference_has_no_option_that_is_not_there():
+    """Each option that stands in a command's section is one of that command."""
+    ctx = click.Context(group)
+    for command_name, text in sections(REFERENCE / "command.md").items():
+        if command_name in group.list_commands(ctx):
+            known = set(options_of(group.get_command(ctx, command_name))) | {"--version"}
+            assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= known, command_name
+
+
+def test_every_policy_key_and_variable_is_in_the_reference():
+    """The configuration page has each policy key with its default in force or not, and each variable that is read."""
+    text = (REFERENCE / "configuration.md").read_text(encoding="utf-8")
+    assert [key for key in settings.KEYS if f"| `{key}` |" not in text] == []
+    assert [name for name in settings.VARIABLES if f"`{name}`" not in text and f"${name}" not in text] == []
+
+
+def test_every_public_name_is_in_the_reference():
+    """The Python page names everything that `model_cache` exports."""
+    text = (REFERENCE / "python.md").read_text(encoding="utf-8")
+    assert [name for name in model_cache.__all__ if f"`{name}" not in text] == []
+
+
+def test_every_error_stands_beside_its_exit_code():
+    """The table of errors has each class with the code that the command gives it."""
+    text = (REFERENCE / "errors-and-exit-codes.md").read_text(encoding="utf-8")
+    family = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ModelCacheError)
+    ]
+    for kind in family:
+        (row,) = re.findall(rf"^\| `{kind.__name__}` \|.*$", text, re.MULTILINE)
+        assert row.split("|")[3].strip() == str(kind.exit_code), row
+
+
+def test_every_exit_code_is_in_the_reference():
+    """The command page has each exit code, and those for commands to come apart from the others."""
+    text = (REFERENCE / "command.md").read_text(encoding="utf-8")
+    assert [code for code in EXIT_CODES if f"| {code} |" not in text] == [3, 4]
+
+
+def test_every_column_of_the_index_is_in_the_reference():
+    """The on-disk format has each column of the table of entries."""
+    text = (REFERENCE / "on-disk-format.md").read_text(encoding="utf-8")
+    assert [column for column in Row._fields if f"`{column}`" not in text] == []
+
+
+def test_every_named_step_is_in_the_crash_table():
+    """The design page says of each step where it is in the order, and what a crash before it leaves."""
+    named = set()
+    for source in (ROOT / "src" / "model_cache").rglob("*.py"):
+        named |= set(re.findall(r"(?:step|transaction)\(\"([a-z-]+:[a-z-]+)\"\)", source.read_text(encoding="utf-8")))
+    assert len(named) > 20
+    design = sections(ROOT / "docs" / "explanation" / "design.md")
+    for heading in ("A miss", "What a crash leaves"):
+        assert named - set(re.findall(r"`([a-z-]+:[a-z-]+)`", design[heading])) == set(), heading
+
+
+def test_every_fault_of_the_loopback_hub_is_in_the_docs():
+    """The page on testing has each kind of fault and what requests it is for."""
+    text = (ROOT / "docs" / "how-to" / "test-your-code.md").read_text(encoding="utf-8")
+    for kind, (on, _) in KINDS.items():
+        assert re.search(rf"^\| `{kind}` \|.*\| {on} \|$", text, re.MULTILINE), kind
