@@ -19,10 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from typing import Any
+
+    from .budget.collection import GcReport
+    from .budget.removal import RemoveReport
     from .clock import Clock
     from .download.background import Background
     from .download.request import Outcome, Request
     from .hub.client import Hub
+    from .index import Row
+    from .index.queries import Totals
+    from .lease import Lease, LeasedFile
     from .progress import Progress
 
 _REMEMBERED = 100_000  # files that one process recognises by a stat; some 40 MB at that number
@@ -155,6 +162,113 @@ class ModelCache:
             there = self._miss(entry, self._request(force, offline, progress), timeout).found
         self._remember(entry, there)
         return there.path
+
+    def lease(
+        self,
+        repo: str,
+        filename: str,
+        *,
+        revision: str = DEFAULT_REVISION,
+        repo_type: str = "model",
+        **options: Any,
+    ) -> Lease:
+        """Fetch the file and keep it: not evicted, updated or removed while the lease is held.
+
+        Used as `with cache.lease(repo, filename) as path:`, or kept and given back by `release()`. The options are those
+        of `fetch`, and so are the errors.
+
+        Concurrency:
+            I3. The kernel holds the lease for this process and drops it at its death; a forked child does not inherit
+            it and takes its own.
+        """
+        from .lease import take
+
+        entry = Entry(repo, filename, revision, repo_type)
+        return take(
+            self._ctx, entry, lambda: self.fetch(repo, filename, revision=revision, repo_type=repo_type, **options)
+        )
+
+    def open(
+        self,
+        repo: str,
+        filename: str,
+        *,
+        revision: str = DEFAULT_REVISION,
+        repo_type: str = "model",
+        **options: Any,
+    ) -> LeasedFile:
+        """The file, open for reading bytes, and leased until it is closed. Options and errors are those of `fetch`."""
+        from .lease import LeasedFile
+
+        return LeasedFile(self.lease(repo, filename, revision=revision, repo_type=repo_type, **options))
+
+    def entries(self, repo: str | None = None) -> list[Row]:
+        """What the index knows, in the order of the names; of one repo, or of all.
+
+        Raises:
+            IndexUnavailableError: The index cannot be read.
+        """
+        from .index import queries
+
+        return queries.entries(self._ctx.index, repo)
+
+    def usage(self) -> Totals:
+        """Bytes and files per state; `all` is what counts against the budget. Raises IndexUnavailableError."""
+        from .index import queries
+
+        return queries.totals(self._ctx.index)
+
+    def pin(self, repo: str, *filenames: str, revision: str = DEFAULT_REVISION, repo_type: str = "model") -> list[Row]:
+        """Keep entries (all of the repo at the revision, if no filename is given) from eviction until `unpin`.
+
+        Raises:
+            OfflineMissError: A file is not in the index. IndexUnavailableError: It cannot be written.
+        """
+        from .operations import pin
+
+        return pin(self._ctx, repo, filenames, revision, repo_type, pinned=True)
+
+    def unpin(
+        self, repo: str, *filenames: str, revision: str = DEFAULT_REVISION, repo_type: str = "model"
+    ) -> list[Row]:
+        """Let pinned entries be evicted again; as `pin`."""
+        from .operations import pin
+
+        return pin(self._ctx, repo, filenames, revision, repo_type, pinned=False)
+
+    def remove(
+        self,
+        repo: str,
+        *filenames: str,
+        revision: str = DEFAULT_REVISION,
+        repo_type: str = "model",
+        force: bool = False,
+    ) -> RemoveReport:
+        """Remove entries (all of the repo at the revision, if no filename is given), never one in use unless forced.
+
+        Raises:
+            OfflineMissError: A file is not in the index. LockTimeoutError: An eviction did not end in time.
+        """
+        from .operations import remove
+
+        return remove(self._ctx, repo, filenames, revision, repo_type, force=force)
+
+    def gc(
+        self,
+        *,
+        max_size: str | int | None = None,
+        min_free: str | int | None = None,
+        older_than: str | float | None = None,
+        dry_run: bool = False,
+    ) -> GcReport:
+        """Bring the root under its policy, or under what is asked for this once (sizes in bytes, ages in seconds, or text).
+
+        Raises:
+            LockTimeoutError: Another eviction did not end in time.
+        """
+        from .operations import gc
+
+        return gc(self._ctx, max_size, min_free, older_than, dry_run=dry_run)
 
     def _miss(self, entry: Entry, request: Request, timeout: float | None) -> Outcome:
         if timeout is None:

@@ -8,6 +8,7 @@ Concurrency:
 
 from __future__ import annotations
 
+import io
 import os
 
 from . import hit, locks
@@ -31,8 +32,9 @@ class Lease:
         path: The file's absolute path; it is not evicted, updated or removed (without force) while this is held.
     """
 
-    def __init__(self, path: Path, fd: int) -> None:
+    def __init__(self, ctx: Context, entry: Entry, path: Path, fd: int) -> None:
         self.path = path
+        self._ctx, self._entry = ctx, entry
         self._fd = fd
         self._pid = os.getpid()
 
@@ -52,10 +54,31 @@ class Lease:
         """Let the file go; in a forked child, and a second time, this does nothing."""
         fd, self._fd = self._fd, -1
         if fd >= 0 and self._pid == os.getpid():
+            # What was leased for hours was in use until now, not until it was fetched.
+            hit.touch(self._ctx, self._entry)
             locks.release(fd)
 
     def __del__(self) -> None:
         self.release()
+
+
+class LeasedFile(io.BufferedReader):
+    """A leased file, open for reading bytes; closing it gives the lease back."""
+
+    def __init__(self, lease: Lease) -> None:
+        super().__init__(io.FileIO(lease.fileno(), closefd=False))
+        self._lease = lease
+        self.path = lease.path
+
+    @property
+    def name(self) -> str:
+        """The file's absolute path."""
+        return str(self.path)
+
+    def close(self) -> None:
+        """Close and let the file go."""
+        super().close()
+        self._lease.release()
 
 
 def take(ctx: Context, entry: Entry, fetch: Callable[[], Path]) -> Lease:
@@ -69,5 +92,5 @@ def take(ctx: Context, entry: Entry, fetch: Callable[[], Path]) -> Lease:
         path = fetch()
         fd = hit.open_leased(ctx, entry)
         if fd is not None:
-            return Lease(path, fd)
+            return Lease(ctx, entry, path, fd)
     raise LockTimeoutError(f"{entry.path(ctx.root)} could not be leased: it was replaced again and again")

@@ -54,8 +54,11 @@ def recover(ctx: Context, entry: Entry, recorder: Recorder) -> Row | None:
     if finding == "gone":
         ctx.step("recover:unlink-trash")
         disk.remove(ctx.places.trash + entry.key)
+    left = allocated(ctx.places.partial(entry.key))
+    if finding == "stopped" and not left:
+        disk.remove(ctx.places.partial(entry.key))  # made, and not written yet
     ctx.step("recover:settle")
-    recorder.settled(finding, allocated(ctx.places.partial(entry.key)))
+    recorder.settled(finding, left)
     return recorder.row()
 
 

@@ -77,7 +77,7 @@ def _evict(ctx: Context, room: Room, claim: Claim, missing: int) -> Plan | None:
             if plan.missing:
                 return plan
             for start in range(0, len(plan.victims), PAGE):
-                batch = eviction.evict(ctx, room, plan.victims[start : start + PAGE], "evict", claim)
+                batch = eviction.evict(ctx, room, plan.victims[start : start + PAGE], eviction.Rules("evict"), claim)
                 skip |= {spared.row.id for spared in batch.spared}
 
 

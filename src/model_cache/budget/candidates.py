@@ -39,12 +39,15 @@ class _Pages:
     def rows(self) -> Iterator[Row]:
         """All evictable rows in the order of the index."""
         after = (-1.0, 0)
+        seen: set[int] = set()
         while page := self._room.page(after):
             self._units |= self._room.siblings(page)
             after = (page[-1].last_used_at, page[-1].id)
             uses = {row.id: self.use(row) for row in page}
             self._room.younger([(row.id, uses[row.id]) for row in page if uses[row.id] > row.last_used_at])
-            yield from page
+            # A row whose last use was written back stands further on now, and would come again.
+            yield from [row for row in page if row.id not in seen]
+            seen.update(uses)
 
     def names(self, row: Row) -> list[Row]:
         """All rows of the row's file."""

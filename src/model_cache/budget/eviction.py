@@ -49,6 +49,20 @@ class Unit(NamedTuple):
         return sum(row.charged for row in self.rows)
 
 
+class Rules(NamedTuple):
+    """What protects a file from being taken away.
+
+    Attributes:
+        reason: What the events say: `evict`, `expire`, `remove`.
+        idle: Recent use protects.
+        used: A lease or an open descriptor protects; only `rm --force` says no.
+    """
+
+    reason: str
+    idle: bool = True
+    used: bool = True
+
+
 @dataclass
 class Evicted:
     """What a batch came to."""
@@ -82,7 +96,7 @@ def sole_evictor(ctx: Context) -> Iterator[None]:
         mutex.release()
 
 
-def evict(ctx: Context, room: Room, units: Sequence[Unit], reason: str, claim: Claim | None = None) -> Evicted:
+def evict(ctx: Context, room: Room, units: Sequence[Unit], rules: Rules, claim: Claim | None = None) -> Evicted:
     """Take one batch of units away; G is held. The freed bytes become the claim's reservation."""
     result = Evicted()
     victims = [victim for unit in units if (victim := _lock(ctx, unit, result)) is not None]
@@ -93,7 +107,7 @@ def evict(ctx: Context, room: Room, units: Sequence[Unit], reason: str, claim: C
         taken = [
             victim
             for victim in victims
-            if all(row.id in kept for row in victim.unit.rows) and _claim(ctx, victim, result)
+            if all(row.id in kept for row in victim.unit.rows) and _claim(ctx, victim, rules, result)
         ]
         _unname(ctx, taken, result)
         _unlink(ctx, taken)
@@ -101,7 +115,7 @@ def evict(ctx: Context, room: Room, units: Sequence[Unit], reason: str, claim: C
         gone = [row for unit in result.gone for row in unit.rows]
         spared = [row for row in rows if row not in gone]
         ctx.step("evict:row")
-        result.missing = room.gone(gone, spared, reason, claim)
+        result.missing = room.gone(gone, spared, rules.reason, claim)
         _forget(ctx, taken)
     finally:
         for victim in victims:
@@ -109,6 +123,18 @@ def evict(ctx: Context, room: Room, units: Sequence[Unit], reason: str, claim: C
             for fd in victim.locks:
                 locks.release(fd)
     return result
+
+
+def examine(ctx: Context, unit: Unit, rules: Rules) -> str | None:
+    """Why a unit would be spared right now, or None: all the tests of an eviction, and none of its changes."""
+    result = Evicted()
+    victim = _lock(ctx, unit, result)
+    if victim is not None:
+        _claim(ctx, victim, rules, result)
+        _let_go(victim)
+        for fd in victim.locks:
+            locks.release(fd)
+    return result.spared[0].reason if result.spared else None
 
 
 def _lock(ctx: Context, unit: Unit, result: Evicted) -> _Victim | None:
@@ -124,7 +150,7 @@ def _lock(ctx: Context, unit: Unit, result: Evicted) -> _Victim | None:
     return victim
 
 
-def _claim(ctx: Context, victim: _Victim, result: Evicted) -> bool:
+def _claim(ctx: Context, victim: _Victim, rules: Rules, result: Evicted) -> bool:
     """The exclusive lease on the file, with every test that could spare it; True if it may go."""
     row = victim.unit.rows[0]
     entry = row.entry()
@@ -138,7 +164,7 @@ def _claim(ctx: Context, victim: _Victim, result: Evicted) -> bool:
     except OSError:
         result.spared.append(Spared(row, "changed"))
         return False
-    reason = _in_use(ctx, victim)
+    reason = _in_use(ctx, victim, rules)
     if reason is None:
         return True
     _let_go(victim)
@@ -146,7 +172,7 @@ def _claim(ctx: Context, victim: _Victim, result: Evicted) -> bool:
     return False
 
 
-def _in_use(ctx: Context, victim: _Victim) -> str | None:
+def _in_use(ctx: Context, victim: _Victim, rules: Rules) -> str | None:
     """Why the open file must stay, or None."""
     row = victim.unit.rows[0]
     found = os.fstat(victim.fd)
@@ -154,6 +180,8 @@ def _in_use(ctx: Context, victim: _Victim) -> str | None:
         return "changed"
     if found.st_nlink != len(victim.unit.rows):
         return "linked"
+    if not rules.used:
+        return None
     ctx.step("evict:lease")
     if not locks.try_exclusive(victim.fd):
         return "leased"
@@ -164,7 +192,7 @@ def _in_use(ctx: Context, victim: _Victim) -> str | None:
         return "open"
     victim.tested = sole is True
     ctx.step("evict:last-use")
-    if last_use(ctx, victim.unit.rows) > ctx.clock.time() - ctx.settings.min_idle:
+    if rules.idle and last_use(ctx, victim.unit.rows) > ctx.clock.time() - ctx.settings.min_idle:
         return "recent"
     return None
 

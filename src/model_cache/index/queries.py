@@ -58,6 +58,24 @@ def held(index: Index) -> Held:
     return Held(*pinned, *placed)
 
 
+def pinned(index: Index) -> list[Row]:
+    """All pinned entries."""
+    with index.reading() as connection:
+        return [] if connection is None else select(connection, "WHERE pinned = 1")
+
+
+def keys(index: Index, key: str | None = None) -> set[str]:
+    """The keys of all rows, or the one asked for if there is a row of it."""
+    with index.reading() as connection:
+        if connection is None:
+            return set()
+        if key is not None:
+            return {
+                found[0] for found in connection.execute("SELECT key FROM entries WHERE key = ?", (key,)).fetchall()
+            }
+        return {found[0] for found in connection.execute("SELECT key FROM entries").fetchall()}
+
+
 def entries(index: Index, repo: str | None = None) -> list[Row]:
     """All rows in the order of their names, or those of one repo."""
     with index.reading() as connection:

@@ -124,6 +124,13 @@ class Room:
         with self._index.reading() as connection:
             return 0 if connection is None else _total(connection)
 
+    def note_gc(self, freed: int) -> None:
+        """Say that a collection ended now, and how many bytes it freed."""
+        with self._index.transaction("row:gc") as connection:
+            connection.execute(
+                "INSERT INTO events (at, kind, size) VALUES (?, 'gc', ?)", (self._index.clock.time(), freed)
+            )
+
     def pin(self, rows: Sequence[Row], *, pinned: bool) -> None:
         """Keep entries from eviction, or no longer."""
         with self._index.transaction("row:pin") as connection:

@@ -1,0 +1,207 @@
+"""`gc`: evict down to the budget, expire, and remove what nobody wants; planned first, then carried out.
+
+Concurrency:
+    Under G; W of each entry is only tried. Everything it finds half done is settled first (`reclaim`). Lock files of
+    entries that are gone are removed while their lock is held: whoever opened one before and locks it after sees a link
+    count of 0 and opens anew, which `filelock` (4.2 and later) and `locks.try_write` both do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .. import disk, locks
+from ..context import Context
+from ..index import queries
+from ..index.room import PAGE, Room
+from ..index.rows import Row
+from . import eviction
+from .candidates import candidates
+from .eviction import Rules, Spared, Unit
+from .limits import HIGH_WATERMARK, LOW_WATERMARK, ceiling
+from .plan import choose
+from .reclaim import drop_partial, settle_dead
+
+_DEAD_AGE = 86400.0  # seconds that a partial nobody works on is kept for whoever may resume it
+
+
+@dataclass
+class GcReport:
+    """What a collection did, or (`dry_run`) would do. Sizes in bytes, last uses in seconds since the epoch.
+
+    Attributes:
+        evicted: (row, last use, `evict` or `expire`), in the order they went.
+        spared: What could have gone but for its reason.
+        freed_bytes, total_bytes: Freed by this run; counted afterwards.
+        budget_bytes: The ceiling, or None.
+        partials_removed: Of downloads that died more than a day ago.
+        dry_run: Nothing was changed.
+    """
+
+    evicted: list[tuple[Row, float, str]] = field(default_factory=list)
+    spared: list[Spared] = field(default_factory=list)
+    freed_bytes: int = 0
+    total_bytes: int = 0
+    budget_bytes: int | None = None
+    partials_removed: int = 0
+    dry_run: bool = False
+
+
+def collect(
+    ctx: Context,
+    *,
+    max_size: int | None = None,
+    min_free: int | None = None,
+    older_than: float | None = None,
+    dry_run: bool = False,
+) -> GcReport:
+    """Bring the root under its policy, or under what is asked for this once.
+
+    Args:
+        max_size: Evict down to so many bytes; None: below the low watermark of the policy's budget, if it is above the high one.
+        min_free: Evict until the file system has so many bytes free; None: the policy's.
+        older_than: Expire what was not used for so many seconds; None: the policy's `max_age`.
+        dry_run: Only say what would go.
+
+    Raises:
+        LockTimeoutError: Another eviction did not end in time.
+        StorageError: The file system has no locks.
+        IndexUnavailableError: Usage is unknown.
+    """
+    eviction.refuse_without_flock(ctx)
+    report = GcReport(budget_bytes=ceiling(ctx) if max_size is None else max_size, dry_run=dry_run)
+    room = Room(ctx.index)
+    with eviction.sole_evictor(ctx):
+        if not dry_run:
+            report.partials_removed, freed = _remove_dead(ctx, room)
+            report.freed_bytes += freed
+        age = older_than if older_than is not None else ctx.settings.max_age
+        if age is not None:
+            _expire(ctx, room, report, ctx.clock.time() - age)
+        _evict(ctx, room, report, _need(ctx, room, report, max_size, min_free))
+        if not dry_run:
+            _sweep(ctx)
+    report.total_bytes = room.total() - (report.freed_bytes if dry_run else 0)
+    if not dry_run:
+        room.note_gc(report.freed_bytes)
+    return report
+
+
+def _need(ctx: Context, room: Room, report: GcReport, max_size: int | None, min_free: int | None) -> int:
+    """Bytes that are too many."""
+    total = room.total() - (report.freed_bytes if report.dry_run else 0)
+    need = 0
+    if max_size is not None:
+        need = total - max_size
+    elif report.budget_bytes is not None and total > HIGH_WATERMARK * report.budget_bytes:
+        need = total - int(LOW_WATERMARK * report.budget_bytes)
+    wanted = min_free if min_free is not None else ctx.settings.min_free
+    free = disk.free_bytes(ctx.root)
+    if wanted is not None and free is not None:
+        need = max(need, wanted - free)
+    return max(need, 0)
+
+
+def _expire(ctx: Context, room: Room, report: GcReport, before: float) -> None:
+    old: list[Unit] = []
+    for unit in candidates(ctx, room, set()):
+        if unit.last_use > before:
+            break
+        old.append(unit)
+    _take(ctx, room, report, old, Rules("expire"))
+
+
+def _evict(ctx: Context, room: Room, report: GcReport, need: int) -> None:
+    """Take the least recently used until the need is met; who turns out to be in use is passed over."""
+    if need <= 0:
+        return
+    gone = {row.id for row, _, _ in report.evicted}
+    skip = set(gone)
+    while need > 0:
+        plan = choose(candidates(ctx, room, skip), need, ctx.clock.time() - ctx.settings.min_idle)
+        before = report.freed_bytes
+        _take(ctx, room, report, plan.victims, Rules("evict"))
+        skip |= {row.id for unit in plan.victims for row in unit.rows}
+        need -= report.freed_bytes - before
+        if plan.missing:
+            report.spared += [Spared(unit.rows[0], "recent") for unit in plan.recent]
+            report.spared += [Spared(row, "pinned") for row in queries.pinned(ctx.index)]
+            return
+
+
+def _take(ctx: Context, room: Room, report: GcReport, units: list[Unit], rules: Rules) -> None:
+    for start in range(0, len(units), PAGE):
+        batch = units[start : start + PAGE]
+        if report.dry_run:
+            spared = [(unit, reason) for unit in batch if (reason := eviction.examine(ctx, unit, rules))]
+            result = eviction.Evicted(
+                [unit for unit in batch if unit not in [one for one, _ in spared]],
+                [Spared(unit.rows[0], reason) for unit, reason in spared],
+            )
+        else:
+            result = eviction.evict(ctx, room, batch, rules)
+        report.evicted += [(row, unit.last_use, rules.reason) for unit in result.gone for row in unit.rows]
+        report.freed_bytes += sum(unit.charged for unit in result.gone)
+        report.spared += result.spared
+
+
+def _remove_dead(ctx: Context, room: Room) -> tuple[int, int]:
+    """Settle what the dead left, and remove partials that are older than a day; (how many, bytes)."""
+    count = freed = 0
+    for row in settle_dead(ctx, room):
+        try:
+            age = ctx.clock.time() - os.stat(ctx.places.partial(row.key)).st_mtime
+        except OSError:
+            age = _DEAD_AGE + 1  # a row of a partial that is not there
+        if age > _DEAD_AGE:
+            freed += drop_partial(ctx, row)
+            count += 1
+    return count, freed
+
+
+def _sweep(ctx: Context) -> None:
+    """Remove files of the cache's own that belong to nothing: locks and notes, last uses, trash, torn temporaries."""
+    known = queries.keys(ctx.index)
+    now = ctx.clock.time()
+    for name in _names(ctx.places.locks):
+        key, _, kind = name.partition(".")
+        path = ctx.places.locks + name
+        if kind == "lock" and key not in known:
+            _remove_lock_file(ctx, key)
+        elif kind not in ("lock", "json") and _older(path, now):
+            disk.remove(path)
+    for folder in (ctx.places.used, ctx.places.partials):
+        for name in _names(folder):
+            if name.partition(".")[0] not in known and _older(folder + name, now):
+                disk.remove(folder + name)
+    for name in _names(ctx.places.trash):
+        if name not in known:
+            disk.remove(ctx.places.trash + name)
+
+
+def _remove_lock_file(ctx: Context, key: str) -> None:
+    """Under W: nobody works on the entry, and it has no row."""
+    path = ctx.places.lock(key)
+    fd = locks.try_write(path, ctx.settings.file_mode)
+    if fd is None:
+        return
+    try:
+        if key not in queries.keys(ctx.index, key):
+            disk.remove(ctx.places.note(key))
+            disk.remove(path)
+    finally:
+        locks.release(fd)
+
+
+def _names(folder: str) -> Iterator[str]:
+    with os.scandir(folder) as found:
+        yield from [entry.name for entry in found]
+
+
+def _older(path: str, now: float) -> bool:
+    try:
+        return now - os.stat(path, follow_symlinks=False).st_mtime > _DEAD_AGE
+    except OSError:
+        return False

@@ -1,0 +1,53 @@
+"""`rm`: take named entries away, never one in use unless forced.
+
+Concurrency:
+    Under G, by the same steps as an eviction; recent use does not protect against somebody who names the entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..context import Context
+from ..index.room import PAGE, Room
+from ..index.rows import Row
+from . import eviction
+from .eviction import Rules, Spared, Unit
+
+
+@dataclass
+class RemoveReport:
+    """What was removed, what stayed because it is in use, and the bytes that were freed."""
+
+    removed: list[Row] = field(default_factory=list)
+    in_use: list[Spared] = field(default_factory=list)
+    freed_bytes: int = 0
+
+
+def remove(ctx: Context, rows: list[Row], *, force: bool = False) -> RemoveReport:
+    """Remove ready entries.
+
+    Args:
+        rows: What to remove; other names of the same file keep it.
+        force: Also what is pinned, leased or open; running programs keep the bytes they have open.
+
+    Raises:
+        LockTimeoutError: An eviction did not end in time. StorageError: The file system has no locks.
+    """
+    eviction.refuse_without_flock(ctx)
+    report = RemoveReport()
+    room = Room(ctx.index)
+    taken = []
+    for row in rows:
+        if row.pinned and not force:
+            report.in_use.append(Spared(row, "pinned"))
+        else:
+            taken.append(Unit((row,), row.last_used_at))
+    rules = Rules("remove", idle=False, used=not force)
+    with eviction.sole_evictor(ctx):
+        for start in range(0, len(taken), PAGE):
+            result = eviction.evict(ctx, room, taken[start : start + PAGE], rules)
+            report.removed += [row for unit in result.gone for row in unit.rows]
+            report.freed_bytes += sum(unit.charged for unit in result.gone)
+            report.in_use += result.spared
+    return report

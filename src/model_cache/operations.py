@@ -1,0 +1,73 @@
+"""What is done to entries by name: pin, remove, collect. Names become rows here; the work is done in `budget`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .budget.collection import GcReport, collect
+from .budget.removal import RemoveReport
+from .budget.removal import remove as remove_rows
+from .context import Context
+from .errors import OfflineMissError
+from .index import Row, queries
+from .index.room import Room
+from .layout import Entry, repo_directory
+from .units import parse_duration, parse_size
+
+
+def rows_of(ctx: Context, repo: str, filenames: Sequence[str], revision: str, repo_type: str) -> list[Row]:
+    """The ready rows of the files named, or of all files of a repo at a revision.
+
+    Raises:
+        InvalidNameError: A name cannot stand for a path.
+        OfflineMissError: A file is not in the index; which.
+    """
+    repo_directory(repo, revision, repo_type)
+    wanted = [Entry(repo, name, revision, repo_type) for name in filenames]
+    found = {
+        row.filename: row
+        for row in queries.entries(ctx.index, repo)
+        if (row.repo_type, row.revision, row.state) == (repo_type, revision, "ready") and row.entry() is not None
+    }
+    missing = [entry for entry in wanted if entry.filename not in found]
+    if missing or not found:
+        name = str(missing[0]) if missing else repo
+        raise OfflineMissError(
+            f"{name} is not in the index of {ctx.root}", hint=f"model-cache --root {ctx.root} ls {repo}"
+        )
+    return [found[entry.filename] for entry in wanted] if wanted else list(found.values())
+
+
+def pin(ctx: Context, repo: str, filenames: Sequence[str], revision: str, repo_type: str, *, pinned: bool) -> list[Row]:
+    """Keep entries from eviction, or no longer; returns them."""
+    rows = rows_of(ctx, repo, filenames, revision, repo_type)
+    Room(ctx.index).pin(rows, pinned=pinned)
+    return rows
+
+
+def remove(
+    ctx: Context, repo: str, filenames: Sequence[str], revision: str, repo_type: str, *, force: bool
+) -> RemoveReport:
+    """Take entries away."""
+    ctx.prepare()
+    return remove_rows(ctx, rows_of(ctx, repo, filenames, revision, repo_type), force=force)
+
+
+def gc(
+    ctx: Context,
+    max_size: str | int | None,
+    min_free: str | int | None,
+    older_than: str | float | None,
+    *,
+    dry_run: bool,
+) -> GcReport:
+    """Read the arguments as people write them, and collect."""
+    ctx.settings.refresh()
+    ctx.prepare()
+    return collect(
+        ctx,
+        max_size=None if max_size is None else parse_size(max_size, "max_size"),
+        min_free=None if min_free is None else parse_size(min_free, "min_free"),
+        older_than=None if older_than is None else parse_duration(older_than, "older_than"),
+        dry_run=dry_run,
+    )
