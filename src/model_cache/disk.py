@@ -14,7 +14,7 @@ from .errors import CacheFullError, StorageError
 _FULL = frozenset([errno.ENOSPC, errno.EDQUOT])
 # link(2) on file systems or across mounts that have none.
 _NO_LINKS = frozenset([errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK])
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _RACES = 16  # times a directory may vanish between being made and being opened
 _TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
 # This directory holds downloads that can be fetched again: backup programs may leave it out.

@@ -166,7 +166,7 @@ def touch(ctx: Context, entry: Entry) -> bool:
         return False
     _refuse_rivals(ctx, entry)
     try:
-        os.close(os.open(used, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, ctx.settings.file_mode))
+        os.close(locks.open_own(used, ctx.settings.file_mode))
         os.utime(used)
     except FileNotFoundError:
         return True  # no `.model-cache/`: nothing here is ever evicted, and a hit makes nothing

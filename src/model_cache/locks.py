@@ -192,9 +192,8 @@ def try_write(path: str, mode: int) -> int | None:
     It is the same lock: `filelock` takes this flock on this file, and both look at the link count afterwards, because a
     lock file may be removed by whoever holds it (`remove_lock_file`) between another's open and flock.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     while True:
-        fd = os.open(path, flags, mode)
+        fd = open_own(path, mode)
         try:
             if not _flock(fd, fcntl.LOCK_EX if fcntl else 0):
                 os.close(fd)
@@ -205,6 +204,22 @@ def try_write(path: str, mode: int) -> int | None:
         except OSError:
             os.close(fd)
             raise
+
+
+def open_own(path: str, mode: int) -> int:
+    """Open a file of the cache's own, made with exactly `mode` (whatever the umask) if it is not there."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        try:
+            return os.open(path, flags)
+        except FileNotFoundError:
+            pass
+        try:
+            fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+        except FileExistsError:
+            continue
+        os.fchmod(fd, mode)
+        return fd
 
 
 class FileMutex:
@@ -229,7 +244,7 @@ class FileMutex:
             LockTimeoutError: Somebody held it all that time.
             OSError: The file cannot be opened.
         """
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, self._mode)
+        fd = open_own(self._path, self._mode)
         try:
             deadline = self._clock.monotonic() + timeout
             while not _flock(fd, fcntl.LOCK_EX if fcntl else 0):

@@ -265,7 +265,7 @@ def refuse_without_flock(ctx: Context) -> None:
     Raises:
         StorageError: This file system has no flock.
     """
-    fd = os.open(ctx.places.evictor_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, ctx.settings.file_mode)
+    fd = locks.open_own(ctx.places.evictor_lock, ctx.settings.file_mode)
     try:
         if not locks.flock_works(fd):
             raise StorageError(

@@ -74,7 +74,7 @@ def _read(run: Run, ctx: Context, repo: str | None) -> list[Listed]:
     rows = queries.entries(ctx.index, repo)
     if not rows and not os.path.exists(ctx.places.index):
         run.note(
-            "there is no index yet: files placed by hand are found all the same; `model-cache reconcile` lists them"
+            "there is no index yet: files placed by hand are found all the same, and not listed"
         )
     listed = [_listed(ctx, row) for row in rows if is_sound(row)]
     if len(listed) < len(rows):

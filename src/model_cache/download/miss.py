@@ -79,6 +79,8 @@ def _download(
 ) -> tuple[str, int]:
     """Ask the Hub, make room, receive, verify, publish; returns how and how many bytes came."""
     meta = _metadata(ctx, entry, request, recorder)
+    claim = _claim(ctx, entry, meta, replacing=replacing)
+    recorder.admit(lambda: admission.admit(ctx, claim, request.deadline, request.progress))
     partial = Partial(ctx, entry, lock)
     try:
         if note.etag != meta.etag or (meta.size is not None and partial.size > meta.size):
@@ -86,8 +88,6 @@ def _download(
         note.size, note.etag = meta.size, meta.etag
         notes.write(ctx, entry, note)
         source = "resume" if partial.size else "download"
-        claim = _claim(ctx, entry, meta, replacing=replacing)
-        recorder.admit(lambda: admission.admit(ctx, claim, request.deadline, request.progress))
         received = _receive_verified(ctx, entry, meta, partial, note, request)
         if replacing:
             row = recorder.row()
@@ -98,9 +98,8 @@ def _download(
             publish.publish(ctx, entry, lock, partial, recorder, meta, source)
         return source, received
     except BaseException as error:
-        if partial.published:
-            raise  # the row says `installing`, which recovery settles
-        _stop(ctx, entry, partial, recorder, error, replacing=replacing)
+        if not partial.published:  # else the row says `installing`, which recovery settles
+            _stop(ctx, entry, partial, recorder, error, replacing=replacing)
         raise
     finally:
         partial.close()
@@ -164,7 +163,7 @@ def _metadata(ctx: Context, entry: Entry, request: Request, recorder: Recorder) 
         except NotFoundError:
             message = (
                 f"{entry} is not in commit {sibling[:12]}, which the other files of this repo came from; taking the"
-                f" current one, which they may not match (model-cache update {entry.repo} moves them all)"
+                " current one, which they may not match (fetch them again with --force to move them too)"
             )
             logger.warning(message)
             request.progress.warning(message)
