@@ -295,3 +295,78 @@ def test_two_evictors_at_once_keep_the_budget(hub, root, spawn):
         finish(process)
     assert len(present(cache, names)) == 6
     assert cache.usage().all <= budget
+
+
+def test_the_same_bytes_under_another_name_are_linked_not_downloaded(make, hub):
+    """A second name for bytes that are there costs no body and no room, and is recorded as a link."""
+    data = pattern(2 * MIB)
+    hub.add_repo("owner/one", {"a.bin": data, "small.json": b"{}"})
+    hub.add_repo("owner/two", {"b.bin": data, "same.json": b"{}"})
+    cache, _ = make(max_size=3 * MIB)
+    one = cache.fetch("owner/one", "a.bin")
+    two = cache.fetch("owner/two", "b.bin")
+    assert two.read_bytes() == data and two.stat().st_ino == one.stat().st_ino
+    cache.fetch("owner/one", "small.json")
+    assert cache.fetch("owner/two", "same.json").stat().st_nlink == 2
+    assert hub.body_gets("b.bin") == hub.body_gets("same.json") == 0
+    assert cache.usage().all < 3 * MIB
+    assert sorted(row.origin for row in cache.entries()) == ["download", "download", "link", "link"]
+
+
+def test_a_damaged_source_is_not_linked(make, hub):
+    """Bytes that rotted are found out before they get another name, and the file is downloaded instead."""
+    data = pattern(2 * MIB)
+    hub.add_repo("owner/one", {"a.bin": data})
+    hub.add_repo("owner/two", {"b.bin": data})
+    cache, _ = make()
+    one = cache.fetch("owner/one", "a.bin")
+    before = one.stat()
+    with one.open("r+b") as file:
+        file.write(b"rot")
+    os.utime(one, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert cache.fetch("owner/two", "b.bin").read_bytes() == data
+    assert hub.body_gets("b.bin") == 1
+
+
+def test_linked_names_are_recent_together_and_go_together(make, hub):
+    """The use of one name keeps the other, and eviction frees the inode once, with all its names."""
+    data = pattern(2 * MIB)
+    hub.add_repo("owner/one", {"a.bin": data})
+    hub.add_repo("owner/two", {"b.bin": data})
+    names = files(hub, 3)
+    cache, clock = make(max_size=3 * MIB + 4 * 8192)
+    one = cache.fetch("owner/one", "a.bin")
+    clock.ahead += 10
+    cache.fetch(REPO, names[0])
+    two = cache.fetch("owner/two", "b.bin")
+    clock.ahead += 700
+    use_of(cache, "b.bin", 100)
+    cache.fetch(REPO, names[1])
+    assert (one.exists(), two.exists(), cache.is_cached(REPO, names[0])) == (True, True, False)
+    clock.ahead += 10_000
+    cache.fetch(REPO, names[0])
+    assert (one.exists(), two.exists()) == (False, False)
+    rows = cache.entries()
+    assert cache.usage().ready == sum(row.charged for row in rows) > 0
+
+
+def use_of(cache, filename, ahead):
+    """Set the last use of any entry to so many seconds from now."""
+    row = next(row for row in cache.entries() if row.filename == filename)
+    used = cache.root / ".model-cache" / "used" / row.key
+    when = used.stat().st_mtime + ahead
+    os.utime(used, (when, when))
+
+
+def test_removing_one_name_of_two_leaves_the_other_and_its_charge(make, hub):
+    """The bytes still count after the name they were counted under is gone."""
+    data = pattern(2 * MIB)
+    hub.add_repo("owner/one", {"a.bin": data})
+    hub.add_repo("owner/two", {"b.bin": data})
+    cache, _ = make()
+    cache.fetch("owner/one", "a.bin")
+    two = cache.fetch("owner/two", "b.bin")
+    before = cache.usage().all
+    assert [row.filename for row in cache.remove("owner/one").removed] == ["a.bin"]
+    assert two.read_bytes() == data and two.stat().st_nlink == 1
+    assert cache.usage().all == before == cache.entries()[0].charged

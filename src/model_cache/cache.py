@@ -18,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
     from typing import Any
 
     from .budget.collection import GcReport
@@ -243,15 +242,18 @@ class ModelCache:
         revision: str = DEFAULT_REVISION,
         repo_type: str = "model",
         force: bool = False,
+        dry_run: bool = False,
     ) -> RemoveReport:
         """Remove entries (all of the repo at the revision, if no filename is given), never one in use unless forced.
+
+        With `dry_run` nothing goes, and the report says what would.
 
         Raises:
             OfflineMissError: A file is not in the index. LockTimeoutError: An eviction did not end in time.
         """
         from .operations import remove
 
-        return remove(self._ctx, repo, filenames, revision, repo_type, force=force)
+        return remove(self._ctx, repo, filenames, revision, repo_type, force=force, dry_run=dry_run)
 
     def gc(
         self,

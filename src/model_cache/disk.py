@@ -157,6 +157,23 @@ def publish(partial: str, name: str, directory: int) -> bool:
         return True
 
 
+def link(source: str, name: str, directory: int, ino: int) -> bool:
+    """Give a file a second name in an open directory; False where there are no links, or something stands there.
+
+    A source path that leads to another inode by now (`ino` is the one that was verified) is not left linked.
+    """
+    try:
+        os.link(source, name, dst_dir_fd=directory, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NO_LINKS or isinstance(error, (FileExistsError, FileNotFoundError)):
+            return False
+        raise
+    if os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino == ino:
+        return True
+    os.unlink(name, dir_fd=directory)
+    return False
+
+
 def replace(partial: str, name: str, directory: int) -> None:
     """Put complete, durable bytes in the place of old ones; readers of the old inode keep it."""
     os.replace(partial, name, dst_dir_fd=directory)

@@ -46,11 +46,18 @@ def pin(ctx: Context, repo: str, filenames: Sequence[str], revision: str, repo_t
 
 
 def remove(
-    ctx: Context, repo: str, filenames: Sequence[str], revision: str, repo_type: str, *, force: bool
+    ctx: Context,
+    repo: str,
+    filenames: Sequence[str],
+    revision: str,
+    repo_type: str,
+    *,
+    force: bool,
+    dry_run: bool = False,
 ) -> RemoveReport:
-    """Take entries away."""
+    """Take entries away, or (`dry_run`) say what would go."""
     ctx.prepare()
-    return remove_rows(ctx, rows_of(ctx, repo, filenames, revision, repo_type), force=force)
+    return remove_rows(ctx, rows_of(ctx, repo, filenames, revision, repo_type), force=force, dry_run=dry_run)
 
 
 def gc(

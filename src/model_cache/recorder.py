@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from .context import Context
+from .context import Context, holder_name
 from .errors import CacheFullError, IndexUnavailableError
-from .index.ledger import Installed, Ledger
+from .index.ledger import Installed, Ledger, Promise
 from .index.rows import Row
 from .layout import Entry
 from .log import logger
@@ -51,6 +51,15 @@ class Recorder:
     def row(self) -> Row | None:
         """What the index knows of the entry."""
         return self._write(lambda ledger: ledger.row(self._entry))
+
+    def same_bytes(self, sha256: str | None, etag: str) -> list[Row]:
+        """Entries that were recorded with these bytes."""
+        return self._write(lambda ledger: ledger.same_bytes(sha256, etag)) or []
+
+    def reserved(self, promise: Promise) -> None:
+        """A name is about to be made that needs no room."""
+        holder = holder_name()
+        self._write(lambda ledger: ledger.reserve(self._entry, promise, 0, holder, replacing=False))
 
     def sibling_commit(self) -> str | None:
         """The commit that the other files of this repo came from."""

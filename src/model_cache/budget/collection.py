@@ -134,14 +134,7 @@ def _evict(ctx: Context, room: Room, report: GcReport, need: int) -> None:
 def _take(ctx: Context, room: Room, report: GcReport, units: list[Unit], rules: Rules) -> None:
     for start in range(0, len(units), PAGE):
         batch = units[start : start + PAGE]
-        if report.dry_run:
-            spared = [(unit, reason) for unit in batch if (reason := eviction.examine(ctx, unit, rules))]
-            result = eviction.Evicted(
-                [unit for unit in batch if unit not in [one for one, _ in spared]],
-                [Spared(unit.rows[0], reason) for unit, reason in spared],
-            )
-        else:
-            result = eviction.evict(ctx, room, batch, rules)
+        result = eviction.plan(ctx, batch, rules) if report.dry_run else eviction.evict(ctx, room, batch, rules)
         report.evicted += [(row, unit.last_use, rules.reason) for unit in result.gone for row in unit.rows]
         report.freed_bytes += sum(unit.charged for unit in result.gone)
         report.spared += result.spared

@@ -125,6 +125,18 @@ def evict(ctx: Context, room: Room, units: Sequence[Unit], rules: Rules, claim: 
     return result
 
 
+def plan(ctx: Context, units: Sequence[Unit], rules: Rules) -> Evicted:
+    """What `evict` would do with a batch right now, and none of it done."""
+    result = Evicted()
+    for unit in units:
+        reason = examine(ctx, unit, rules)
+        if reason is None:
+            result.gone.append(unit)
+        else:
+            result.spared.append(Spared(unit.rows[0], reason))
+    return result
+
+
 def examine(ctx: Context, unit: Unit, rules: Rules) -> str | None:
     """Why a unit would be spared right now, or None: all the tests of an eviction, and none of its changes."""
     result = Evicted()

@@ -24,12 +24,13 @@ class RemoveReport:
     freed_bytes: int = 0
 
 
-def remove(ctx: Context, rows: list[Row], *, force: bool = False) -> RemoveReport:
+def remove(ctx: Context, rows: list[Row], *, force: bool = False, dry_run: bool = False) -> RemoveReport:
     """Remove ready entries.
 
     Args:
         rows: What to remove; other names of the same file keep it.
         force: Also what is pinned, leased or open; running programs keep the bytes they have open.
+        dry_run: Only say what would go.
 
     Raises:
         LockTimeoutError: An eviction did not end in time. StorageError: The file system has no locks.
@@ -46,7 +47,8 @@ def remove(ctx: Context, rows: list[Row], *, force: bool = False) -> RemoveRepor
     rules = Rules("remove", idle=False, used=not force)
     with eviction.sole_evictor(ctx):
         for start in range(0, len(taken), PAGE):
-            result = eviction.evict(ctx, room, taken[start : start + PAGE], rules)
+            batch = taken[start : start + PAGE]
+            result = eviction.plan(ctx, batch, rules) if dry_run else eviction.evict(ctx, room, batch, rules)
             report.removed += [row for unit in result.gone for row in unit.rows]
             report.freed_bytes += sum(unit.charged for unit in result.gone)
             report.in_use += result.spared

@@ -9,7 +9,7 @@ import click
 from ..context import Context
 from ..errors import OfflineMissError, StorageError
 from ..settings import Settings
-from ..units import parse_duration
+from ..units import parse_duration, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,3 +163,8 @@ def names(function: Callable[..., int | None]) -> Callable[..., int | None]:
 def duration(_ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
     """Read an option such as `--timeout 10m` (a click callback); raises SettingError."""
     return None if value is None else parse_duration(value, parameter.opts[-1])
+
+
+def size(_ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Read an option such as `--min-free 50GB` (a click callback); raises SettingError."""
+    return None if value is None else parse_size(value, parameter.opts[-1])

@@ -20,6 +20,10 @@ COMMANDS = {
     "cached": ("look", "Say by the exit code whether a file is there."),
     "ls": ("listing", "List what is in the cache."),
     "status": ("status", "Usage against the budget, free disk, downloads in flight."),
+    "gc": ("gc", "Evict down to the budget, expire, remove what died."),
+    "rm": ("remove", "Remove files, never one in use unless forced."),
+    "pin": ("pins", "Keep files from eviction."),
+    "unpin": ("pins", "Let pinned files be evicted again."),
     "config": ("config", "Show or set the policy of a root."),
     "demo": ("demo", "The whole life of a cache in half a minute, on this machine."),
 }

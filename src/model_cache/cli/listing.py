@@ -11,10 +11,11 @@ import click
 
 from .. import disk
 from ..index import queries
-from ..layout import DEFAULT_REVISION, repo_directory
+from ..layout import repo_directory
 from ..units import format_duration, format_size
 from . import output, selection
 from .command import Run, command
+from .entries import Holders, directory
 from .selection import Listed
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ _NUMBERS = ("size", "charged", "downloaded_at", "last_used_at", "verified_at", "
 @click.option("--sort", metavar="KEY[:desc]", help=f"One of {', '.join(selection.SORT_KEYS)}.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Show the first N.")
 @click.option("--repos", is_flag=True, help="Sum by repo.")
+@click.option("--in-use", is_flag=True, help="Say which processes have each file leased, open or mapped.")
 def ls(
-    run: Run, repo: str | None, filters: tuple[str, ...], sort: str | None, limit: int | None, repos: bool
+    run: Run, repo: str | None, filters: tuple[str, ...], sort: str | None, limit: int | None, repos: bool, in_use: bool
 ) -> int | None:
     """List the cache, or one REPO of it: what the index knows, in the order of names.
 
@@ -43,6 +45,8 @@ def ls(
     order = None if sort is None else selection.parse_sort(sort)
     if repos and order is not None and order[0] in ("file", "verified", "downloaded"):
         raise click.UsageError("--repos sorts by repo, size or used")
+    if repos and in_use:
+        raise click.UsageError("--in-use is about files, and cannot be summed by --repos")
     if repo is not None:
         repo_directory(repo)  # refuses what is no repo
     ctx = run.existing()
@@ -53,7 +57,8 @@ def ls(
     if repos:
         _show_repos(run, _by_repo(listed, order)[:limit], document)
     else:
-        _show_entries(run, selection.arrange(listed, order)[:limit], document, now)
+        shown = selection.arrange(listed, order)[:limit]
+        _show_entries(run, _with_users(run, ctx, shown) if in_use else shown, document, now)
     return None
 
 
@@ -73,9 +78,7 @@ def is_sound(row: Row) -> bool:
 def _read(run: Run, ctx: Context, repo: str | None) -> list[Listed]:
     rows = queries.entries(ctx.index, repo)
     if not rows and not os.path.exists(ctx.places.index):
-        run.note(
-            "there is no index yet: files placed by hand are found all the same, and not listed"
-        )
+        run.note("there is no index yet: files placed by hand are found all the same, and not listed")
     listed = [_listed(ctx, row) for row in rows if is_sound(row)]
     if len(listed) < len(rows):
         run.note(f"warning: {len(rows) - len(listed)} rows of {ctx.places.index} name no entry, and were left out")
@@ -90,6 +93,12 @@ def _listed(ctx: Context, row: Row) -> Listed:
     return Listed(row, f"{ctx.root}/{row.path}", max(used, row.last_used_at))
 
 
+def _with_users(run: Run, ctx: Context, listed: list[Listed]) -> list[Listed]:
+    holders = Holders(ctx, [one.row for one in listed])
+    holders.note(run)
+    return [one._replace(in_use=holders.of(one.row)) for one in listed]
+
+
 def _show_entries(run: Run, listed: list[Listed], document: dict[str, Any], now: float) -> None:
     if run.json:
         output.write_json({**document, "entries": [_described(one) for one in listed]})
@@ -99,8 +108,7 @@ def _show_entries(run: Run, listed: list[Listed], document: dict[str, Any], now:
         return
     if listed:
         rows = [
-            [directory(one.row), one.row.filename, _size(one.row.size), _ago(one, now), _remarks(one.row)]
-            for one in listed
+            [directory(one.row), one.row.filename, _size(one.row.size), _ago(one, now), _remarks(one)] for one in listed
         ]
         output.write_table(["REPO", "FILE", "SIZE", "USED", "STATE"], rows, right=(2,))
     _summary(run, sum(one.row.size or 0 for one in listed), len(listed), "files", document)
@@ -113,7 +121,7 @@ def _described(one: Listed) -> dict[str, Any]:
     described["downloaded_at"] = output.timestamp(row.downloaded_at)
     described["last_used_at"] = output.timestamp(one.last_used_at)
     described["verified_at"] = output.timestamp(row.verified_at)
-    return described | {"pinned": bool(row.pinned), "in_use": None, "state": row.state}
+    return described | {"pinned": bool(row.pinned), "in_use": one.in_use, "state": row.state}
 
 
 def _by_repo(listed: list[Listed], order: tuple[str, bool] | None) -> list[dict[str, Any]]:
@@ -162,12 +170,6 @@ def _show_repos(run: Run, repos: list[dict[str, Any]], document: dict[str, Any])
         _summary(run, size, files, "files", document)
 
 
-def directory(row: Row) -> str:
-    """The repo as its directory below the root is called, the revision as it was given."""
-    prefix = "" if row.repo_type == "model" else f"{row.repo_type}s/"
-    return f"{prefix}{row.repo}" + ("" if row.revision == DEFAULT_REVISION else f"@{row.revision}")
-
-
 def _summary(run: Run, size: int, count: int, what: str, document: dict[str, Any]) -> None:
     budget = document["budget_bytes"]
     of = "no budget is set" if budget is None else f"the budget is {format_size(budget)}"
@@ -186,5 +188,5 @@ def _since(moment: float, now: float) -> str:
     return f"{format_duration(max(now - moment, 0.0))} ago" if moment else "never"
 
 
-def _remarks(row: Row) -> str:
-    return row.state + (", pinned" if row.pinned else "")
+def _remarks(one: Listed) -> str:
+    return ", ".join([one.row.state, *(["pinned"] if one.row.pinned else []), *(one.in_use or [])])

@@ -36,6 +36,7 @@ class Listed(NamedTuple):
     row: Row
     path: str
     last_used_at: float
+    in_use: list[str] | None = None
 
     def time(self, key: str) -> float:
         """When it was used, downloaded or verified; 0 for never."""

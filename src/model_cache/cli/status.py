@@ -13,7 +13,8 @@ from ..index import queries
 from ..units import format_size
 from . import output
 from .command import Run, command
-from .listing import budget_bytes, directory, is_sound
+from .entries import directory
+from .listing import budget_bytes, is_sound
 
 if TYPE_CHECKING:
     from ..context import Context
@@ -32,7 +33,7 @@ def status(run: Run) -> int | None:
     """
     ctx = run.existing()
     with closing(ctx.index) as index:
-        totals = queries.totals(index)
+        totals, held = queries.totals(index), queries.held(index)
         downloads = [
             _download(ctx, row) for row in queries.unsettled(index) if row.state != "deleting" and is_sound(row)
         ]
@@ -42,6 +43,7 @@ def status(run: Run) -> int | None:
         "entries": totals.files,
         "total_bytes": totals.all,
         "reserved_bytes": totals.reserved,
+        "pinned_bytes": held.pinned,
         "budget_bytes": budget_bytes(ctx.settings),
         "free_bytes": disk.free_bytes(ctx.root),
         "downloads": downloads,
@@ -98,18 +100,26 @@ def _size(path: str) -> int:
 def _lines(ctx: Context, document: dict[str, Any]) -> list[str]:
     """The document for people."""
     budget, free, total = document["budget_bytes"], document["free_bytes"], disk.total_bytes(ctx.root)
-    used = f"{format_size(document['total_bytes'])}, {format_size(document['reserved_bytes'])} of it reserved"
+    reserved, pinned = format_size(document["reserved_bytes"]), format_size(document["pinned_bytes"])
+    used = f"{format_size(document['total_bytes'])}, {reserved} of it reserved, {pinned} pinned"
     disk_line = "unknown" if free is None or total is None else f"{format_size(free)} free of {format_size(total)}"
     lines = [
         f"root         {output.one_line(ctx.root)} (from {ctx.settings.root_source})",
         f"entries      {document['entries']}",
         f"usage        {used}",
-        f"budget       {'none: nothing is ever evicted to save space' if budget is None else format_size(budget)}",
+        f"budget       {_budget_line(budget, document['total_bytes'])}",
         f"disk         {disk_line}",
         f"last verify  {document['last_verify'] or 'never'}",
         f"last gc      {document['last_gc'] or 'never'}",
     ]
     return lines + [f"download     {_download_line(download)}" for download in document["downloads"]]
+
+
+def _budget_line(budget: int | None, total: int) -> str:
+    if budget is None:
+        return "none: nothing is ever evicted to save space"
+    left = f"{format_size(budget - total)} left" if total <= budget else f"{format_size(total - budget)} over"
+    return f"{format_size(budget)}, {left}"
 
 
 def _download_line(download: dict[str, Any]) -> str:
@@ -123,7 +133,9 @@ def _download_line(download: dict[str, Any]) -> str:
 
 def _warn(run: Run, ctx: Context, free: int | None) -> None:
     total = disk.total_bytes(ctx.root)
-    if free is not None and total and free < total * _LOW:
-        run.note(
-            f"warning: only {format_size(free)} ({free * 100 // total} %) of the file system of {ctx.root} is free"
-        )
+    if free is None or not total or free >= total * _LOW or ctx.settings.min_free is not None:
+        return  # with a min_free somebody has decided how much is enough
+    never = "" if ctx.settings.evicts else ", and nothing here is ever evicted (model-cache config max_size=…)"
+    run.note(
+        f"warning: only {format_size(free)} ({free * 100 // total} %) of the file system of {ctx.root} is free{never}"
+    )

@@ -18,7 +18,7 @@ from ..layout import Entry
 from ..locks import WriteLock
 from ..log import logger
 from ..recorder import Recorder
-from . import body, notes, publish
+from . import body, linking, notes, publish
 from .notes import Note
 from .partial import Partial
 from .request import Outcome, Request
@@ -79,6 +79,37 @@ def _download(
 ) -> tuple[str, int]:
     """Ask the Hub, make room, receive, verify, publish; returns how and how many bytes came."""
     meta = _metadata(ctx, entry, request, recorder)
+    source = None if request.force else linking.find_source(ctx, entry, meta, recorder)
+    try:
+        if source is not None and _link(ctx, entry, lock, meta, source, recorder):
+            return "link", 0
+        return _transfer(ctx, entry, lock, request, recorder, note, meta, source, replacing=replacing)
+    finally:
+        if source is not None:
+            source.close()
+
+
+def _link(
+    ctx: Context, entry: Entry, lock: WriteLock, meta: FileMeta, source: linking.Source, recorder: Recorder
+) -> bool:
+    disk.remove(ctx.places.partial(entry.key))  # what an earlier attempt left is not needed, and would not be counted
+    recorder.reserved(Promise(meta.size, meta.sha256, meta.etag, meta.commit))
+    return linking.link(ctx, entry, lock, source, recorder)
+
+
+def _transfer(
+    ctx: Context,
+    entry: Entry,
+    lock: WriteLock,
+    request: Request,
+    recorder: Recorder,
+    note: Note,
+    meta: FileMeta,
+    source: linking.Source | None,
+    *,
+    replacing: bool,
+) -> tuple[str, int]:
+    """Make room, fill the partial (from the network, or a copy of the source), verify, publish."""
     claim = _claim(ctx, entry, meta, replacing=replacing)
     recorder.admit(lambda: admission.admit(ctx, claim, request.deadline, request.progress))
     partial = Partial(ctx, entry, lock)
@@ -87,16 +118,19 @@ def _download(
             partial.restart()
         note.size, note.etag = meta.size, meta.etag
         notes.write(ctx, entry, note)
-        source = "resume" if partial.size else "download"
+        way = "link" if source is not None else "resume" if partial.size else "download"
+        if source is not None:
+            partial.restart()
+            partial.copy(source.fd)
         received = _receive_verified(ctx, entry, meta, partial, note, request)
         if replacing:
             row = recorder.row()
             if row is None:
                 raise StorageError(f"{entry}: the index forgot the file that was to be replaced")
-            publish.replace(ctx, entry, lock, partial, recorder, row, source)
+            publish.replace(ctx, entry, lock, partial, recorder, row, way)
         else:
-            publish.publish(ctx, entry, lock, partial, recorder, meta, source)
-        return source, received
+            publish.publish(ctx, entry, lock, partial, recorder, meta, way)
+        return way, received
     except BaseException as error:
         if not partial.published:  # else the row says `installing`, which recovery settles
             _stop(ctx, entry, partial, recorder, error, replacing=replacing)

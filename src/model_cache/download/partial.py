@@ -76,6 +76,19 @@ class Partial:
         self._sha256.update(data)
         self.hashed = self.size
 
+    def copy(self, source: int) -> None:
+        """Fill it with another open file's bytes, shared on disk where the file system can; they are hashed later.
+
+        Raises:
+            CacheFullError: No room. StorageError: The file system refused.
+        """
+        left = os.fstat(source).st_size
+        try:
+            while left and (count := os.copy_file_range(source, self._fd, left, os.fstat(source).st_size - left)):
+                self.size, left = self.size + count, left - count
+        except OSError as error:
+            raise disk.storage_error(error, "cannot copy to", self.path) from None
+
     def hash_prefix(self) -> None:
         """Hash what an earlier process left, so that the running hash covers the whole."""
         buffer = bytearray(_BLOCK)

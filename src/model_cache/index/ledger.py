@@ -70,6 +70,15 @@ class Ledger:
         with self._index.reading() as connection:
             return None if connection is None else _row(connection, entry)
 
+    def same_bytes(self, sha256: str | None, etag: str) -> list[Row]:
+        """A few ready entries that were recorded with these bytes, the most recently verified first."""
+        column, value = ("sha256", sha256) if sha256 else ("etag", etag)
+        with self._index.reading() as connection:
+            if connection is None:
+                return []
+            where = f"WHERE {column} = ? AND state = 'ready' ORDER BY verified_at DESC LIMIT 4"
+            return select(connection, where, (value,))
+
     def sibling_commit(self, entry: Entry) -> str | None:
         """The commit that ready files of the same repo and revision came from, the newest download's if they differ."""
         with self._index.reading() as connection:

@@ -59,6 +59,7 @@ _INDEXES = (
     "CREATE INDEX entries_unsettled ON entries (state) WHERE state <> 'ready' OR next_state IS NOT NULL",
     "CREATE INDEX entries_verify ON entries (verified_at) WHERE state = 'ready'",
     "CREATE INDEX entries_sha256 ON entries (sha256) WHERE sha256 IS NOT NULL",
+    "CREATE INDEX entries_etag ON entries (etag) WHERE etag IS NOT NULL",
     "CREATE INDEX entries_ino ON entries (ino) WHERE ino IS NOT NULL",
 )
 
@@ -82,6 +83,14 @@ _TRIGGERS = (
             WHERE state = 'next' AND OLD.next_charged <> NEW.next_charged;
     END""",
 )
+
+# Names of one file count once, under one of them; when that row goes, another name takes the charge over. The mtime is
+# compared because an inode's number is used again as soon as its file is gone.
+_CHARGE = """CREATE TRIGGER entries_charge AFTER DELETE ON entries WHEN OLD.charged > 0 AND OLD.ino IS NOT NULL BEGIN
+    UPDATE entries SET charged = OLD.charged WHERE id = (
+        SELECT id FROM entries WHERE ino = OLD.ino AND mtime_ns = OLD.mtime_ns AND size = OLD.size AND charged = 0
+        AND state IN ('installing', 'ready', 'deleting') LIMIT 1);
+END"""
 
 _EVENTS = (
     """CREATE TABLE events (
@@ -134,7 +143,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
     @migrations(name="0001_entries")
     def _first(db: Database) -> None:
-        for statement in (_ENTRIES, *_INDEXES, _TOTALS, *_TRIGGERS, *_EVENTS):
+        for statement in (_ENTRIES, *_INDEXES, _TOTALS, *_TRIGGERS, _CHARGE, *_EVENTS):
             db.execute(statement)
         db.table("totals").insert_all({"state": state} for state in (*STATES, "next"))
         db.table("meta").create({"name": str, "value": str}, pk="name")

@@ -1,0 +1,87 @@
+"""What several commands say of entries: their names, and who uses them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ..layout import DEFAULT_REVISION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..budget.eviction import Spared
+    from ..context import Context
+    from ..index import Row
+    from ..users import File
+    from .command import Run
+
+# Beside the states of `users`, which can say by whom.
+_MEANING = {
+    "busy": "being downloaded or replaced",
+    "changed": "changed by somebody since it was downloaded",
+    "linked": "under another name too, so that nothing would be freed",
+}
+
+
+def directory(row: Row) -> str:
+    """The repo as its directory below the root is called, the revision as it was given."""
+    prefix = "" if row.repo_type == "model" else f"{row.repo_type}s/"
+    return f"{prefix}{row.repo}" + ("" if row.revision == DEFAULT_REVISION else f"@{row.revision}")
+
+
+def named(ctx: Context, row: Row) -> dict[str, Any]:
+    """The names, path and size of an entry, for JSON."""
+    names: dict[str, Any] = {name: getattr(row, name) for name in ("repo", "repo_type", "revision", "filename")}
+    return names | {"path": f"{ctx.root}/{row.path}", "size": row.size}
+
+
+class Holders:
+    """Who uses which of some entries: one look at all processes, taken when it is made.
+
+    Attributes:
+        unseen: Processes that may not be looked into; None where this system does not tell.
+    """
+
+    def __init__(self, ctx: Context, rows: Iterable[Row]) -> None:
+        from ..users import survey
+
+        self._files = {row.id: file for row in rows if (file := _file(f"{ctx.root}/{row.path}")) is not None}
+        self._users, self.unseen = survey(frozenset(self._files.values()))
+
+    def of(self, row: Row, *hows: str) -> list[str]:
+        """Such as `leased by pid 12 (python)`, one per process; of some kinds of use, or of all."""
+        file = self._files.get(row.id)
+        users = [] if file is None else self._users.get(file, [])
+        return [str(user) for user in users if not hows or user.how in hows]
+
+    def note(self, run: Run) -> None:
+        """Say what could not be seen."""
+        if self.unseen is None:
+            run.note("who uses a file cannot be told on this system")
+        elif self.unseen:
+            run.note(f"{self.unseen} processes of other users may not be looked into; of those only leases are seen")
+
+
+class Reasons:
+    """Why entries were spared, with the processes where they can be told."""
+
+    def __init__(self, ctx: Context, spared: list[Spared]) -> None:
+        self._holders = Holders(ctx, [one.row for one in spared if one.reason in ("leased", "open")])
+
+    def users(self, spared: Spared) -> list[str]:
+        """The processes that the entry was spared for."""
+        hows = {"leased": ("leased",), "open": ("leased", "open", "mapped")}.get(spared.reason)
+        return self._holders.of(spared.row, *hows) if hows else []
+
+    def text(self, spared: Spared) -> str:
+        """The reason, for people."""
+        return ", ".join(self.users(spared)) or _MEANING.get(spared.reason, spared.reason)
+
+
+def _file(path: str) -> File | None:
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

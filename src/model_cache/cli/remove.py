@@ -1,0 +1,103 @@
+"""`rm`: take named entries away."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import InUseError
+from ..layout import Entry, repo_directory
+from ..operations import remove, rows_of
+from ..units import format_size
+from . import output
+from .command import Run, UsageMistake, command, names
+from .entries import Reasons, directory, named
+
+if TYPE_CHECKING:
+    from ..budget.removal import RemoveReport
+    from ..context import Context
+    from ..index import Row
+
+_TOLD = 3  # entries that the message about those that stayed names
+
+
+@command(10, 11)
+@click.argument("repo")
+@click.argument("files", nargs=-1, metavar="[FILE...]")
+@names
+@click.option("--force", is_flag=True, help="Also what is pinned, leased or open; who has it open keeps the bytes.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
+def rm(
+    run: Run,
+    repo: str,
+    files: tuple[str, ...],
+    revision: str,
+    repo_type: str,
+    force: bool,
+    yes: bool,
+    dry_run: bool,
+) -> int | None:
+    """Remove files of REPO (all of it at the revision, if no FILE is given), and print their paths.
+
+    Asks on a terminal unless --yes; with no terminal it removes nothing without --yes. What is pinned, leased or open
+    in a program stays (11), unless --force. What the cache did not make, or somebody changed, stays in any case.
+    """
+    repo_directory(repo, revision, repo_type)
+    for name in files:
+        Entry(repo, name, revision, repo_type)
+    asks = not (yes or dry_run)
+    if asks and not (sys.stdin is not None and sys.stdin.isatty()):
+        raise UsageMistake(
+            "rm asks before it removes, and there is no terminal to ask on", "add --yes, or --dry-run to look first"
+        )
+    run.existing()
+    ctx = run.prepared()
+    with closing(ctx.index):
+        if asks and not _agreed(ctx, rows_of(ctx, repo, files, revision, repo_type)):
+            run.note("nothing was removed")
+            return 1
+        report = remove(ctx, repo, files, revision, repo_type, force=force, dry_run=dry_run)
+    _tell(run, ctx, report, dry_run=dry_run)
+    return None
+
+
+def _agreed(ctx: Context, rows: list[Row]) -> bool:
+    size = format_size(sum(row.size or 0 for row in rows))
+    what = (
+        f"{directory(rows[0])} {rows[0].filename}" if len(rows) == 1 else f"{len(rows)} files of {directory(rows[0])}"
+    )
+    return click.confirm(output.one_line(f"remove {what}, {size}, from {ctx.root}?"), err=True)
+
+
+def _tell(run: Run, ctx: Context, report: RemoveReport, *, dry_run: bool) -> None:
+    """Print what went.
+
+    Raises:
+        InUseError: Something that was named stayed; what, and why.
+    """
+    reasons = Reasons(ctx, report.in_use)
+    if run.json:
+        stayed = [{**named(ctx, one.row), "reason": one.reason, "in_use": reasons.users(one)} for one in report.in_use]
+        removed = [named(ctx, row) for row in report.removed]
+        output.write_json({"removed": removed, "in_use": stayed, "freed_bytes": report.freed_bytes, "dry_run": dry_run})
+    else:
+        click.echo("".join(f"{ctx.root}/{row.path}\n" for row in report.removed), nl=False)
+        did = "would remove" if dry_run else "removed"
+        run.note(f"{did} {len(report.removed)} files, {format_size(report.freed_bytes)}")
+    if report.in_use:
+        told = [f"{one.row.filename} ({reasons.text(one)})" for one in report.in_use[:_TOLD]]
+        more = f" and {len(report.in_use) - _TOLD} more" if len(report.in_use) > _TOLD else ""
+        raise InUseError(
+            f"{directory(report.in_use[0].row)}: {', '.join(told)}{more} {'would stay' if dry_run else 'stayed'}",
+            hint=_hint({one.reason for one in report.in_use}),
+        )
+
+
+def _hint(reasons: set[str]) -> str:
+    if reasons & {"pinned", "leased", "open"}:
+        return "stop the program, unpin, or use --force: who has a file open keeps its bytes"
+    return "try again later" if "busy" in reasons else "remove such a file by hand, if nobody needs it"

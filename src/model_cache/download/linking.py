@@ -1,0 +1,93 @@
+"""The same bytes under another name: linked instead of downloaded, after they were hashed again.
+
+Concurrency:
+    The source is leased (shared) from before it is hashed until the new name is durable, so nobody evicts or replaces
+    it meanwhile. The new row says `installing` with the source's inode before the link is made: a crash on either side
+    is told apart by the inode at the path. Names of one inode count once, are recent together and go together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from .. import disk, hit, locks
+from ..context import Context
+from ..errors import ModelCacheError
+from ..hub.client import FileMeta
+from ..index.ledger import Installed
+from ..index.rows import Row
+from ..layout import Entry
+from ..locks import WriteLock
+from ..log import logger
+from ..recorder import Recorder
+
+_BLOCK = 1 << 20  # bytes per read
+
+
+class Source:
+    """A verified, leased file of this cache that holds the promised bytes."""
+
+    def __init__(self, row: Row, path: str, fd: int, sha256: str) -> None:
+        self.row, self.path, self.fd, self.sha256 = row, path, fd, sha256
+
+    def close(self) -> None:
+        """Let the source go."""
+        locks.release(self.fd)
+
+
+def find_source(ctx: Context, entry: Entry, meta: FileMeta, recorder: Recorder) -> Source | None:
+    """Another entry with the promised bytes, hashed just now, or None; a damaged one is passed over with a warning."""
+    for row in recorder.same_bytes(meta.sha256, meta.etag):
+        other = row.entry()
+        if other is None or other == entry:
+            continue
+        try:
+            fd = hit.open_leased(ctx, other)
+        except ModelCacheError:
+            continue
+        if fd is None:
+            continue
+        ctx.step("link:hash")
+        sha256, git_sha1 = _hash(fd)
+        if (sha256 == meta.sha256) if meta.sha256 else (git_sha1 == meta.git_sha1):
+            return Source(row, other.path(ctx.root), fd, sha256)
+        logger.warning("%s has other bytes than were recorded; %s is downloaded instead", other, entry)
+        locks.release(fd)
+    return None
+
+
+def _hash(fd: int) -> tuple[str, str]:
+    found = os.fstat(fd)
+    sha256, sha1 = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % found.st_size, usedforsecurity=False)
+    small = found.st_size <= 16 * _BLOCK  # only small files have a git-sha1 for an identifier
+    offset = 0
+    while block := os.pread(fd, _BLOCK, offset):
+        sha256.update(block)
+        if small:
+            sha1.update(block)
+        offset += len(block)
+    return sha256.hexdigest(), sha1.hexdigest()
+
+
+def link(ctx: Context, entry: Entry, lock: WriteLock, source: Source, recorder: Recorder) -> bool:
+    """Give the source's bytes a second name; False where the file system cannot, or something stands there.
+
+    The row is reserved (with nothing to charge) and the parent directory can be made; the caller goes on to a copy or
+    a download.
+    """
+    assert lock.held, "linking is done under W"
+    found = os.fstat(source.fd)
+    hit.touch(ctx, entry)
+    recorder.installing(Installed(found.st_ino, found.st_mtime_ns, found.st_size, 0, source.sha256), replacing=False)
+    directory = disk.open_parent(ctx.root, entry.relative, ctx.settings.directory_mode)
+    try:
+        ctx.step("link:link")
+        if not disk.link(source.path, entry.filename.rpartition("/")[2], directory, found.st_ino):
+            return False
+        ctx.step("link:fsync-directory")
+        disk.sync(directory)
+    finally:
+        os.close(directory)
+    recorder.ready("link")
+    return True
