@@ -106,6 +106,10 @@ class Context:
             self._real_root = os.path.realpath(self.root)
         return self._real_root
 
+    def forget_real_root(self) -> None:
+        """Look again where the root leads."""
+        self._real_root = ""
+
     @property
     def hub(self) -> Hub:
         """The Hub's client, made on first use: a hit loads no HTTP code."""

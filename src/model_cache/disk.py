@@ -63,7 +63,10 @@ def open_parent(root: str, relative: str, mode: int) -> int:
         StorageError: A file or a symlink stands where a directory is needed, or the file system refused.
     """
     path = root
-    fd = os.open(root, _DIRECTORY)
+    try:
+        fd = os.open(root, _DIRECTORY)
+    except OSError as error:
+        raise storage_error(error, "cannot open", root) from None
     try:
         for part in relative.split("/")[:-1]:
             path = f"{path}/{part}"
@@ -132,8 +135,10 @@ def refresh_directory(path: str) -> None:
         return  # not there yet: then nothing is cached of it either
 
 
-def publish(partial: str, name: str, directory: int) -> bool:
+def publish(fd: int, partial: str, name: str, directory: int) -> bool:
     """Give complete, durable bytes their name in an open directory; False if something stands there (it is not touched).
+
+    The open file itself is linked, not whatever the partial's path leads to by now.
 
     A link never replaces, so nobody's file can be overwritten in the gap between a check and a rename. Where the file
     system has no links, that gap exists: check, then rename.
@@ -142,13 +147,18 @@ def publish(partial: str, name: str, directory: int) -> bool:
         I1, I7. Before: the bytes have only the partial's name. After: both names; the caller removes the partial's.
     """
     try:
-        os.link(partial, name, dst_dir_fd=directory, follow_symlinks=False)
+        if os.path.exists(f"/proc/self/fd/{fd}"):
+            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory, follow_symlinks=True)
+        else:
+            _same(fd, partial)
+            os.link(partial, name, dst_dir_fd=directory, follow_symlinks=False)
         return True
     except FileExistsError:
         return False
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
+    _same(fd, partial)
     try:
         os.stat(name, dir_fd=directory, follow_symlinks=False)
         return False
@@ -174,8 +184,15 @@ def link(source: str, name: str, directory: int, ino: int) -> bool:
     return False
 
 
-def replace(partial: str, name: str, directory: int) -> None:
+def _same(fd: int, path: str) -> None:
+    """Refuse a path that does not lead to the open file any more."""
+    if not os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
+        raise FileNotFoundError(errno.ENOENT, "replaced by another file", path)
+
+
+def replace(fd: int, partial: str, name: str, directory: int) -> None:
     """Put complete, durable bytes in the place of old ones; readers of the old inode keep it."""
+    _same(fd, partial)
     os.replace(partial, name, dst_dir_fd=directory)
 
 
@@ -205,7 +222,8 @@ def write_small(path: str, data: bytes, mode: int) -> None:
     try:
         try:
             os.fchmod(fd, mode)
-            os.write(fd, data)
+            while data:
+                data = data[os.write(fd, data) :]
         finally:
             os.close(fd)
         os.replace(temporary, path)

@@ -78,17 +78,16 @@ def _open_leased(ctx: Context, entry: Entry) -> tuple[int, os.stat_result] | Non
         fd = _open(path)
         if fd is None:
             return None
-        leased = kept = False
+        kept = False
         try:
-            leased = locks.try_shared(fd)
-            found = _same_file(fd, path) if leased else None
+            found = _same_file(fd, path) if fd >= 0 and locks.try_shared(fd) else None
             if found is not None:
                 _check_inside(ctx, entry, fd, path)
                 kept = True
                 return fd, found
         finally:
-            if not kept:
-                locks.release(fd) if leased else os.close(fd)
+            if not kept and fd >= 0:
+                locks.release(fd)
         if ctx.clock.monotonic() >= deadline:
             raise LockTimeoutError(
                 f"{path} was locked exclusively by another program for more than {_BUSY_LIMIT:g} seconds",
@@ -108,12 +107,14 @@ def exists(ctx: Context, entry: Entry) -> bool:
 
 
 def _open(path: str) -> int | None:
-    """A descriptor, or None where nothing is at the path."""
+    """A descriptor, -1 while an evictor tests the file, or None where nothing is at the path."""
     try:
         # O_NONBLOCK: a FIFO that somebody put there must not hang us.
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except BlockingIOError:
+        return -1  # somebody has a kernel lease on it, for the time of a test
     except OSError as error:
         raise disk.storage_error(error, "cannot open", path) from None
 
@@ -143,6 +144,7 @@ def _check_inside(ctx: Context, entry: Entry, fd: int, path: str) -> None:
         real = ""
     if real != f"{ctx.real_root}/{entry.relative}":
         real = os.path.realpath(path)
+        ctx.forget_real_root()  # somebody may have pointed the root elsewhere since
         if not _inside(ctx, real) or real.startswith(os.path.realpath(ctx.places.own) + "/"):
             raise InvalidNameError(
                 f"{path} leads out of the root to {real}; links inside the root are not followed out of it",
@@ -177,6 +179,8 @@ def touch(ctx: Context, entry: Entry) -> bool:
 
 def _refuse_rivals(ctx: Context, entry: Entry) -> None:
     """On the first use of a path under this name: has it been in use under another?"""
+    if not os.path.lexists(entry.path(ctx.root)):
+        return  # a rival's marker can outlive its file; its row is asked when this one is written
     for rival in rivals(entry):
         if os.path.exists(ctx.places.used + rival.key):
             raise InvalidNameError(

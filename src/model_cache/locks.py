@@ -251,10 +251,11 @@ class FileMutex:
                 if self._clock.monotonic() >= deadline:
                     raise LockTimeoutError(f"{self._path} was locked for more than {timeout:g} seconds")
                 self._clock.sleep(_SHORT_POLL)
+            self._fd = fd
         except BaseException:
-            os.close(fd)
+            self._fd = None
+            release(fd)
             raise
-        self._fd = fd
 
     def release(self) -> None:
         """Give the lock back."""

@@ -21,21 +21,25 @@ from .layout import Entry
 from .recorder import Recorder
 
 
-def decide(row: Row, path_ino: int | None) -> str | None:
-    """The finding for a row whose W is free, given the inode at its path. Pure.
+Identity = tuple[int, int, int]  # inode, size in bytes, mtime in ns: an inode's number alone is used again at once
+
+
+def decide(row: Row, there: Identity | None) -> str | None:
+    """The finding for a row whose W is free, given what is at its path. Pure.
 
     Returns:
         `ready`, `promote`, `keep`, `stopped` (see `Ledger.settled`), `gone`, or None: there is nothing to settle.
     """
-    there = row.ino is not None and row.ino == path_ino
+    stands = there is not None and there == (row.ino, row.size, row.mtime_ns)
     if row.state == "deleting":
-        return "ready" if there else "gone"
-    if row.state == "installing" and there:
+        return "ready" if stands else "gone"
+    if row.state == "installing" and stands:
         return "ready"
     if row.state in ("installing", "downloading"):
         return "stopped"
     if row.next_state in ("installing", "downloading"):
-        return "promote" if row.next_ino is not None and row.next_ino == path_ino else "keep"
+        promoted = there is not None and there == (row.next_ino, row.next_size, row.next_mtime_ns)
+        return "promote" if promoted else "keep"
     return None
 
 
@@ -43,9 +47,9 @@ def recover(ctx: Context, entry: Entry, recorder: Recorder) -> Row | None:
     """Settle the entry, whose W the caller holds; returns its row as it is afterwards (I5, I10)."""
     row = recorder.row()
     path = entry.path(ctx.root)
-    path_ino = _inode(path)
-    _finish_unlink(ctx, entry, path_ino)
-    finding = None if row is None else decide(row, path_ino)
+    there = _identity(path)
+    _finish_unlink(ctx, entry, there)
+    finding = None if row is None else decide(row, there)
     if finding is None:
         return row
     if finding in ("ready", "promote"):
@@ -62,10 +66,10 @@ def recover(ctx: Context, entry: Entry, recorder: Recorder) -> Row | None:
     return recorder.row()
 
 
-def _finish_unlink(ctx: Context, entry: Entry, path_ino: int | None) -> None:
+def _finish_unlink(ctx: Context, entry: Entry, there: Identity | None) -> None:
     """A crash between giving the bytes their name and removing the partial's leaves one inode with two names."""
     partial = ctx.places.partial(entry.key)
-    if path_ino is not None and _inode(partial) == path_ino:
+    if there is not None and _identity(partial) == there:
         ctx.step("recover:unlink-partial")
         disk.remove(partial)
 
@@ -78,8 +82,9 @@ def allocated(path: str) -> int:
         return 0
 
 
-def _inode(path: str) -> int | None:
+def _identity(path: str) -> Identity | None:
     try:
-        return os.stat(path, follow_symlinks=False).st_ino
+        found = os.stat(path, follow_symlinks=False)
     except OSError:
         return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

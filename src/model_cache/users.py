@@ -107,7 +107,7 @@ def _mapped(pid: int, wanted: frozenset[File]) -> Iterator[tuple[File, str]]:
 
 def _flocks(wanted: frozenset[File]) -> Iterator[tuple[File, int]]:
     try:
-        with open(f"{_PROC}/locks", encoding="ascii") as file:
+        with open(f"{_PROC}/locks", encoding="utf-8") as file:
             lines = [line.split() for line in file]
     except OSError:
         return

@@ -56,11 +56,13 @@ class Rules(NamedTuple):
         reason: What the events say: `evict`, `expire`, `remove`.
         idle: Recent use protects.
         used: A lease or an open descriptor protects; only `rm --force` says no.
+        linked: Another name of the same file protects, as removing one would free nothing.
     """
 
     reason: str
     idle: bool = True
     used: bool = True
+    linked: bool = True
 
 
 @dataclass
@@ -79,7 +81,6 @@ class _Victim:
     unit: Unit
     locks: list[int] = field(default_factory=list)
     fd: int = -1
-    leased: bool = False
     tested: bool = False
     trash: list[str] = field(default_factory=list)
 
@@ -190,14 +191,13 @@ def _in_use(ctx: Context, victim: _Victim, rules: Rules) -> str | None:
     found = os.fstat(victim.fd)
     if (found.st_ino, found.st_size, found.st_mtime_ns) != (row.ino, row.size, row.mtime_ns):
         return "changed"
-    if found.st_nlink != len(victim.unit.rows):
+    if rules.linked and found.st_nlink != len(victim.unit.rows):
         return "linked"
     if not rules.used:
         return None
     ctx.step("evict:lease")
     if not locks.try_exclusive(victim.fd):
         return "leased"
-    victim.leased = True
     ctx.step("evict:open-test")
     sole = locks.try_sole_use(victim.fd)
     if sole is False:
@@ -268,7 +268,7 @@ def _forget(ctx: Context, victims: list[_Victim]) -> None:
 def _let_go(victim: _Victim) -> None:
     if victim.fd >= 0:
         fd, victim.fd = victim.fd, -1
-        locks.release(fd) if victim.leased else os.close(fd)
+        locks.release(fd)
 
 
 def refuse_without_flock(ctx: Context) -> None:

@@ -44,7 +44,7 @@ def remove(ctx: Context, rows: list[Row], *, force: bool = False, dry_run: bool 
             report.in_use.append(Spared(row, "pinned"))
         else:
             taken.append(Unit((row,), row.last_used_at))
-    rules = Rules("remove", idle=False, used=not force)
+    rules = Rules("remove", idle=False, used=not force, linked=False)
     with eviction.sole_evictor(ctx):
         for start in range(0, len(taken), PAGE):
             batch = taken[start : start + PAGE]

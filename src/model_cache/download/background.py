@@ -43,9 +43,11 @@ class Background:
         Raises:
             DownloadInProgressError: Not there in time; with its progress.
         """
+        if request.offline:
+            return fetch(ctx, entry, request)  # nothing to wait for, and not somebody else's download to join
         job = self._join(ctx, entry, request)
         before = _partial_size(ctx, entry)
-        if not job.done.wait(timeout):
+        if not job.done.wait(min(timeout, threading.TIMEOUT_MAX)):
             done = _partial_size(ctx, entry)
             note = notes.read(ctx, entry)
             raise in_progress(entry, note.holder, done, note.size, (done - before) / timeout if timeout else 0.0)
@@ -62,7 +64,12 @@ class Background:
             if job is None:
                 job = self._jobs[entry.key] = _Job()
                 name = f"model-cache {entry.key}"
-                threading.Thread(target=self._run, args=(ctx, entry, request, job), name=name, daemon=True).start()
+                thread = threading.Thread(target=self._run, args=(ctx, entry, request, job), name=name, daemon=True)
+                try:
+                    thread.start()
+                except BaseException:
+                    del self._jobs[entry.key]  # no thread to be had: the next caller tries again
+                    raise
             return job
 
     def _run(self, ctx: Context, entry: Entry, request: Request, job: _Job) -> None:
@@ -76,6 +83,7 @@ class Background:
         finally:
             with self._lock:
                 self._jobs.pop(entry.key, None)
+            ctx.index.close()  # not when the thread's locals are torn down, which may coincide with a fork
             job.done.set()
 
 

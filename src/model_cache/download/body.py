@@ -30,6 +30,7 @@ def receive(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: 
         DownloadInProgressError: The caller's deadline passed; the partial stays.
     """
     received = failures = 0
+    best = partial.size
     while meta.size is None or partial.size < meta.size:
         before = partial.size
         try:
@@ -39,7 +40,9 @@ def receive(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: 
             received += max(partial.size - before, 0)
             if not error.transient:
                 raise
-            failures = 0 if partial.size - before >= CHUNK else failures + 1
+            # Beyond what was there before, not beyond where a server that ignores ranges began again.
+            failures = 0 if partial.size - best >= CHUNK else failures + 1
+            best = max(best, partial.size)
             if failures >= _FAILURES:
                 raise
             _pause(ctx, entry, partial, note, request, failures, error.retry_after)

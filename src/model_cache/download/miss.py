@@ -12,6 +12,7 @@ from ..budget import admission, limits
 from ..context import Context, holder_name
 from ..errors import IntegrityError, ModelCacheError, NotFoundError, OfflineMissError, StorageError
 from ..hub.client import FileMeta
+from ..index import Row
 from ..index.ledger import Promise
 from ..index.room import Claim
 from ..layout import Entry
@@ -53,14 +54,22 @@ def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outc
     found = hit.find(ctx, entry)
     if found and not request.force:
         return Outcome(found, "hit", 0)
-    if found and row is None:
+    if found and not _is_ours(found, row):
+        whose = "was not made by this cache" if row is None else "is not as it was downloaded: somebody changed it,"
         raise StorageError(
-            f"{found.text} was not made by this cache and is not replaced",
+            f"{found.text} {whose} and is not replaced",
             path=found.text,
             hint=f"move it away: mv {found.text} {found.text}.mine",
         )
     note = notes.read(ctx, entry)
-    note = Note(note.attempt + 1, holder_name(), ctx.clock.time(), note.size, note.etag)
+    note = Note(
+        note.attempt + 1,
+        holder_name(),
+        ctx.clock.time(),
+        note.size,
+        note.etag,
+        endpoint=ctx.settings.endpoint,
+    )
     notes.write(ctx, entry, note)
     try:
         source, received = _download(ctx, entry, lock, request, recorder, note, replacing=found is not None)
@@ -72,6 +81,13 @@ def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outc
     if handed_out is None:
         raise StorageError(f"{entry.path(ctx.root)} vanished while it was being handed out", path=entry.path(ctx.root))
     return Outcome(handed_out, source, received)
+
+
+def _is_ours(found: hit.Found, row: Row | None) -> bool:
+    """Whether a file is the one that the index recorded: nobody's own may be replaced (I7)."""
+    if row is None or row.state != "ready":
+        return False
+    return (found.ino, found.size, found.mtime_ns) == (row.ino, row.size, row.mtime_ns)
 
 
 def _download(
@@ -168,7 +184,7 @@ def _stop(
     ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, error: BaseException, *, replacing: bool
 ) -> None:
     """Leave what the next caller can resume: nothing of wrong, lost or unwanted bytes, everything else."""
-    wanted = not isinstance(error, ModelCacheError) or _resumable(error)
+    wanted = partial.sealed or not isinstance(error, ModelCacheError) or _resumable(error)
     left = partial.left() if wanted else 0
     if not left:
         ctx.step("stop:unlink-partial")

@@ -16,9 +16,10 @@ from ..context import Context
 from ..errors import ModelCacheError
 from ..layout import Entry
 
-# Failures that are the same for whoever asks. Not a refused token: another process may have a better one.
-_SHARED = (errors.NotFoundError, errors.IntegrityError, errors.CacheFullError, errors.DownloadError)
-_OWN = (errors.AccessError, errors.LockTimeoutError)
+# Failures that are the same for whoever asks the same endpoint. Not a refused token, nor a repo that is not to be seen:
+# another process may have a better token.
+_SHARED = (errors.IntegrityError, errors.CacheFullError, errors.DownloadError)
+_OWN = (errors.AccessError, errors.NotFoundError, errors.LockTimeoutError)
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Note:
         size: Promised size in bytes, None while it is not known.
         etag: Identifier that the partial's bytes belong to.
         error: How this attempt failed, or None.
+        endpoint: Which Hub was asked: another one may well have the file.
     """
 
     attempt: int = 0
@@ -40,6 +42,7 @@ class Note:
     size: int | None = None
     etag: str = ""
     error: dict[str, Any] | None = None
+    endpoint: str = ""
 
 
 def read(ctx: Context, entry: Entry) -> Note:

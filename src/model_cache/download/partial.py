@@ -16,7 +16,7 @@ from ..errors import IntegrityError, StorageError
 from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..layout import Entry
-from ..locks import WriteLock
+from ..locks import WriteLock, open_own
 
 _BLOCK = 1 << 20  # bytes per read when hashing what is already there
 
@@ -28,6 +28,7 @@ class Partial:
         path: Where it is.
         size: Bytes it holds.
         hashed: Bytes of it that the running hash has seen.
+        sealed: Whether the bytes are complete, verified and durable.
         published: Whether the bytes have their name: from then on nothing is undone.
     """
 
@@ -35,19 +36,24 @@ class Partial:
         assert lock.held, "the caller holds W"
         unique = "" if lock.excludes else f".{os.getpid()}-{os.urandom(4).hex()}"
         self.path = ctx.places.partial(entry.key) + unique
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            self._fd = os.open(self.path, flags, ctx.settings.file_mode)
+            self._fd = open_own(self.path, ctx.settings.file_mode)
             found = os.fstat(self._fd)
+            if found.st_nlink > 1:
+                # The bytes have another name (a crash before this one was removed, then a move): they are not ours to
+                # write to any more, but this name is.
+                os.close(self._fd)
+                disk.remove(self.path)
+                self._fd = open_own(self.path, ctx.settings.file_mode)
+                found = os.fstat(self._fd)
         except OSError as error:
             raise disk.storage_error(error, "cannot open", self.path) from None
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-            # A name more: a crash between link and unlink, settled by recovery before; anything else is not ours.
+        if not stat.S_ISREG(found.st_mode):
             os.close(self._fd)
-            raise StorageError(f"{self.path} is no partial of this cache", path=self.path, hint=f"ls -l {self.path}")
+            raise StorageError(f"{self.path} is no partial of this cache", path=self.path)
         self.size = found.st_size
         self.hashed = 0
-        self.published = False
+        self.sealed = self.published = False
         self._sha256 = hashlib.sha256()
         os.lseek(self._fd, self.size, os.SEEK_SET)
 
@@ -143,6 +149,7 @@ class Partial:
             os.fsync(self._fd)
         except OSError as error:
             raise disk.storage_error(error, "cannot make durable", self.path) from None
+        self.sealed = True
         found = os.fstat(self._fd)
         return Installed(found.st_ino, found.st_mtime_ns, self.size, disk.allocated(found), self.sha256)
 
@@ -153,6 +160,10 @@ class Partial:
         """
         found = os.fstat(self._fd)
         return disk.allocated(found) if found.st_size else 0
+
+    def fileno(self) -> int:
+        """The open descriptor."""
+        return self._fd
 
     def close(self) -> None:
         """Close; the bytes stay."""

@@ -33,13 +33,11 @@ def publish(
     assert lock.held, "publishing is done under W"
     file = _seal(ctx, entry, partial)
     recorder.installing(file, replacing=False)
-    directory = disk.open_parent(ctx.root, entry.relative, ctx.settings.directory_mode)
+    directory = _link(ctx, entry, partial)
+    if directory is None:
+        _adopt(ctx, entry, partial, recorder, file, meta)
+        return
     try:
-        ctx.step("publish:link")
-        if not _link(ctx, entry, partial.path, directory):
-            _adopt(ctx, entry, partial, recorder, file, meta)
-            return
-        partial.published = True
         ctx.step("publish:fsync-directory")
         disk.sync(directory)
     finally:
@@ -61,21 +59,28 @@ def replace(
     assert lock.held, "replacing is done under W"
     path = entry.path(ctx.root)
     file = _seal(ctx, entry, partial)
-    fd = _claim(path, row)
-    directory = -1
+    recorder.installing(file, replacing=True)
+    directory = disk.open_parent(ctx.root, entry.relative, ctx.settings.directory_mode)
     try:
-        recorder.installing(file, replacing=True)
-        directory = disk.open_parent(ctx.root, entry.relative, ctx.settings.directory_mode)
-        ctx.step("replace:rename")
-        disk.replace(partial.path, _name(entry), directory)
-        partial.published = True
+        fd, sole = _claim(path, row)
+        try:
+            ctx.step("replace:rename")
+            if sole and not locks.has_sole_use(fd):
+                raise _in_use(path)  # somebody opens it right now
+            # Set first: an interrupt that comes as the call returns must find it done.
+            partial.published = True
+            try:
+                disk.replace(partial.fileno(), partial.path, _name(entry), directory)
+            except OSError as error:
+                partial.published = False
+                raise disk.storage_error(error, "cannot replace", path) from None
+        finally:
+            locks.release(fd)
         ctx.step("replace:fsync-directory")
         disk.sync(directory)
-        recorder.ready(source)
     finally:
-        locks.release(fd)
-        if directory >= 0:
-            os.close(directory)
+        os.close(directory)
+    recorder.ready(source)
 
 
 def _seal(ctx: Context, entry: Entry, partial: Partial) -> Installed:
@@ -86,11 +91,28 @@ def _seal(ctx: Context, entry: Entry, partial: Partial) -> Installed:
     return file
 
 
-def _link(ctx: Context, entry: Entry, partial: str, directory: int) -> bool:
-    try:
-        return disk.publish(partial, _name(entry), directory)
-    except OSError as error:
-        raise disk.storage_error(error, "cannot publish", entry.path(ctx.root)) from None
+def _link(ctx: Context, entry: Entry, partial: Partial) -> int | None:
+    """Give the bytes their name; returns the open directory, or None if something stands there.
+
+    Directories that somebody removed while they were empty are made again, a bounded number of times.
+    """
+    for last in (False, False, True):
+        directory = disk.open_parent(ctx.root, entry.relative, ctx.settings.directory_mode)
+        linked = False
+        try:
+            ctx.step("publish:link")
+            # Set first: an interrupt that comes as the call returns must find it done.
+            partial.published = True
+            linked = partial.published = disk.publish(partial.fileno(), partial.path, _name(entry), directory)
+            return directory if linked else None
+        except OSError as error:
+            partial.published = False
+            if last or not isinstance(error, FileNotFoundError):
+                raise disk.storage_error(error, "cannot publish", entry.path(ctx.root)) from None
+        finally:
+            if not linked:
+                os.close(directory)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _name(entry: Entry) -> str:
@@ -116,13 +138,20 @@ def _adopt(ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, our
     recorder.adopted(theirs, meta.etag, meta.commit)
 
 
-def _claim(path: str, row: Row) -> int:
-    """The exclusive lease on the file the index knows, while nobody has it open; returns the descriptor."""
+def _in_use(path: str) -> InUseError:
+    return InUseError(f"{path} is in use by a running program and was not replaced", hint=f"fuser -v {path}")
+
+
+def _claim(path: str, row: Row) -> tuple[int, bool]:
+    """The exclusive lease on the file the index knows, while nobody has it open.
+
+    Returns:
+        The descriptor, and whether the kernel's lease says that it is the only one.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError as error:
         raise disk.storage_error(error, "cannot open", path) from None
-    held = False
     try:
         found = os.fstat(fd)
         if (found.st_ino, found.st_size, found.st_mtime_ns) != (row.ino, row.size, row.mtime_ns):
@@ -131,10 +160,10 @@ def _claim(path: str, row: Row) -> int:
                 path=path,
                 hint=f"move it away: mv {path} {path}.mine",
             )
-        held = locks.try_exclusive(fd)
-        if not held or locks.try_sole_use(fd) is False:
-            raise InUseError(f"{path} is in use by a running program and was not replaced", hint=f"fuser -v {path}")
+        sole = locks.try_sole_use(fd) if locks.try_exclusive(fd) else False
+        if sole is False:
+            raise _in_use(path)
     except BaseException:
-        locks.release(fd) if held else os.close(fd)
+        locks.release(fd)
         raise
-    return fd
+    return fd, sole is True

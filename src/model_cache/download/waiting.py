@@ -110,7 +110,8 @@ def write_lock(ctx: Context, entry: Entry, request: Request) -> Iterator[WriteLo
         return
     try:
         note = notes.read(ctx, entry)
-        if note.error is not None and note.attempt > wait.attempt:
+        same = note.endpoint == ctx.settings.endpoint
+        if note.error is not None and same and note.attempt > wait.attempt:
             raise notes.to_error(note.error)
         yield lock
     finally:

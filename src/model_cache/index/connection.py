@@ -28,6 +28,12 @@ _MUTEX_TIMEOUT = 60.0  # seconds to queue behind other writers, each of which ta
 _BUSY_TIMEOUT = 5.0  # seconds for a foreign program (Datasette, a backup) that has the file locked
 _DAMAGED = frozenset([sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB])
 
+# Held around everything that enters SQLite, after the index lock, and over each fork: a child that is forked while another
+# thread is inside SQLite would inherit its mutexes locked, and its idea of who has the file locked.
+_inside = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_inside.acquire, after_in_parent=_inside.release, after_in_child=_inside.release)
+
 _abandoned: list[sqlite3.Connection] = []  # connections inherited over a fork: kept, so that nothing closes them
 
 
@@ -68,6 +74,7 @@ class Index:
         mutex = FileMutex(self._lock_path, self._mode, self.clock)
         with self._errors():
             mutex.acquire(_MUTEX_TIMEOUT)
+            _inside.acquire()
             try:
                 connection = self._writable()
                 connection.execute("BEGIN IMMEDIATE")
@@ -83,6 +90,7 @@ class Index:
                         self._set_aside()
                     raise
             finally:
+                _inside.release()
                 mutex.release()
 
     @contextmanager
@@ -92,11 +100,12 @@ class Index:
         Raises:
             IndexUnavailableError: It is there and cannot be read.
         """
-        with self._errors():
+        with self._errors(), _inside:
             connection = self._current()
             if connection is None and _identity(self.path) is not None:
                 connection = self._open(write=False)
                 if schema.version(connection) == 0:
+                    self._drop()  # made, and killed before its first transaction
                     connection = None
             yield connection
 
@@ -168,11 +177,13 @@ class Index:
         mutex = FileMutex(self._lock_path, self._mode, self.clock)
         with self._errors():
             mutex.acquire(_MUTEX_TIMEOUT)
+            _inside.acquire()
             try:
                 self._drop()
                 if self._is_damaged():
                     self._set_aside()
             finally:
+                _inside.release()
                 mutex.release()
 
     def _is_damaged(self) -> bool:
@@ -220,7 +231,8 @@ class Index:
 
     def close(self) -> None:
         """Close this thread's connection."""
-        self._drop()
+        with _inside:
+            self._drop()
 
 
 def _is_damage(error: BaseException) -> bool:

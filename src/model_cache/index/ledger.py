@@ -151,6 +151,7 @@ class Ledger:
                 _promote(connection, entry)
             elif found == "keep":
                 _stop_next(connection, entry, allocated)
+                return
             connection.execute("UPDATE entries SET state = 'ready', holder = NULL WHERE key = ?", (entry.key,))
 
     def rebound(self, entry: Entry, file: Installed, *, origin: str, etag: str | None, commit: str | None) -> None:
@@ -203,7 +204,9 @@ def reserve(connection: sqlite3.Connection, what: Reservation) -> None:
         " \"commit\", holder) VALUES (?, ?, ?, ?, ?, ?, 'downloading', ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (key) DO UPDATE SET state = 'downloading', size = excluded.size, charged = excluded.charged,"
         ' sha256 = excluded.sha256, etag = excluded.etag, "commit" = excluded."commit", ino = NULL,'
-        " mtime_ns = NULL, verified_at = NULL, verdict = NULL, holder = excluded.holder",
+        " mtime_ns = NULL, verified_at = NULL, verdict = NULL, holder = excluded.holder, next_state = NULL,"
+        " next_size = NULL, next_charged = 0, next_sha256 = NULL, next_etag = NULL, next_commit = NULL,"
+        " next_ino = NULL, next_mtime_ns = NULL",
         (entry.key, *entry.identity, entry.relative, promise.size, what.charged, promise.sha256, promise.etag)
         + (promise.commit, what.holder),
     )
@@ -213,7 +216,7 @@ def _promote(connection: sqlite3.Connection, entry: Entry) -> None:
     """The `next_*` values become the current ones, if a replacement was under way."""
     connection.execute(
         "UPDATE entries SET size = next_size, charged = next_charged, sha256 = next_sha256, etag = next_etag,"
-        ' "commit" = next_commit, ino = next_ino, mtime_ns = next_mtime_ns WHERE key = ? AND next_state IS NOT NULL',
+        " \"commit\" = next_commit, ino = next_ino, mtime_ns = next_mtime_ns WHERE key = ? AND next_state = 'installing'",
         (entry.key,),
     )
     _drop_next(connection, entry)
