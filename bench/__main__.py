@@ -6,7 +6,10 @@ import argparse
 import json
 import sys
 
+from .budget import evicting, many_rows
 from .cases import CASES, Row
+
+CASES |= {"rows": many_rows, "evicting": evicting}
 
 
 def main() -> None:

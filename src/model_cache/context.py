@@ -7,14 +7,15 @@ import os
 
 from . import disk
 from .clock import Clock
-from .errors import OfflineMissError, StorageError
-from .layout import OWN
+from .errors import CacheFullError, OfflineMissError, SettingError, StorageError, quoted
+from .layout import OWN, Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .hub.client import Hub
+    from .hub.tokens import Token
     from .index import Index
     from .settings import Settings
 
@@ -82,6 +83,8 @@ class Context:
         step: Callable[[str], None] | None = None,
         hub: Hub | None = None,
     ) -> None:
+        if not (token is None or isinstance(token, (str, bool))):
+            raise SettingError(f"token: expected a string, True, False or None, found {type(token).__name__}")
         self.settings = settings
         self.places = Places(settings.root)
         self.clock = clock or Clock()
@@ -115,17 +118,41 @@ class Context:
         """The Hub's client, made on first use: a hit loads no HTTP code."""
         if self._hub is None:
             from .hub.client import HubClient
-            from .hub.tokens import find_token
 
             settings = self.settings
             self._hub = HubClient(
                 settings.endpoint,
-                token=find_token(self._token, settings.environ),
+                token=self._find_token(),
                 clock=self.clock,
                 etag_timeout=settings.etag_timeout,
                 download_timeout=settings.download_timeout,
             )
         return self._hub
+
+    def _find_token(self) -> Token | None:
+        """The token to send to the endpoint; one that was only found does not go where somebody else says (SECURITY)."""
+        from .hub.tokens import find_token
+        from .log import logger
+
+        foreign = self.settings.endpoint_is_foreign
+        if foreign and self._token is True:
+            raise SettingError(f"token=True: not sent to {self._foreign_endpoint}", hint=self._own_endpoint)
+        token = find_token(self._token, self.settings.environ)
+        if token is None or not foreign or isinstance(self._token, str):
+            return token
+        logger.warning("%s is not sent to %s; %s", token.source, self._foreign_endpoint, self._own_endpoint)
+        return None
+
+    @property
+    def _foreign_endpoint(self) -> str:
+        return (
+            f"{self.settings.endpoint}, which {self.settings.policy_file} names: others than this user and root can"
+            " write that file"
+        )
+
+    @property
+    def _own_endpoint(self) -> str:
+        return f"if it is the right one: export HF_ENDPOINT={quoted(self.settings.endpoint)}"
 
     @property
     def index(self) -> Index:
@@ -138,19 +165,23 @@ class Context:
             )
         return self._index
 
-    def prepare(self) -> None:
+    def prepare(self, entry: Entry | None = None) -> None:
         """Make the root and the cache's own directories where they are missing.
+
+        Args:
+            entry: What it is done for, for messages.
 
         Raises:
             OfflineMissError: The root is read-only, by setting or by the file system.
+            CacheFullError: There is no room for a directory.
             StorageError: Something else stands in the way.
         """
         if self.settings.read_only:
-            raise self.read_only_miss("MODEL_CACHE_READ_ONLY is set")
+            raise self.read_only_miss("MODEL_CACHE_READ_ONLY is set", entry)
         own, mode = self.places.own, self.settings.directory_mode
         path = self.root
         try:
-            if not os.path.isdir(own):
+            if not disk.is_directory(own):
                 os.makedirs(os.path.dirname(self.root), exist_ok=True)
                 disk.make_directory(self.root, mode)
                 path = own
@@ -158,27 +189,31 @@ class Context:
                 disk.tag(self.root)
             for name in _DIRECTORIES:
                 path = f"{own}/{name}"
-                if not os.path.isdir(path):
+                if not disk.is_directory(path):
                     disk.make_directory(path, mode)
             if not os.access(own, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), own)
+                found = errno.EROFS if disk.is_read_only(own) else errno.EACCES
+                raise OSError(found, os.strerror(found), own)
         except OSError as error:
             if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and os.path.isdir(self.root):
-                raise self.read_only_miss(os.strerror(error.errno)) from None
+                raise self.read_only_miss(os.strerror(error.errno), entry) from None
             raise self._no_root(error, path) from None
 
-    def read_only_miss(self, reason: str) -> OfflineMissError:
+    def read_only_miss(self, reason: str, entry: Entry | None = None) -> OfflineMissError:
         """The error for a miss in a root that cannot be written."""
+        what = "" if entry is None else f"{entry} is "
+        where = "the file by hand" if entry is None else f"the file at {quoted(entry.path(self.root))}"
         return OfflineMissError(
-            f"not in the cache, and nothing can be downloaded into {self.root} ({reason})",
-            hint="place the file by hand, or set MODEL_CACHE_DIR to a directory you may write",
+            f"{what}not in the cache, and nothing can be downloaded into {self.root} ({reason})",
+            hint=f"place {where}, or set MODEL_CACHE_DIR to a directory you may write",
+            reason=reason,
         )
 
-    def _no_root(self, error: OSError, path: str) -> StorageError:
+    def _no_root(self, error: OSError, path: str) -> StorageError | CacheFullError:
         reason = os.strerror(error.errno) if error.errno else str(error)
+        message = f"cannot make {path} for the root {self.root} (from {self.settings.root_source}): {reason}"
+        if disk.is_full(error):
+            return CacheFullError(message, hint="free some space there, or set MODEL_CACHE_DIR to another file system")
         return StorageError(
-            f"cannot make {path} for the root {self.root} (from {self.settings.root_source}): {reason}",
-            hint="set MODEL_CACHE_DIR to a directory you may write",
-            path=path,
-            errno=error.errno or 0,
+            message, hint="set MODEL_CACHE_DIR to a directory you may write", path=path, errno=error.errno or 0
         )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
-from .errors import CacheFullError, StorageError
+from .errors import CacheFullError, StorageError, quoted
 
 _FULL = frozenset([errno.ENOSPC, errno.EDQUOT])
 # link(2) on file systems or across mounts that have none.
@@ -79,7 +80,7 @@ def open_parent(root: str, relative: str, mode: int) -> int:
                 kind = "a symlink" if os.path.islink(path) else "a file"
                 raise StorageError(
                     f"{path} is {kind}, where a directory is needed",
-                    hint=f"ls -ld {path}",
+                    hint=f"ls -ld {quoted(path)}",
                     path=path,
                     errno=errno.ENOTDIR,
                 ) from None
@@ -232,6 +233,54 @@ def write_small(path: str, data: bytes, mode: int) -> None:
         raise
 
 
+def open_regular(path: str) -> int:
+    """Open a small file of the cache's own for reading; whoever may write there could have put anything in its place.
+
+    Raises:
+        OSError: It cannot be opened, or is a FIFO (which would hang us), a symlink or a device.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
+    return fd
+
+
+def read_small(path: str, limit: int) -> bytes:
+    """A small file as a whole.
+
+    Raises:
+        OSError: As `open_regular`; or it has more than `limit` bytes.
+    """
+    fd = open_regular(path)
+    with open(fd, "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit} bytes", path)
+    return data
+
+
+def is_directory(path: str) -> bool:
+    """Whether a directory of the cache's own is there.
+
+    Raises:
+        StorageError: Something else stands there; a symlink would lead what is written there out of the root.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISDIR(mode):
+        kind = "a symlink" if stat.S_ISLNK(mode) else "a file"
+        raise StorageError(
+            f"{path} is {kind}, where a directory is needed",
+            hint=f"ls -ld {quoted(path)}",
+            path=path,
+            errno=errno.ENOTDIR,
+        )
+    return True
+
+
 def remove_empty_parents(root: str, relative: str) -> None:
     """Remove the directories above `relative` that have become empty, up to the root."""
     parts = relative.split("/")[:-1]
@@ -241,6 +290,14 @@ def remove_empty_parents(root: str, relative: str) -> None:
         except OSError:
             return
         parts.pop()
+
+
+def is_read_only(path: str) -> bool:
+    """Whether the file system below `path` is mounted read-only, which no permission changes."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except (OSError, AttributeError):
+        return False
 
 
 def free_bytes(path: str) -> int | None:

@@ -32,6 +32,13 @@ class ModelCacheError(Exception):
         return _revive, (type(self), dict(self.__dict__))
 
 
+def quoted(text: str) -> str:
+    """A path or name as a command in a hint may have it: what is copied into a shell is one word and does nothing."""
+    from shlex import quote  # only an error pays for it
+
+    return quote(text)
+
+
 def _revive(kind: type[ModelCacheError], state: dict[str, object]) -> ModelCacheError:
     error = kind(str(state.get("message", "")))
     error.__dict__.update(state)
@@ -51,9 +58,13 @@ class SettingError(ModelCacheError, ValueError):
 
 
 class OfflineMissError(ModelCacheError, FileNotFoundError):
-    """The file is not in the cache, and this cache may not or cannot download it."""
+    """The file is not in the cache, and this cache may not or cannot download it.
+
+    Fields: `reason`, where it is the root that cannot be written: why.
+    """
 
     exit_code = 10
+    reason: str = ""
 
 
 class LockTimeoutError(ModelCacheError, TimeoutError):

@@ -15,7 +15,7 @@ import os
 import stat
 
 from . import disk, locks
-from .errors import InvalidNameError, LockTimeoutError, StorageError
+from .errors import InvalidNameError, LockTimeoutError, StorageError, quoted
 from .layout import Entry, rivals
 
 TYPE_CHECKING = False
@@ -91,18 +91,24 @@ def _open_leased(ctx: Context, entry: Entry) -> tuple[int, os.stat_result] | Non
         if ctx.clock.monotonic() >= deadline:
             raise LockTimeoutError(
                 f"{path} was locked exclusively by another program for more than {_BUSY_LIMIT:g} seconds",
-                hint=f"fuser -v {path}",
+                hint=f"fuser -v {quoted(path)}",
             )
         ctx.clock.sleep(_BUSY_WAIT)
 
 
 def exists(ctx: Context, entry: Entry) -> bool:
-    """Whether the entry's file is there; nothing is opened or touched."""
+    """Whether the entry's file is there; nothing is opened or touched.
+
+    Raises:
+        StorageError: It cannot be told, because a directory may not be searched or the disk fails.
+    """
     path = entry.path(ctx.root)
     try:
         found = os.stat(path)
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
+    except OSError as error:
+        raise disk.storage_error(error, "cannot look at", path) from None
     return stat.S_ISREG(found.st_mode) and _inside(ctx, os.path.realpath(path))
 
 
@@ -123,7 +129,7 @@ def _same_file(fd: int, path: str) -> os.stat_result | None:
     """What the path holds, if it is still the inode that was opened."""
     opened = os.fstat(fd)
     if not stat.S_ISREG(opened.st_mode):
-        raise StorageError(f"{path} is not a regular file", hint=f"ls -ld {path}", path=path)
+        raise StorageError(f"{path} is not a regular file", hint=f"ls -ld {quoted(path)}", path=path)
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -132,7 +138,9 @@ def _same_file(fd: int, path: str) -> os.stat_result | None:
 
 
 def _inside(ctx: Context, real: str) -> bool:
-    return real.startswith(ctx.real_root.rstrip("/") + "/")
+    """Whether a path without symlinks is one of an entry: below the root, and not the cache's own."""
+    own = os.path.realpath(ctx.places.own) + "/"
+    return real.startswith(ctx.real_root.rstrip("/") + "/") and not real.startswith(own)
 
 
 def _check_inside(ctx: Context, entry: Entry, fd: int, path: str) -> None:
@@ -145,10 +153,10 @@ def _check_inside(ctx: Context, entry: Entry, fd: int, path: str) -> None:
     if real != f"{ctx.real_root}/{entry.relative}":
         real = os.path.realpath(path)
         ctx.forget_real_root()  # somebody may have pointed the root elsewhere since
-        if not _inside(ctx, real) or real.startswith(os.path.realpath(ctx.places.own) + "/"):
+        if not _inside(ctx, real):
             raise InvalidNameError(
                 f"{path} leads out of the root to {real}; links inside the root are not followed out of it",
-                hint=f"copy the file itself to {path}",
+                hint=f"copy the file itself to {quoted(path)}",
             )
 
 
@@ -159,6 +167,10 @@ def touch(ctx: Context, entry: Entry) -> bool:
     model file's own times keep telling of edits.
     """
     used = ctx.places.used + entry.key
+    if ctx.settings.read_only:
+        if not os.path.exists(used):
+            _refuse_rivals(ctx, entry)
+        return not os.path.isdir(ctx.places.used)  # as below: nothing is evicted where there is no `.model-cache/`
     try:
         os.utime(used)
         return True

@@ -36,6 +36,9 @@ _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"]
     + [f"{name}{digit}" for name in ("com", "lpt") for digit in range(1, 10)]
 )
+# Directional embeddings, overrides and isolates, and the two separators that end a line: a name with them is not the
+# name that a person reads (https://trojansource.codes).
+_STEERING = frozenset(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029]))
 _RESERVED_OWNERS = frozenset(["datasets", "spaces", "models", "cachedir.tag"])
 
 
@@ -178,6 +181,10 @@ def _check_part(what: str, whole: str, part: str) -> None:
         raise _refused(what, whole, f"enters {OWN}, which is the cache's own")
     if "\\" in part or any(character < " " or "\x7f" <= character <= "\x9f" for character in part):
         raise _refused(what, whole, "has a backslash or a control character")
+    if not part.isascii() and not _STEERING.isdisjoint(part):
+        raise _refused(
+            what, whole, "has a character that reorders or breaks text, so that it would be shown as another"
+        )
     if part[-1] in ". ":
         raise _refused(what, whole, "has a part that ends in a dot or a space")
     if len(part) > 1 and part[1] == ":" and part[0].isascii() and part[0].isalpha():

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import os
 
+from . import disk
 from .errors import SettingError
 from .layout import OWN
-from .units import parse_budget, parse_duration, parse_size
+from .units import parse_budget, parse_duration, parse_size, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import NoReturn
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
+_LONGEST_WAIT = 86400.0  # seconds for an answer; sockets take no wait of any length
+_POLICY_LIMIT = 1 << 20  # bytes; a policy has a few lines
 _TRUE = frozenset(["1", "true", "yes", "on"])
 _FALSE = frozenset(["0", "false", "no", "off", ""])
 
@@ -24,34 +28,34 @@ _FALSE = frozenset(["0", "false", "no", "off", ""])
 def _flag(value: object, what: str) -> bool:
     text = str(value).strip().lower()
     if text not in _TRUE | _FALSE:
-        raise SettingError(f"{what}: expected 1 or 0 (true, yes, on; false, no, off), found {value!r}")
+        raise SettingError(f"{what}: expected 1 or 0 (true, yes, on; false, no, off), found {shown(value)}")
     return text in _TRUE
 
 
 def _count(value: object, what: str) -> int:
     text = str(value).strip()
-    if not text.isdecimal() or not 1 <= int(text) <= 64:
-        raise SettingError(f"{what}: expected a whole number from 1 to 64, found {value!r}")
+    if not text.isascii() or not text.isdecimal() or len(text) > 2 or not 1 <= int(text) <= 64:
+        raise SettingError(f"{what}: expected a whole number from 1 to 64, found {shown(value)}")
     return int(text)
+
+
+def _network_wait(value: str | float, what: str) -> float:
+    seconds = parse_duration(value, what)
+    if not 0 < seconds <= _LONGEST_WAIT:
+        raise SettingError(f"{what}: expected more than 0 seconds and at most a day, found {shown(value)}")
+    return seconds
 
 
 def _sharing(value: object, what: str) -> str:
     if value not in ("private", "group"):
-        raise SettingError(f"{what}: expected 'private' or 'group', found {value!r}")
+        raise SettingError(f"{what}: expected 'private' or 'group', found {shown(value)}")
     return str(value)
 
 
 def _endpoint(value: object, what: str) -> str:
-    text = str(value).strip().rstrip("/")
-    scheme, separator, rest = text.partition("://")
-    if scheme not in ("http", "https") or not separator or not rest or "@" in rest.split("/", 1)[0]:
-        raise SettingError(f"{what}: expected an address such as {DEFAULT_ENDPOINT}, found {_without_user(text)!r}")
-    return text
+    from .address import parse_endpoint  # only who sets one pays for it
 
-
-def _without_user(url: str) -> str:
-    """An address as a message may show it: whatever stands before an `@` could be a password."""
-    return url if "@" not in url else "…@" + url.rsplit("@", 1)[1]
+    return parse_endpoint(value, what)
 
 
 # Every policy key: how its text is read, and its default. None: off.
@@ -71,8 +75,8 @@ KEYS: dict[str, tuple[Callable[..., object], object]] = {
 _PROCESS: dict[str, tuple[tuple[str, ...], Callable[..., object], object]] = {
     "offline": (("MODEL_CACHE_OFFLINE", "HF_HUB_OFFLINE"), _flag, False),
     "read_only": (("MODEL_CACHE_READ_ONLY",), _flag, False),
-    "etag_timeout": (("HF_HUB_ETAG_TIMEOUT",), parse_duration, 10.0),
-    "download_timeout": (("HF_HUB_DOWNLOAD_TIMEOUT",), parse_duration, 10.0),
+    "etag_timeout": (("HF_HUB_ETAG_TIMEOUT",), _network_wait, 10.0),
+    "download_timeout": (("HF_HUB_DOWNLOAD_TIMEOUT",), _network_wait, 10.0),
     "no_progress": (("HF_HUB_DISABLE_PROGRESS_BARS",), _flag, False),
 }
 
@@ -131,34 +135,52 @@ class Settings:
         # A copy: what a cache does is settled when it is made, whatever happens to the environment later.
         self._environ = {name: environ[name] for name in VARIABLES if environ.get(name)}
         self._arguments = {key: value for key, value in arguments.items() if value is not None}
-        for key, (names, read, default) in _PROCESS.items():
-            self._set(key, names, read, default, {})
+        self._take({key: self._choose(key, *how, {}) for key, how in _PROCESS.items()})
         self._load_policy()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("settings are not pickled: they hold the environment's token; pickle the ModelCache")
+
     def _load_policy(self) -> None:
-        self._policy_identity = _identity(self.policy_file)
-        policy = read_policy(self.policy_file) if self._policy_identity else {}
+        """Read everything first, then take it: a policy with a mistake in it leaves the one before whole."""
+        identity = _identity(self.policy_file)
+        policy, foreign = _read_policy(self.policy_file) if identity else ({}, False)
+        chosen = {}
         for key, (read, default) in KEYS.items():
             names = (f"MODEL_CACHE_{key.upper()}",) + (("HF_ENDPOINT",) if key == "endpoint" else ())
-            self._set(key, names, read, default, policy)
+            chosen[key] = self._choose(key, names, read, default, policy)
+        self._take(chosen)
+        self._policy_identity, self._foreign = identity, foreign
 
-    def _set(
+    def _take(self, chosen: dict[str, tuple[object, str]]) -> None:
+        for key, (value, source) in chosen.items():
+            setattr(self, key, value)
+            self.sources[key] = source
+
+    def _choose(
         self, key: str, names: tuple[str, ...], read: Callable[..., object], default: object, policy: dict[str, object]
-    ) -> None:
-        """Take one setting from the first place that has it, and remember the place for messages."""
+    ) -> tuple[object, str]:
+        """One setting from the first place that has it, and that place, for messages."""
         candidates: list[tuple[object, str]] = []
         if key in self._arguments:
             candidates.append((self._arguments[key], f"the argument {key}"))
         candidates += [(self._environ[name], name) for name in names if name in self._environ]
         if key in policy:
             candidates.append((policy[key], f"{key} in {self.policy_file}"))
-        if candidates:
-            value, source = candidates[0]
-            setattr(self, key, read(value, source))
-            self.sources[key] = source
-        else:
-            setattr(self, key, default)
-            self.sources[key] = "default"
+        if not candidates:
+            return default, "default"
+        value, source = candidates[0]
+        try:
+            return read(value, source), source
+        except SettingError:
+            raise
+        except (ValueError, OverflowError):  # a number of thousands of digits
+            raise SettingError(f"{source}: cannot be used: {shown(value)}") from None
+
+    @property
+    def endpoint_is_foreign(self) -> bool:
+        """Whether the endpoint was named by a policy file that others than this user and root can write."""
+        return self._foreign and self.sources["endpoint"] == f"endpoint in {self.policy_file}"
 
     @property
     def policy_file(self) -> str:
@@ -193,7 +215,7 @@ class Settings:
 
 def _identity(path: str) -> tuple[int, int, int] | None:
     try:
-        found = os.stat(path)
+        found = os.lstat(path)
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
@@ -209,7 +231,11 @@ def find_root(environ: Mapping[str, str], root: str | os.PathLike[str] | None = 
         SettingError: Empty, not absolute after expansion of `~`, or no home directory to be found.
     """
     if root is not None:
-        return _absolute(os.fspath(root), "the argument root"), "the argument root"
+        try:
+            text = os.fsdecode(root)
+        except TypeError:
+            raise SettingError(f"the argument root: expected the path of a directory, found {shown(root)}") from None
+        return _absolute(text, "the argument root"), "the argument root"
     if environ.get("MODEL_CACHE_DIR"):
         return _absolute(environ["MODEL_CACHE_DIR"], "MODEL_CACHE_DIR"), "MODEL_CACHE_DIR"
     if environ.get("CACHE_DIRECTORY"):
@@ -232,7 +258,12 @@ def _absolute(path: str, source: str) -> str:
     path = os.path.expanduser(path)
     if path.startswith("~"):
         raise SettingError(f"{source}: no home directory is known for {path!r}", hint="give an absolute path")
-    return os.path.abspath(path)
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise SettingError(
+            f"{source}: {path!r} is relative, and the working directory is gone", hint="give an absolute path"
+        ) from None
 
 
 def read_policy(path: str) -> dict[str, object]:
@@ -241,16 +272,29 @@ def read_policy(path: str) -> dict[str, object]:
     Raises:
         SettingError: It cannot be read or is no TOML.
     """
+    return _read_policy(path)[0]
+
+
+def _read_policy(path: str) -> tuple[dict[str, object], bool]:
+    """The keys, and whether others than this user and root can write the file: asked of the file that was read."""
     import tomllib
 
     try:
-        with open(path, "rb") as file:
-            found = tomllib.load(file)
+        fd = disk.open_regular(path)
+        with open(fd, "rb") as file:
+            status = os.fstat(fd)
+            text = file.read(_POLICY_LIMIT + 1).decode()
+        if len(text) > _POLICY_LIMIT:
+            raise ValueError(f"it has more than {_POLICY_LIMIT} characters")
+        found = tomllib.loads(text)
     except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingError(f"policy file {path}: {error}", hint="mend it with an editor, or remove it") from None
-    return {key: value for key, value in found.items() if key in KEYS}
+        return {}, False
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)[:200]
+        raise SettingError(f"policy file {path}: {reason}", hint="mend it with an editor, or remove it") from None
+    owners = (0, os.getuid()) if hasattr(os, "getuid") else (status.st_uid,)
+    foreign = status.st_uid not in owners or bool(status.st_mode & 0o022)
+    return {key: value for key, value in found.items() if key in KEYS}, foreign
 
 
 def policy_text(old: str, key: str, value: str | None) -> str:

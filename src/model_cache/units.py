@@ -10,31 +10,47 @@ _BINARY = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "pib": 2**50}
 _SHORT = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SIZES = _DECIMAL | _BINARY | _SHORT
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+LARGEST = 2**63 - 1  # bytes; what SQLite and every file system hold
+LONGEST = 1000 * 365 * 86400  # seconds; added to any date it is still one that can be computed with
+_DIGITS = 40  # of a number; more are a mistake, and slow to convert
 
 
-def _split(text: str) -> tuple[float, str]:
+def shown(value: object) -> str:
+    """A refused value as a message shows it: quoted, and not longer than a line."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no number of more than 4300 digits
+        return "a number that is too long"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _split(text: str) -> tuple[int | float, str]:
     """Separate the number from its unit; raises ValueError where there is no usable number."""
     text = text.strip()
     digits = len(text) - len(text.lstrip("0123456789."))
-    number = float(text[:digits])
-    if number < 0 or number == float("inf"):
-        raise ValueError(text)
+    if digits > _DIGITS:
+        raise ValueError("too long")
+    # A whole number stays exact: beyond 2^53 a float would not be.
+    number = int(text[:digits]) if text[:digits].isdecimal() else float(text[:digits])
     return number, text[digits:].strip().lower()
 
 
 def parse_size(value: str | int, what: str = "size") -> int:
-    """Bytes from `50GB` (10^9), `50GiB` (2^30), or a plain number of bytes.
+    """Bytes from `50GB` (10^9), `50GiB` (2^30), or a plain number of bytes; at most 2^63 - 1.
 
     Raises:
         SettingError: The text is no size; the message names `what` it was for.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST:
         return value
     try:
         number, unit = _split(str(value))
-        return int(number * _SIZES[unit])
-    except (ValueError, KeyError):
-        raise SettingError(f"{what}: expected a size such as 500MB, 50GB or 50GiB, found {value!r}") from None
+        size = int(number * _SIZES[unit])
+    except (ValueError, KeyError, OverflowError):
+        size = -1
+    if not 0 <= size <= LARGEST:
+        raise SettingError(f"{what}: expected a size such as 500MB, 50GB or 50GiB, found {shown(value)}")
+    return size
 
 
 def parse_budget(value: str | int, what: str = "max_size") -> int | float:
@@ -43,31 +59,33 @@ def parse_budget(value: str | int, what: str = "max_size") -> int | float:
     Raises:
         SettingError: Neither a size nor a percentage above 0 and up to 100.
     """
-    text = str(value).strip()
-    if not text.endswith("%"):
+    if not isinstance(value, str) or not value.strip().endswith("%"):
         return parse_size(value, what)
     try:
-        share = float(text[:-1]) / 100
+        number, unit = _split(value)
     except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise SettingError(f"{what}: expected a share above 0% and up to 100%, found {value!r}")
-    return share
+        number, unit = 0, ""
+    if unit != "%" or not 0 < number <= 100:
+        raise SettingError(f"{what}: expected a share above 0% and up to 100%, found {shown(value)}")
+    return number / 100
 
 
 def parse_duration(value: str | float, what: str = "duration") -> float:
-    """Seconds from `45s`, `10m`, `6h`, `30d`, `8w`, or a plain number of seconds.
+    """Seconds from `45s`, `10m`, `6h`, `30d`, `8w`, or a plain number of seconds; at most a thousand years.
 
     Raises:
         SettingError: The text is no duration; the message names `what` it was for.
     """
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= LONGEST:
         return float(value)
     try:
         number, unit = _split(str(value))
-        return number * _SECONDS[unit or "s"]
+        seconds = number * _SECONDS[unit or "s"]
     except (ValueError, KeyError):
-        raise SettingError(f"{what}: expected a duration such as 45s, 10m, 6h or 30d, found {value!r}") from None
+        seconds = -1
+    if not 0 <= seconds <= LONGEST:
+        raise SettingError(f"{what}: expected a duration such as 45s, 10m, 6h or 30d, found {shown(value)}")
+    return float(seconds)
 
 
 def format_size(size: float) -> str:

@@ -76,6 +76,23 @@ def shell(environ, root):
             "error: endpoint: expected an address such as https://huggingface.co",
         ),
         (["status", "--frob"], "error: no such option"),
+        (["ls", "--repos", "--in-use"], "error: --in-use is about files, and cannot be summed by --repos\n"),
+        (
+            ["gc", "--max-size", "lots"],
+            "error: --max-size: expected a size such as 500MB, 50GB or 50GiB, found 'lots'\n",
+        ),
+        (["gc", "--max-size", "120%"], "error: --max-size: expected a share above 0% and up to 100%, found '120%'\n"),
+        (["gc", "--min-free", "-1"], "error: --min-free: expected a size such as 500MB, 50GB or 50GiB, found '-1'\n"),
+        (
+            ["gc", "--older-than", "old"],
+            "error: --older-than: expected a duration such as 45s, 10m, 6h or 30d, found 'old'\n",
+        ),
+        (["gc", "extra"], "error: got unexpected extra argument (extra)\nhint: model-cache gc --help\n"),
+        (["rm"], "error: missing argument 'REPO'\nhint: model-cache rm --help\n"),
+        (["rm", "gpt2", "../x", "--yes"], "error: filename '../x' has the part '..'\n"),
+        (["rm", "gpt2"], "error: rm asks before it removes, and there is no terminal to ask on\nhint: add --yes"),
+        (["pin", "a/b/c"], "error: repo 'a/b/c' is not of the form name or owner/name\n"),
+        (["unpin", "gpt2", "--revision", "a b"], "error: revision 'a b' has a character git does not allow in a name"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(shell, root, arguments, expected):
@@ -88,7 +105,10 @@ def test_bad_input_is_one_line_and_exit_code_2(shell, root, arguments, expected)
     assert not root.exists()
 
 
-@pytest.mark.parametrize("arguments", [["ls"], ["status"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["ls"], ["status"], ["gc"], ["gc", "--dry-run"], ["rm", "gpt2", "--yes"], ["pin", "gpt2"], ["unpin", "gpt2"]],
+)
 def test_commands_that_only_look_make_no_root(shell, root, arguments):
     """Where there is no root they say so, with the path and the setting it came from."""
     code, out, err = shell.run(*arguments)

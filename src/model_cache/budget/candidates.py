@@ -43,11 +43,10 @@ class _Pages:
         while page := self._room.page(after):
             self._units |= self._room.siblings(page)
             after = (page[-1].last_used_at, page[-1].id)
-            uses = {row.id: self.use(row) for row in page}
-            self._room.younger([(row.id, uses[row.id]) for row in page if uses[row.id] > row.last_used_at])
-            # A row whose last use was written back stands further on now, and would come again.
+            # A row whose last use was written back stands further on by now, and would come again.
             yield from [row for row in page if row.id not in seen]
-            seen.update(uses)
+            seen.update(row.id for row in page)
+            self._room.younger([(row.id, when) for row in page if (when := self.use(row)) > row.last_used_at])
 
     def names(self, row: Row) -> list[Row]:
         """All rows of the row's file."""

@@ -49,7 +49,10 @@ def gc(run: Run, max_size: str | None, min_free: int | None, older_than: float |
         ctx = run.prepared()
         with closing(ctx.index):
             report = collect(ctx, limit, min_free, older_than, dry_run=dry_run)
-    spared = list({one.row.id: one for one in reversed(report.spared)}.values())[::-1]
+    by_row: dict[int, Spared] = {}
+    for one in report.spared:
+        by_row.setdefault(one.row.id, one)  # the first reason is the telling one
+    spared = list(by_row.values())
     reasons = Reasons(ctx, spared)
     if run.json:
         output.write_json(_document(ctx, report, spared, reasons))

@@ -8,6 +8,7 @@ Concurrency:
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +16,10 @@ from .. import disk, errors
 from ..context import Context
 from ..errors import ModelCacheError
 from ..layout import Entry
+from ..units import LARGEST, LONGEST
 
+_LIMIT = 65536  # bytes of a note; it has some hundred
+_TEXT = 4096  # characters of a text in it
 # Failures that are the same for whoever asks the same endpoint. Not a refused token, nor a repo that is not to be seen:
 # another process may have a better token.
 _SHARED = (errors.IntegrityError, errors.CacheFullError, errors.DownloadError)
@@ -46,15 +50,37 @@ class Note:
 
 
 def read(ctx: Context, entry: Entry) -> Note:
-    """The entry's note; an empty one if there is none or it makes no sense."""
+    """The entry's note; an empty one if there is none or it makes no sense: anybody may have written it."""
     try:
-        with open(ctx.places.note(entry.key), "rb") as file:
-            found = json.loads(file.read(65536))
-        note = Note(**{name: found[name] for name in Note.__dataclass_fields__})
-        known = isinstance(note.attempt, int) and isinstance(note.etag, str) and isinstance(note.holder, str)
-        return note if known and (note.size is None or isinstance(note.size, int)) else Note()
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json.loads(disk.read_small(ctx.places.note(entry.key), _LIMIT))
+    except (OSError, ValueError, RecursionError):
         return Note()
+    if not isinstance(found, dict) or not all(fits(found.get(name)) for name, fits in _FIELDS.items()):
+        return Note()
+    note = Note(**{name: found[name] for name in _FIELDS})
+    note.holder = _printable(note.holder)
+    return note
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST
+
+
+def _is_time(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) < LONGEST * 10  # type: ignore[operator]  # a number by then
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _or_none(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or fits(value)
+
+
+def _printable(text: str) -> str:
+    """Text of another process made fit for one line of a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text[:_TEXT])
 
 
 def write(ctx: Context, entry: Entry, note: Note) -> None:
@@ -76,11 +102,40 @@ def as_error(error: ModelCacheError) -> dict[str, Any] | None:
 
 
 def to_error(recorded: dict[str, Any]) -> ModelCacheError:
-    """The failure of the leader, to be raised by who waited for it."""
+    """The failure of the leader, to be raised by who waited for it; only what such a failure can have is taken."""
     kind = getattr(errors, str(recorded.get("kind")), None)
-    if not (isinstance(kind, type) and issubclass(kind, ModelCacheError)):
+    if not (isinstance(kind, type) and issubclass(kind, _SHARED) and not issubclass(kind, _OWN)):
         kind = errors.DownloadError
-    state = recorded.get("state")
-    state = dict(state) if isinstance(state, dict) else {}
-    message = str(state.pop("message", "the download failed in another process"))
-    return kind(message, hint=str(state.pop("hint", "")), **state)
+    found = recorded.get("state")
+    state = found if isinstance(found, dict) else {}
+    texts = {name: _printable(state[name]) for name in ("message", "hint") if isinstance(state.get(name), str)}
+    facts = {
+        name: _printable(value) if isinstance(value, str) else value
+        for name, fits in _FACTS.items()
+        if hasattr(kind, name) and (value := state.get(name)) is not None and fits(value)
+    }
+    message = texts.get("message") or "the download failed in another process"
+    return kind(message, hint=texts.get("hint", ""), **facts)
+
+
+_FIELDS: dict[str, Callable[[object], bool]] = {
+    "attempt": _is_count,
+    "holder": _is_text,
+    "began": _is_time,
+    "size": _or_none(_is_count),
+    "etag": _is_text,
+    "error": _or_none(lambda value: isinstance(value, dict)),
+    "endpoint": _is_text,
+}
+_FACTS: dict[str, Callable[[object], bool]] = {
+    "status": _is_count,
+    "url": _is_text,
+    "request_id": _is_text,
+    "transient": lambda value: isinstance(value, bool),
+    "retry_after": _is_time,
+    "unreachable": lambda value: isinstance(value, bool),
+    "expected": lambda value: _is_count(value) or _is_text(value),
+    "found": lambda value: _is_count(value) or _is_text(value),
+    "needed": _is_count,
+    "available": _is_count,
+}

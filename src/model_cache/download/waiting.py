@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 
+from .. import disk
 from ..context import Context
-from ..errors import DownloadInProgressError, LockTimeoutError
+from ..errors import DownloadInProgressError, LockTimeoutError, quoted
 from ..layout import Entry
 from ..locks import WriteLock
 from ..units import format_duration, format_size
@@ -68,7 +69,7 @@ class _Wait:
             return LockTimeoutError(
                 f"{self._entry}: process {note.holder or 'unknown'} holds its lock, and nothing moved for"
                 f" {format_duration(self._ctx.settings.lock_timeout)}",
-                hint=f"fuser -v {self._ctx.places.lock(self._entry.key)}",
+                hint=f"fuser -v {quoted(self._ctx.places.lock(self._entry.key))}",
             )
         rate = (self._size - self._first_size) / seconds if seconds > 0 else 0.0
         return in_progress(self._entry, note.holder, self._size, note.size, rate)
@@ -96,6 +97,7 @@ def write_lock(ctx: Context, entry: Entry, request: Request) -> Iterator[WriteLo
     """Hold W of the entry for the block; None if the file appeared while waiting for it.
 
     Raises:
+        StorageError: The lock's file cannot be made or opened.
         DownloadInProgressError: The caller's deadline passed.
         LockTimeoutError: The holder made no progress for `lock_timeout`.
         ModelCacheError: The failure of the leader whose attempt began while this caller waited.
@@ -103,7 +105,14 @@ def write_lock(ctx: Context, entry: Entry, request: Request) -> Iterator[WriteLo
     lock = WriteLock(ctx.places.lock(entry.key), ctx.settings.file_mode)
     wait = _Wait(ctx, entry, request)
     ctx.step("lock:write")
-    if not lock.acquire(wait.give_up):
+    try:
+        held = lock.acquire(wait.give_up)
+    except OSError as error:
+        path = ctx.places.lock(entry.key)
+        refused = disk.storage_error(error, "cannot lock", path)
+        refused.hint = refused.hint or f"ls -l {quoted(path)}"
+        raise refused from None
+    if not held:
         if wait.reason is not _Leave.APPEARED:
             raise wait.error()
         yield None

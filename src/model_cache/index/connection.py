@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from urllib.parse import quote
 
 from .. import disk
 from ..clock import Clock
-from ..errors import IndexUnavailableError, LockTimeoutError
+from ..errors import IndexUnavailableError, LockTimeoutError, quoted
 from ..locks import FileMutex
 from . import schema
 
@@ -137,6 +138,8 @@ class Index:
         return self._open(write=True)
 
     def _open(self, *, write: bool) -> sqlite3.Connection:
+        for path in (self.path, f"{self.path}-journal"):
+            _refuse_odd(path)
         if write:
             self._create_file()
         uri = f"file:{quote(self.path)}?mode=rw"
@@ -214,13 +217,15 @@ class Index:
             yield
         except sqlite3.Error as error:
             self._drop()
-            raise IndexUnavailableError(f"index {self.path}: {error}", hint=f"ls -l {self.path}*") from None
+            raise IndexUnavailableError(f"index {self.path}: {error}", hint=f"ls -l {quoted(self.path)}*") from None
         except LockTimeoutError as error:
-            raise IndexUnavailableError(f"index {self.path}: {error}", hint=f"fuser -v {self._lock_path}") from None
+            hint = f"fuser -v {quoted(self._lock_path)}"
+            raise IndexUnavailableError(f"index {self.path}: {error}", hint=hint) from None
         except OSError as error:
-            if error.filename not in (self.path, self._lock_path):
+            if error.filename not in (self.path, f"{self.path}-journal", self._lock_path):
                 raise
-            raise IndexUnavailableError(f"index {self.path}: {error.strerror}", hint=f"ls -l {self.path}*") from None
+            hint = f"ls -l {quoted(self.path)}*"
+            raise IndexUnavailableError(f"index {self.path}: {error.strerror}", hint=hint) from None
 
     def _drop(self) -> None:
         """Forget this thread's connection: after an error its state is not to be relied on."""
@@ -241,7 +246,18 @@ def _is_damage(error: BaseException) -> bool:
 
 def _identity(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
-    except OSError:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino
+
+
+def _refuse_odd(path: str) -> None:
+    """SQLite would follow a symlink that somebody planted here to a file anywhere, and write it; a FIFO would hang it."""
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISREG(mode):
+        kind = "a symlink" if stat.S_ISLNK(mode) else "no regular file"
+        raise IndexUnavailableError(f"index {path} is {kind}, and is not opened", hint=f"ls -l {quoted(path)}")

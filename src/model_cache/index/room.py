@@ -52,21 +52,28 @@ class Room:
             return _admit(connection, claim, partly=False)
 
     def page(self, after: tuple[float, int] = (-1.0, 0)) -> list[Row]:
-        """The next rows that may go, by the lower bound of their last use, behind (last use, id)."""
+        """The next rows that may go, by the lower bound of their last use, behind (last use, id).
+
+        One more than a page, so that a page's last victim is known without asking for the next page.
+        """
         with self._index.reading() as connection:
             if connection is None:
                 return []
-            where = f"WHERE {EVICTABLE} AND (last_used_at, id) > (?, ?) ORDER BY last_used_at, id LIMIT {PAGE:d}"
+            where = f"WHERE {EVICTABLE} AND (last_used_at, id) > (?, ?) ORDER BY last_used_at, id LIMIT {PAGE + 1:d}"
             return select(connection, where, after)
 
     def siblings(self, rows: Sequence[Row]) -> dict[int, list[Row]]:
-        """All ready rows whose file is one of these rows' inodes, by inode: the names of one file are one unit."""
+        """The rows of those of these files that have several names, by inode: the names of one file are one unit."""
         inodes = [row.ino for row in rows if row.ino is not None]
         with self._index.reading() as connection:
             if connection is None or not inodes:
                 return {}
-            marks = ", ".join("?" * len(inodes))
-            found = select(connection, f"WHERE ino IN ({marks}) AND state IN ('ready', 'deleting')", tuple(inodes))
+            several = (
+                f"SELECT ino FROM entries WHERE ino IN ({', '.join('?' * len(inodes))})"  # noqa: S608 - question marks
+                " AND state IN ('ready', 'deleting') GROUP BY ino HAVING count(*) > 1"
+            )
+            where = f"WHERE ino IN ({several}) AND state IN ('ready', 'deleting')"
+            found = select(connection, where, tuple(inodes))
         units: dict[int, list[Row]] = {}
         for row in found:
             units.setdefault(row.ino or 0, []).append(row)

@@ -1,0 +1,51 @@
+"""The Hub's address as a setting: checked in full, so that a mistake is found before anything is written; pure."""
+
+from __future__ import annotations
+
+from .errors import SettingError
+from .units import shown
+
+
+def parse_endpoint(value: object, what: str) -> str:
+    """The address without a closing slash.
+
+    Raises:
+        SettingError: Not of the form `http(s)://host[:port][/path]`; the message repeats no password and no query.
+    """
+    text = str(value).strip().rstrip("/")
+    scheme, _, rest = text.partition("://")
+    authority = rest.partition("/")[0]
+    # `isprintable` also refuses what reorders text; '?' and '#' would swallow the path that is put behind.
+    plain = text.isprintable() and not any(character in ' ?#\\"<>' for character in text)
+    if scheme not in ("http", "https") or not plain or not _is_authority(authority):
+        redacted = shown(_without_secrets(text))
+        raise SettingError(f"{what}: expected an address such as https://huggingface.co, found {redacted}")
+    return text
+
+
+def _is_authority(text: str) -> bool:
+    """Whether this is a host, with a port or without, and no user; urllib.parse is not worth its 5 ms on a hit."""
+    if text.startswith("["):
+        host, bracket, port = text[1:].partition("]")
+        if not bracket or ":" not in host or not frozenset("0123456789abcdefABCDEF:.").issuperset(host):
+            return False
+    else:
+        host, colon, number = text.partition(":")
+        port = colon + number
+        try:
+            labels = (host if host.isascii() else host.encode("idna").decode()).removesuffix(".").split(".")
+        except UnicodeError:
+            return False
+        if "@" in host or "%" in host or not all(0 < len(label) <= 63 for label in labels):
+            return False
+    number = port[1:]
+    return not port or (
+        port[0] == ":" and number.isascii() and number.isdecimal() and len(number) <= 5 and 0 < int(number) < 65536
+    )
+
+
+def _without_secrets(url: str) -> str:
+    """An address as a message may show it: what stands before an `@` can be a password, a query can be a signature."""
+    head, mark, _ = url.partition("?")
+    head = head if "@" not in head else "…@" + head.rsplit("@", 1)[1]
+    return f"{head}?…" if mark else head
