@@ -97,7 +97,11 @@ def _adopt(cache: ModelCache, number: int) -> None:
         entry = Entry(f"owner-{place // 100}/name", f"file-{place}.bin")
         found = os.stat(entry.path(ctx.root))
         ledger.rebound(
-            entry, Installed(found.st_ino, found.st_mtime_ns, 4096, 4096, "0" * 64), origin="download", etag="e", commit=None
+            entry,
+            Installed(found.st_ino, found.st_mtime_ns, 4096, 4096, "0" * 64),
+            origin="download",
+            etag="e",
+            commit=None,
         )
         Path(ctx.places.used + entry.key).touch()
         Path(ctx.places.lock(entry.key)).touch()

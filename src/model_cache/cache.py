@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .budget.collection import GcReport
     from .budget.removal import RemoveReport
     from .clock import Clock
+    from .download.update import UpdateReport
     from .download.background import Background
     from .download.request import Outcome, Request
     from .hub.client import Hub
@@ -254,6 +255,28 @@ class ModelCache:
         from .operations import remove
 
         return remove(self._ctx, repo, filenames, revision, repo_type, force=force, dry_run=dry_run)
+
+    def update(
+        self,
+        repo: str | None = None,
+        *filenames: str,
+        revision: str = DEFAULT_REVISION,
+        repo_type: str = "model",
+        progress: Progress | None = None,
+    ) -> list[UpdateReport]:
+        """Bring a repo to the Hub's current commit, as a whole or not at all; without a repo, all of them in turn.
+
+        Returns:
+            One report per repo and revision. Where a file is in use, its `in_use` says so and nothing was replaced.
+
+        Raises:
+            CacheFullError: Old and new bytes do not fit together.
+            DownloadError, OfflineMissError, LockTimeoutError: As `fetch`.
+        """
+        from .operations import update
+        from .progress import SILENT
+
+        return update(self._ctx, repo, filenames, revision, repo_type, progress or SILENT)
 
     def gc(
         self,

@@ -12,7 +12,12 @@ from .errors import OfflineMissError
 from .index import Row, queries
 from .index.room import Room
 from .layout import Entry, repo_directory
+from .progress import Progress
 from .units import parse_duration, parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .download.update import UpdateReport
 
 
 def rows_of(ctx: Context, repo: str, filenames: Sequence[str], revision: str, repo_type: str) -> list[Row]:
@@ -58,6 +63,29 @@ def remove(
     """Take entries away, or (`dry_run`) say what would go."""
     ctx.prepare()
     return remove_rows(ctx, rows_of(ctx, repo, filenames, revision, repo_type), force=force, dry_run=dry_run)
+
+
+def update(
+    ctx: Context, repo: str | None, filenames: Sequence[str], revision: str, repo_type: str, progress: Progress
+) -> list[UpdateReport]:
+    """Bring a repo (or files of it), or all repos, to the Hub's current commits; one report per repo and revision."""
+    from .download.request import Request
+    from .download.update import update_or_not
+
+    if repo is not None:
+        found = rows_of(ctx, repo, filenames, revision, repo_type)
+    else:
+        found = [row for row in queries.entries(ctx.index) if row.state == "ready" and row.entry() is not None]
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in found:
+        if row.origin != "placed" and not _is_commit(row.revision):
+            groups.setdefault((row.repo_type, row.repo, row.revision), []).append(row)
+    request = Request(offline=ctx.settings.offline, progress=progress)
+    return [update_or_not(ctx, rows, request) for rows in groups.values()]
+
+
+def _is_commit(revision: str) -> bool:
+    return len(revision) == 40 and not set(revision) - set("0123456789abcdef")
 
 
 def gc(

@@ -8,21 +8,19 @@ from __future__ import annotations
 import os
 
 from .. import disk, hit, recovery
-from ..budget import admission, limits
-from ..context import Context, holder_name
+from ..context import Context
 from ..errors import IntegrityError, ModelCacheError, NotFoundError, OfflineMissError, StorageError
 from ..hub.client import FileMeta
 from ..index import Row
 from ..index.ledger import Promise
-from ..index.room import Claim
 from ..layout import Entry
 from ..locks import WriteLock
 from ..log import logger
 from ..recorder import Recorder
-from . import body, linking, notes, publish
-from .notes import Note
-from .partial import Partial
+from . import linking, notes, publish, staging
+from .replacing import Replacement, replace
 from .request import Outcome, Request
+from .staging import Job
 from .waiting import write_lock
 
 
@@ -61,18 +59,9 @@ def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outc
             path=found.text,
             hint=f"move it away: mv {found.text} {found.text}.mine",
         )
-    note = notes.read(ctx, entry)
-    note = Note(
-        note.attempt + 1,
-        holder_name(),
-        ctx.clock.time(),
-        note.size,
-        note.etag,
-        endpoint=ctx.settings.endpoint,
-    )
-    notes.write(ctx, entry, note)
+    note = notes.begin(ctx, entry)
     try:
-        source, received = _download(ctx, entry, lock, request, recorder, note, replacing=found is not None)
+        source, received = _download(ctx, Job(entry, lock, request, recorder, note), row if found else None)
     except ModelCacheError as error:
         note.error = notes.as_error(error)
         notes.write(ctx, entry, note)
@@ -90,117 +79,40 @@ def _is_ours(found: hit.Found, row: Row | None) -> bool:
     return (found.ino, found.size, found.mtime_ns) == (row.ino, row.size, row.mtime_ns)
 
 
-def _download(
-    ctx: Context, entry: Entry, lock: WriteLock, request: Request, recorder: Recorder, note: Note, *, replacing: bool
-) -> tuple[str, int]:
-    """Ask the Hub, make room, receive, verify, publish; returns how and how many bytes came."""
-    meta = _metadata(ctx, entry, request, recorder)
-    source = None if request.force else linking.find_source(ctx, entry, meta, recorder)
+def _download(ctx: Context, job: Job, row: Row | None) -> tuple[str, int]:
+    """Ask the Hub, find the bytes here or receive them, publish; returns how they came and how many over the network.
+
+    Args:
+        row: The file that is to be replaced, None where the path is free.
+    """
+    meta = _metadata(ctx, job.entry, job.request, job.recorder)
+    source = None if job.request.force else linking.find_source(ctx, job.entry, meta, job.recorder)
     try:
-        if source is not None and _link(ctx, entry, lock, meta, source, recorder):
+        if source is not None and _link(ctx, job, meta, source):
             return "link", 0
-        return _transfer(ctx, entry, lock, request, recorder, note, meta, source, replacing=replacing)
+        return _transfer(ctx, job, meta, source, row)
     finally:
         if source is not None:
             source.close()
 
 
-def _link(
-    ctx: Context, entry: Entry, lock: WriteLock, meta: FileMeta, source: linking.Source, recorder: Recorder
-) -> bool:
-    disk.remove(ctx.places.partial(entry.key))  # what an earlier attempt left is not needed, and would not be counted
-    recorder.reserved(Promise(meta.size, meta.sha256, meta.etag, meta.commit))
-    return linking.link(ctx, entry, lock, source, recorder)
+def _link(ctx: Context, job: Job, meta: FileMeta, source: linking.Source) -> bool:
+    # What an earlier attempt left is not needed, and would not be counted.
+    disk.remove(ctx.places.partial(job.entry.key))
+    job.recorder.reserved(Promise(meta.size, meta.sha256, meta.etag, meta.commit))
+    return linking.link(ctx, job.entry, job.lock, source, job.recorder)
 
 
 def _transfer(
-    ctx: Context,
-    entry: Entry,
-    lock: WriteLock,
-    request: Request,
-    recorder: Recorder,
-    note: Note,
-    meta: FileMeta,
-    source: linking.Source | None,
-    *,
-    replacing: bool,
+    ctx: Context, job: Job, meta: FileMeta, source: linking.Source | None, row: Row | None
 ) -> tuple[str, int]:
-    """Make room, fill the partial (from the network, or a copy of the source), verify, publish."""
-    claim = _claim(ctx, entry, meta, replacing=replacing)
-    recorder.admit(lambda: admission.admit(ctx, claim, request.deadline, request.progress))
-    partial = Partial(ctx, entry, lock)
-    try:
-        if note.etag != meta.etag or (meta.size is not None and partial.size > meta.size):
-            partial.restart()
-        note.size, note.etag = meta.size, meta.etag
-        notes.write(ctx, entry, note)
-        way = "link" if source is not None else "resume" if partial.size else "download"
-        if source is not None:
-            partial.restart()
-            partial.copy(source.fd)
-        received = _receive_verified(ctx, entry, meta, partial, note, request)
-        if replacing:
-            row = recorder.row()
-            if row is None:
-                raise StorageError(f"{entry}: the index forgot the file that was to be replaced")
-            publish.replace(ctx, entry, lock, partial, recorder, row, way)
+    """Fill a partial and publish it, in the place of the file that `row` describes if there is one."""
+    with staging.stage(ctx, job, meta, source, replacing=row is not None) as staged:
+        if row is not None:
+            replace(ctx, [Replacement(job.entry, row, staged.partial, job.recorder)], staged.way)
         else:
-            publish.publish(ctx, entry, lock, partial, recorder, meta, way)
-        return way, received
-    except BaseException as error:
-        if not partial.published:  # else the row says `installing`, which recovery settles
-            _stop(ctx, entry, partial, recorder, error, replacing=replacing)
-        raise
-    finally:
-        partial.close()
-
-
-def _claim(ctx: Context, entry: Entry, meta: FileMeta, *, replacing: bool) -> Claim:
-    limit = limits.ceiling(ctx)
-    wanted = admission.reservation(meta.size, limit, entry)
-    promise = Promise(meta.size, meta.sha256, meta.etag, meta.commit)
-    return Claim(entry, promise, holder_name(), replacing, wanted, limit)
-
-
-def _receive_verified(
-    ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: Note, request: Request
-) -> int:
-    """Receive and compare with the promise; once more from zero if it differs, for it may be the prefix that was bad."""
-    received = body.receive(ctx, entry, meta, partial, note, request)
-    ctx.step("verify:hash")
-    try:
-        partial.check(meta, str(entry))
-    except IntegrityError as error:
-        message = f"{error}; downloading once more from the start"
-        logger.warning(message)
-        request.progress.warning(message)
-        partial.restart()
-        received += body.receive(ctx, entry, meta, partial, note, request)
-        partial.check(meta, str(entry))
-    return received
-
-
-def _stop(
-    ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, error: BaseException, *, replacing: bool
-) -> None:
-    """Leave what the next caller can resume: nothing of wrong, lost or unwanted bytes, everything else."""
-    wanted = partial.sealed or not isinstance(error, ModelCacheError) or _resumable(error)
-    left = partial.left() if wanted else 0
-    if not left:
-        ctx.step("stop:unlink-partial")
-        disk.remove(partial.path)
-    try:
-        recorder.stopped(left, replacing=replacing)
-    except ModelCacheError as second:
-        logger.warning("%s: %s", entry, second)  # the first error is what the caller must see
-
-
-def _resumable(error: ModelCacheError) -> bool:
-    from ..errors import CacheFullError, DownloadError, InUseError, LockTimeoutError
-
-    if isinstance(error, CacheFullError):
-        return False  # a partial that fills the disk helps nobody
-    return isinstance(error, (DownloadError, InUseError, LockTimeoutError))
+            publish.publish(ctx, job.entry, job.lock, staged.partial, job.recorder, meta, staged.way)
+        return staged.way, staged.received
 
 
 def _metadata(ctx: Context, entry: Entry, request: Request, recorder: Recorder) -> FileMeta:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .. import disk, errors
-from ..context import Context
+from ..context import Context, holder_name
 from ..errors import ModelCacheError
 from ..layout import Entry
 from ..units import LARGEST, LONGEST
@@ -67,7 +67,7 @@ def _is_count(value: object) -> bool:
 
 
 def _is_time(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) < LONGEST * 10  # type: ignore[operator]  # a number by then
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < LONGEST * 10
 
 
 def _is_text(value: object) -> bool:
@@ -89,6 +89,15 @@ def write(ctx: Context, entry: Entry, note: Note) -> None:
         disk.write_small(ctx.places.note(entry.key), json.dumps(asdict(note)).encode(), ctx.settings.file_mode)
     except OSError:
         return
+
+
+def begin(ctx: Context, entry: Entry) -> Note:
+    """Say that a new attempt begins, with what the last one knew of its partial; the caller holds W."""
+    last = read(ctx, entry)
+    now = ctx.clock.time()
+    note = Note(last.attempt + 1, holder_name(), now, last.size, last.etag, endpoint=ctx.settings.endpoint)
+    write(ctx, entry, note)
+    return note
 
 
 def as_error(error: ModelCacheError) -> dict[str, Any] | None:

@@ -50,7 +50,11 @@ _PROXY_HINT = "a proxy or login page may have answered; check HF_ENDPOINT and th
 class Hub(Protocol):
     """What the rest of the package needs of a Hub; `HubClient` is the one over HTTP."""
 
-    def metadata(self, repo_type: str, repo: str, revision: str, filename: str) -> FileMeta:
+    # `deadline` is by the monotonic clock: no answer is waited for beyond it.
+
+    def metadata(
+        self, repo_type: str, repo: str, revision: str, filename: str, *, deadline: float | None = None
+    ) -> FileMeta:
         """What the Hub promises about a file."""
 
     def open_body(
@@ -63,13 +67,14 @@ class Hub(Protocol):
         offset: int = 0,
         end: int | None = None,
         etag: str | None = None,
+        deadline: float | None = None,
     ) -> Body:
         """The bytes of a file, from `offset` where the server can."""
 
-    def commit(self, repo_type: str, repo: str, revision: str) -> str:
+    def commit(self, repo_type: str, repo: str, revision: str, *, deadline: float | None = None) -> str:
         """The commit a revision stands for."""
 
-    def tree(self, repo_type: str, repo: str, commit: str) -> Iterator[TreeItem]:
+    def tree(self, repo_type: str, repo: str, commit: str, *, deadline: float | None = None) -> Iterator[TreeItem]:
         """The files of a repo."""
 
     def close(self) -> None:
@@ -123,7 +128,9 @@ class HubClient:
         """Close idle connections."""
         self._transport.close()
 
-    def metadata(self, repo_type: str, repo: str, revision: str, filename: str) -> FileMeta:
+    def metadata(
+        self, repo_type: str, repo: str, revision: str, filename: str, *, deadline: float | None = None
+    ) -> FileMeta:
         """What the Hub promises about a file: commit, etag, size, hash.
 
         Raises:
@@ -135,7 +142,7 @@ class HubClient:
         target = Target(self.endpoint, repo_type, repo, revision, filename)
 
         def ask() -> FileMeta:
-            answer = self._transport.walk("HEAD", url, {}, timeout=self._etag_timeout)
+            answer = self._transport.walk("HEAD", url, {}, timeout=self._etag_timeout, limit=self._left(deadline))
             try:
                 if answer.status != 200 and not answer.leads_away:
                     raise self._refused(answer, target)
@@ -143,15 +150,20 @@ class HubClient:
             finally:
                 answer.close()
 
-        return repeat(ask, self._clock, self._retries)
+        return repeat(ask, self._clock, self._retries, deadline)
 
-    def commit(self, repo_type: str, repo: str, revision: str) -> str:
+    def _left(self, deadline: float | None) -> float | None:
+        return None if deadline is None else deadline - self._clock.monotonic()
+
+    def commit(self, repo_type: str, repo: str, revision: str, *, deadline: float | None = None) -> str:
         """The 40-hex commit that a branch, tag or commit stands for; raises as `metadata` does."""
         url = revision_url(self.endpoint, repo_type, repo, revision)
         target = Target(self.endpoint, repo_type, repo, revision)
-        return repeat(lambda: commit_of(self._json(url, target)[0], url), self._clock, self._retries)
+        return repeat(
+            lambda: commit_of(self._json(url, target, deadline)[0], url), self._clock, self._retries, deadline
+        )
 
-    def tree(self, repo_type: str, repo: str, commit: str) -> Iterator[TreeItem]:
+    def tree(self, repo_type: str, repo: str, commit: str, *, deadline: float | None = None) -> Iterator[TreeItem]:
         """Each file of a repo at a commit, page by page; raises as `metadata` does.
 
         The paths are the server's word: check each (`layout.check_filename`) before it becomes a path.
@@ -164,15 +176,15 @@ class HubClient:
                 what = "leads back to a page it had" if url in seen else f"has more than {_MAX_PAGES} pages"
                 raise DownloadError(f"{redact(url)}: the listing {what}", url=redact(url))
             seen.add(url)
-            items, url = self._page(url, target)
+            items, url = self._page(url, target, deadline)
             yield from items
 
-    def _page(self, url: str, target: Target) -> tuple[list[TreeItem], str | None]:
+    def _page(self, url: str, target: Target, deadline: float | None) -> tuple[list[TreeItem], str | None]:
         def ask() -> tuple[list[TreeItem], str | None]:
-            document, headers, final = self._json(url, target)
+            document, headers, final = self._json(url, target, deadline)
             return tree_items(document, url), next_page(headers, final, self.endpoint)
 
-        return repeat(ask, self._clock, self._retries)
+        return repeat(ask, self._clock, self._retries, deadline)
 
     def open_body(
         self,
@@ -184,6 +196,7 @@ class HubClient:
         offset: int = 0,
         end: int | None = None,
         etag: str | None = None,
+        deadline: float | None = None,
     ) -> Body:
         """Ask for the bytes of a file at a commit.
 
@@ -197,6 +210,7 @@ class HubClient:
                 is sent, whatever `end` says, and what was there before is to be dropped.
             end: One past the last byte wanted, None for all.
             etag: The Hub's etag of the bytes already there (`FileMeta.etag`).
+            deadline: By the monotonic clock; then the body is cut, too.
 
         Raises:
             DownloadError: As for `metadata`, at once: `transient` says whether asking again can help. An expired link
@@ -205,15 +219,22 @@ class HubClient:
         if not is_commit(commit):
             raise DownloadError(f"expected a 40-hex commit of {repo!r}, found {commit!r}")
         target = Target(self.endpoint, repo_type, repo, commit, filename)
-        body = self._open(target, Wanted(self._validators, target, offset, end, etag))
-        body = body or self._open(target, Wanted(self._validators, target, 0, None, None))
+        body = self._open(target, Wanted(self._validators, target, offset, end, etag), deadline)
+        body = body or self._open(target, Wanted(self._validators, target, 0, None, None), deadline)
         assert body is not None  # what asks for no range is answered by a body or a refusal
         return body
 
-    def _open(self, target: Target, wanted: Wanted) -> Body | None:
+    def _open(self, target: Target, wanted: Wanted, deadline: float | None) -> Body | None:
         """One GET; None where the range was not well answered and the whole file is to be asked for."""
         url = resolve_url(self.endpoint, target.repo_type, target.repo, target.revision, target.filename)
-        answer = self._transport.walk("GET", url, wanted.at_home(), timeout=self._download_timeout, leave=wanted.away)
+        answer = self._transport.walk(
+            "GET",
+            url,
+            wanted.at_home(),
+            timeout=self._download_timeout,
+            leave=wanted.away,
+            limit=self._left(deadline),
+        )
         keep = False
         try:
             placed = wanted.placed(answer.status, answer.headers, away=answer.away)
@@ -255,9 +276,10 @@ class HubClient:
                 transient=True,
             )
 
-    def _json(self, url: str, target: Target) -> tuple[object, Mapping[str, str], str]:
+    def _json(self, url: str, target: Target, deadline: float | None) -> tuple[object, Mapping[str, str], str]:
         """Document, headers and address of an answer of the API, which never comes from another host."""
-        answer = self._transport.walk("GET", url, {"Accept": "application/json"}, timeout=self._etag_timeout)
+        wanted = {"Accept": "application/json"}
+        answer = self._transport.walk("GET", url, wanted, timeout=self._etag_timeout, limit=self._left(deadline))
         try:
             if answer.leads_away:
                 raise DownloadError(f"{redact(url)}: the API redirects to another host; that is not followed")
@@ -272,14 +294,14 @@ class HubClient:
                     url=redact(url),
                 )
             data = answer.body().read_all(_API_LIMIT, PATIENCE)
-            return _parse(data, url), answer.headers, answer.url
+            return _parse(self._transport.conceal(data.decode(errors="replace")), url), answer.headers, answer.url
         finally:
             answer.close()
 
     def _refused(self, answer: Answer, target: Target) -> DownloadError:
         detail = ""
         if answer.headers.get("Content-Type", "").lower().startswith("application/json"):
-            detail = _stated_error(answer.text(_DETAIL))
+            detail = self._transport.conceal(_stated_error(answer.text(_DETAIL)))
         now = self._clock.time()
         return refused(
             Refusal(answer.status, answer.headers, answer.url, detail, answer.away, self._transport.has_token, now),
@@ -296,14 +318,16 @@ def _problem(endpoint: str) -> str:
     return ""
 
 
-def _parse(data: bytes, url: str) -> object:
+def _parse(data: str, url: str) -> object:
     try:
         document: object = json.loads(data)
     except (ValueError, RecursionError):
         pass  # raised below: the exception here holds the whole text, and would hang on as the context
     else:
         return document
-    raise DownloadError(f"{redact(url)}: expected JSON of the Hub's API, found {len(data)} bytes of something else")
+    raise DownloadError(
+        f"{redact(url)}: expected JSON of the Hub's API, found {len(data)} characters of something else"
+    )
 
 
 def _stated_error(text: str) -> str:

@@ -14,6 +14,14 @@ from ..errors import DownloadError
 from .protocol import origin, printable, redact
 
 _HINT = "check the network and HF_ENDPOINT; MODEL_CACHE_OFFLINE=1 uses only what is in the cache"
+_NO_HUB = "check HF_ENDPOINT and the proxies: what answers there is no web server of the Hub"
+_CUT = (http.client.RemoteDisconnected, http.client.IncompleteRead)
+
+
+def too_long(url: str, seconds: float) -> DownloadError:
+    """The error for an exchange that was cut because its time was over, although bytes may have kept coming."""
+    host, shown = origin(url)[1], redact(url)
+    return DownloadError(f"{host}: no whole answer within {seconds:.3g} s ({shown})", url=shown, transient=True)
 
 
 def unanswered(error: BaseException, url: str, timeout: float) -> DownloadError:
@@ -40,6 +48,9 @@ def unanswered(error: BaseException, url: str, timeout: float) -> DownloadError:
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
         hint = "REQUESTS_CA_BUNDLE names a file with the certificates to trust"
         return DownloadError(f"cannot reach {host}: {reason}", hint=hint, url=shown)
+    if any(isinstance(link, http.client.HTTPException) and not isinstance(link, _CUT) for link in chain):
+        # It would say the same again.
+        return DownloadError(f"{host}: {reason} ({shown})", hint=_NO_HUB, url=shown)
     via = "the proxy: " if "ProxyError" in names else ""
     # Reached and then dropped is worth another try at once; never reached mostly means no network.
     reached = "ProtocolError" in names

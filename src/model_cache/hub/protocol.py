@@ -153,6 +153,7 @@ def next_hop(current: str, location: str | None, endpoint: str) -> Hop:
 
 def is_local(host: str) -> bool:
     """Whether a host is written as an address of this machine or of a private network; names are not looked up."""
+    host = host.removesuffix(".")  # the root of DNS: the same host
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -21,8 +21,15 @@ _LONGEST_WAIT = 30.0  # seconds between two attempts, whatever the server asks
 _UNREACHABLE_RETRIES = 2  # no route or no DNS seldom mends itself within seconds
 
 
-def repeat(ask: Callable[[], _T], clock: Clock, retries: int) -> _T:
-    """Ask until there is an answer, a refusal that stands, or no repetition left; raises the last DownloadError."""
+def repeat(ask: Callable[[], _T], clock: Clock, retries: int, deadline: float | None = None) -> _T:
+    """Ask until there is an answer, a refusal that stands, or no repetition left; raises the last DownloadError.
+
+    Args:
+        ask: One attempt.
+        clock: Tells time and waits.
+        retries: Repetitions at most.
+        deadline: By the monotonic clock: no wait goes beyond it.
+    """
     started = clock.monotonic()
     attempt = 0
     while True:
@@ -34,6 +41,8 @@ def repeat(ask: Callable[[], _T], clock: Clock, retries: int) -> _T:
             allowed = min(retries, _UNREACHABLE_RETRIES) if error.unreachable else retries
             again = error.transient and attempt < allowed
             wait = next_wait(attempt, elapsed, error.retry_after, jitter) if again else None
+            if wait is not None and deadline is not None and clock.monotonic() + wait >= deadline:
+                wait = None
             if wait is None:
                 if attempt:
                     error.message += f"; gave up after {attempt + 1} attempts"

@@ -29,17 +29,22 @@ from requests.auth import AuthBase
 
 from ..errors import DownloadError
 from .body import Body
-from .network import reason_of, unanswered
+from .network import reason_of, too_long, unanswered
 from .protocol import MAX_HOPS, REDIRECTS, next_hop, origin, redact
+from .redaction import REDACTION
+from .watch import Watch, announce_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from .tokens import Token
 
 logger = logging.getLogger("model_cache.hub")
 
 _IDLE = 16  # sessions kept for reuse; more threads than that at once open new ones
+_EXCHANGE = 60.0  # seconds for the headers of one answer, however many bytes keep coming; longer for longer time-outs
+_SHORTEST = 8  # characters of a token that is looked for in answers; a shorter one would be found in any text
 _DRAIN = 64 * 1024  # bytes of a redirect's own body worth reading to keep the connection
 
 
@@ -54,6 +59,7 @@ class Transport:
     def __init__(self, endpoint: str, token: Token | None) -> None:
         self.endpoint = endpoint
         self.has_token = token is not None
+        self._token = token
         self._bearer = _Bearer(token, origin(endpoint))
         self._nobody = _Bearer(None, origin(endpoint))
         self._reset()
@@ -73,6 +79,11 @@ class Transport:
         for session in idle:
             session.close()
 
+    def conceal(self, text: str) -> str:
+        """A server's text without the token, which it knows and may repeat."""
+        secret = "" if self._token is None else self._token.reveal()
+        return text.replace(secret, "***") if len(secret) >= _SHORTEST else text
+
     def walk(
         self,
         method: str,
@@ -81,6 +92,7 @@ class Transport:
         *,
         timeout: float,
         leave: Callable[[list[Mapping[str, str]]], Mapping[str, str]] | None = None,
+        limit: float | None = None,
     ) -> Answer:
         """Send a request and follow its redirects.
 
@@ -91,6 +103,7 @@ class Transport:
             timeout: Seconds to connect, and seconds without a byte.
             leave: Called with the headers of the redirects, the last of which leads away from the endpoint; returns the
                 headers to send there. None: such a redirect is not followed but returned (`Answer.leads_away`).
+            limit: Seconds for the whole chain and for the body after it; None: what moves is waited for.
 
         Returns:
             The last answer, to be closed by the caller; `passed` has the headers of the redirects before it.
@@ -100,8 +113,10 @@ class Transport:
         """
         passed: list[Mapping[str, str]] = []
         away = False
+        until = None if limit is None else time.monotonic() + limit
         while True:
-            answer = self._send(method, url, headers, timeout=timeout, away=away)
+            left = None if until is None else until - time.monotonic()
+            answer = self._send(method, url, headers, timeout=timeout, left=left, away=away)
             answer.passed = passed
             if answer.status not in REDIRECTS:
                 return answer
@@ -122,12 +137,19 @@ class Transport:
             passed.append(answer.headers)
             url = hop.url
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], *, timeout: float, away: bool) -> Answer:
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], *, timeout: float, left: float | None, away: bool
+    ) -> Answer:
+        bound = max(_EXCHANGE, 2 * timeout) if left is None else left
+        if bound <= 0:
+            raise too_long(url, 0.0)
+        timeout = min(timeout, bound)
         session = self._take()
         started = time.monotonic()
         response, failure = None, None
+        watch = Watch(bound)
         try:
-            with _REDACTION:
+            with REDACTION, watch:
                 response = session.request(
                     method,
                     url,
@@ -146,14 +168,28 @@ class Transport:
         ) as error:
             failure = unanswered(error, url, timeout)
         finally:
-            if response is None:
+            watch.stop()
+            if response is None or watch.over:
                 session.close()
+        if watch.over:
+            failure = too_long(url, bound)
         if failure is not None:  # raised here, not in the handler: see Secrets above
             logger.debug("%s %s: %s", method, redact(url), failure.message)
             raise failure
         assert response is not None
-        logger.debug("%s %s -> %d in %.3f s", method, redact(url), response.status_code, time.monotonic() - started)
-        return Answer(response, url, away, timeout, lambda reusable: self._give(session, reusable))
+        seconds = time.monotonic() - started
+        logger.debug("%s %s -> %d in %.3f s", method, redact(url), response.status_code, seconds)
+        if left is not None:
+            watch.extend(left - seconds)
+
+        def give(reusable: bool) -> None:
+            watch.stop()
+            self._give(session, reusable and not watch.over)
+
+        if self.has_token:
+            for name, value in response.headers.items():
+                response.headers[name] = self.conceal(value)
+        return Answer(response, url, away, timeout, give)
 
     def _take(self) -> _Session:
         with self._lock:
@@ -248,7 +284,7 @@ class _Session(requests.Session):
         self.pid = os.getpid()
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for prefix in ("https://", "http://"):
-            self.mount(prefix, HTTPAdapter(pool_connections=4, pool_maxsize=2, max_retries=0))
+            self.mount(prefix, _Adapter(pool_connections=4, pool_maxsize=2, max_retries=0))
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - the signature is requests'
         """Say that there is none: even with `allow_redirects=False` requests prepares the next request otherwise.
@@ -256,6 +292,21 @@ class _Session(requests.Session):
         For that it would read the redirect's whole body into memory, however long, and look into `.netrc`.
         """
         return None
+
+
+class _Adapter(HTTPAdapter):
+    """An adapter whose connections announce themselves to the watch over their exchange, whatever proxy they go by."""
+
+    def init_poolmanager(self, *args: Any, **more: Any) -> None:
+        """Make the pools for direct connections."""
+        super().init_poolmanager(*args, **more)
+        announce_all(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
+        """The pools for one proxy."""
+        manager = super().proxy_manager_for(proxy, **more)
+        announce_all(manager)
+        return manager
 
 
 class _Bearer(AuthBase):
@@ -272,37 +323,6 @@ class _Bearer(AuthBase):
         return request
 
 
-class _Redaction(logging.Filter):
-    """Takes queries out of urllib3's own log lines while a request of ours runs in the same thread."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._ours = threading.local()
-        for name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry"):
-            logging.getLogger(name).addFilter(self)
-
-    def __enter__(self) -> None:
-        self._ours.active = True
-
-    def __exit__(self, *exc: object) -> None:
-        self._ours.active = False
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass, without what follows a `?` in its texts."""
-        if getattr(self._ours, "active", False) and isinstance(record.args, tuple):
-            record.args = tuple(_without_query(value) for value in record.args)
-            record.exc_info = None  # a header that cannot be parsed is quoted in it
-        return True
-
-
-def _without_query(value: object) -> object:
-    if isinstance(value, (int, float)):
-        return value
-    head, mark, _ = str(value).partition("?")
-    return f"{head}?…" if mark else value
-
-
-_REDACTION = _Redaction()
 _TRANSPORTS: weakref.WeakSet[Transport] = weakref.WeakSet()
 
 

@@ -23,6 +23,9 @@ from .connection import Index
 from .rows import Row, select
 
 
+_REGRET_AGE = 86400.0  # seconds: a file that is wanted again within a day should not have gone
+
+
 class Promise(NamedTuple):
     """What the Hub promised of a file: size in bytes (None if it did not say), and its identifiers."""
 
@@ -117,6 +120,8 @@ class Ledger:
                 (source, now, now, now, entry.key),
             )
             record(connection, now, source, entry)
+            if source in ("download", "resume"):
+                _regret(connection, now, entry)
 
     def stopped(self, entry: Entry, allocated: int, *, replacing: bool) -> None:
         """Say what a download that did not finish has left: a partial of so many bytes, or (0) nothing."""
@@ -153,6 +158,12 @@ class Ledger:
                 _stop_next(connection, entry, allocated)
                 return
             connection.execute("UPDATE entries SET state = 'ready', holder = NULL WHERE key = ?", (entry.key,))
+
+    def at_commit(self, rows: list[Row], commit: str) -> None:
+        """Say that these files are the same at another commit, which their repo is at now."""
+        with self._index.transaction("row:commit") as connection:
+            for row in rows:
+                connection.execute('UPDATE entries SET "commit" = ? WHERE id = ?', (commit, row.id))
 
     def rebound(self, entry: Entry, file: Installed, *, origin: str, etag: str | None, commit: str | None) -> None:
         """Enter a file that stands at its path and was hashed there, by whatever way it came."""
@@ -237,6 +248,21 @@ def _stop_next(connection: sqlite3.Connection, entry: Entry, allocated: int) -> 
         connection.execute(
             "UPDATE entries SET next_state = 'partial', next_charged = ? WHERE key = ?", (allocated, entry.key)
         )
+
+
+def _regret(connection: sqlite3.Connection, now: float, entry: Entry) -> None:
+    """Count a download of what was evicted less than a day ago, with all the bytes that were evicted since.
+
+    Had the budget been larger by those bytes, the file would still have been there.
+    """
+    found = connection.execute(
+        "SELECT max(id) FROM events WHERE kind = 'evict' AND repo = ? AND filename = ? AND repo_type = ? AND revision = ?"
+        " AND at > ?",
+        (entry.repo, entry.filename, entry.repo_type, entry.revision, now - _REGRET_AGE),
+    ).fetchone()[0]
+    if found is not None:
+        since = connection.execute("SELECT sum(size) FROM events WHERE kind = 'evict' AND id >= ?", (found,)).fetchone()
+        record(connection, now, "regret", entry, str(since[0]))
 
 
 def record(connection: sqlite3.Connection, now: float, kind: str, entry: Entry, detail: str | None = None) -> None:

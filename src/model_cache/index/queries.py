@@ -91,6 +91,27 @@ def unsettled(index: Index) -> list[Row]:
         return [] if connection is None else select(connection, "WHERE state <> 'ready' OR next_state IS NOT NULL")
 
 
+class Regret(NamedTuple):
+    """Downloads of what had been evicted less than a day before: how many, bytes, and what the budget lacked in bytes."""
+
+    files: int
+    bytes: int
+    lacking: int
+
+
+def regret(index: Index, since: float) -> Regret:
+    """Thrash since a time (seconds since the epoch): a budget larger by `lacking` would have avoided it."""
+    with index.reading() as connection:
+        if connection is None:
+            return Regret(0, 0, 0)
+        found = connection.execute(
+            "SELECT count(*), coalesce(sum(size), 0), coalesce(max(CAST(detail AS INTEGER)), 0) FROM events"
+            " WHERE kind = 'regret' AND at > ?",
+            (since,),
+        ).fetchall()
+    return Regret(*found[0])
+
+
 def last_event(index: Index, kind: str) -> float | None:
     """When an event of this kind last happened, in seconds since the epoch."""
     with index.reading() as connection:

@@ -91,12 +91,19 @@ _CHARGE = """CREATE TRIGGER entries_charge AFTER DELETE ON entries WHEN OLD.char
         SELECT id FROM entries WHERE ino = OLD.ino AND mtime_ns = OLD.mtime_ns AND size = OLD.size AND charged = 0
         AND state IN ('installing', 'ready', 'deleting') LIMIT 1);
 END"""
+_CHARGE_MOVED = """CREATE TRIGGER entries_charge_moved AFTER UPDATE OF ino ON entries
+    WHEN OLD.charged > 0 AND OLD.ino IS NOT NULL AND NEW.ino IS NOT OLD.ino BEGIN
+    UPDATE entries SET charged = OLD.charged WHERE id = (
+        SELECT id FROM entries WHERE ino = OLD.ino AND mtime_ns = OLD.mtime_ns AND size = OLD.size AND charged = 0
+        AND state IN ('installing', 'ready', 'deleting') AND id <> OLD.id LIMIT 1);
+END"""
 
 _EVENTS = (
     """CREATE TABLE events (
         id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, repo_type TEXT, repo TEXT, revision TEXT,
         filename TEXT, size INTEGER, detail TEXT
     )""",
+    "CREATE INDEX events_of ON events (repo, filename, kind)",
     f"""CREATE TRIGGER events_bounded AFTER INSERT ON events BEGIN
         DELETE FROM events WHERE id <= NEW.id - {EVENTS_KEPT};
     END""",  # noqa: S608 - a constant
@@ -143,7 +150,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
     @migrations(name="0001_entries")
     def _first(db: Database) -> None:
-        for statement in (_ENTRIES, *_INDEXES, _TOTALS, *_TRIGGERS, _CHARGE, *_EVENTS):
+        for statement in (_ENTRIES, *_INDEXES, _TOTALS, *_TRIGGERS, _CHARGE, _CHARGE_MOVED, *_EVENTS):
             db.execute(statement)
         db.table("totals").insert_all({"state": state} for state in (*STATES, "next"))
         db.table("meta").create({"name": str, "value": str}, pk="name")

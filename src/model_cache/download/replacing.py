@@ -1,0 +1,110 @@
+"""New bytes in the place of old ones: of one file, or of several that change together or not at all.
+
+The order: all bytes durable → all rows `installing` with the new inodes beside the old values → exclusive lease and open
+test on every old file → all renamed → directories durable → leases gone → all rows `ready`.
+
+Concurrency:
+    I3, I7. W of every entry is held. One old file that is in use, or that somebody changed, and none is replaced. No
+    transaction runs while a kernel lease is held: whoever opens a file meanwhile waits for it in the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from .. import disk, locks
+from ..context import Context
+from ..errors import InUseError, StorageError, quoted
+from ..index.rows import Row
+from ..layout import Entry
+from ..recorder import Recorder
+from . import publish
+from .partial import Partial
+
+
+@dataclass
+class Replacement:
+    """One file that is about to be replaced: what the index knows of the old one, and the new bytes."""
+
+    entry: Entry
+    row: Row
+    partial: Partial
+    recorder: Recorder
+    directory: int = -1
+    fd: int = -1
+    sole: bool = False
+
+
+def replace(ctx: Context, replacements: list[Replacement], source: str) -> None:
+    """Put all new bytes in the place of the old ones, or none.
+
+    Raises:
+        InUseError: An old file is leased or open; all stay, and so do the partials.
+        StorageError: A file is not the one the index knows, or the file system refused.
+    """
+    try:
+        for one in replacements:
+            file = publish.seal(ctx, one.entry, one.partial)
+            one.recorder.installing(file, replacing=True)
+            one.directory = disk.open_parent(ctx.root, one.entry.relative, ctx.settings.directory_mode)
+        for one in replacements:
+            ctx.step("replace:claim")
+            _claim(ctx, one)
+        for one in replacements:
+            if one.sole and not locks.has_sole_use(one.fd):
+                raise _in_use(one.entry.path(ctx.root))  # somebody opens it right now
+        for one in replacements:
+            _rename(ctx, one)
+        for one in replacements:
+            ctx.step("replace:fsync-directory")
+            disk.sync(one.directory)
+    finally:
+        for one in replacements:
+            _let_go(one)
+    for one in replacements:
+        one.recorder.ready(source)
+
+
+def _claim(ctx: Context, one: Replacement) -> None:
+    """The exclusive lease on the file the index knows, while nobody has it open."""
+    path = one.entry.path(ctx.root)
+    try:
+        one.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError as error:
+        raise disk.storage_error(error, "cannot open", path) from None
+    found = os.fstat(one.fd)
+    if (found.st_ino, found.st_size, found.st_mtime_ns) != (one.row.ino, one.row.size, one.row.mtime_ns):
+        raise StorageError(
+            f"{path} is not the file that was downloaded there: somebody changed it; it was left as it is",
+            path=path,
+            hint=f"move it away: mv {quoted(path)} {quoted(path + '.mine')}",
+        )
+    sole = locks.try_sole_use(one.fd) if locks.try_exclusive(one.fd) else False
+    if sole is False:
+        raise _in_use(path)
+    one.sole = sole is True
+
+
+def _rename(ctx: Context, one: Replacement) -> None:
+    ctx.step("replace:rename")
+    # Set first: an interrupt that comes as the call returns must find it done.
+    one.partial.published = True
+    try:
+        disk.replace(one.partial.fileno(), one.partial.path, one.entry.filename.rpartition("/")[2], one.directory)
+    except OSError as error:
+        one.partial.published = False
+        raise disk.storage_error(error, "cannot replace", one.entry.path(ctx.root)) from None
+
+
+def _in_use(path: str) -> InUseError:
+    return InUseError(f"{path} is in use by a running program and was not replaced", hint=f"fuser -v {quoted(path)}")
+
+
+def _let_go(one: Replacement) -> None:
+    fd, one.fd = one.fd, -1
+    if fd >= 0:
+        locks.release(fd)
+    directory, one.directory = one.directory, -1
+    if directory >= 0:
+        os.close(directory)

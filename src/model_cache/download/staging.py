@@ -1,0 +1,120 @@
+"""Bytes that are complete and verified, and have no name yet.
+
+Everything that makes files (a miss, a replacement, an update of several) stages its bytes here first, and leaves here
+what the next caller can resume when it does not come to a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from .. import disk
+from ..budget import admission, limits
+from ..context import Context, holder_name
+from ..errors import CacheFullError, DownloadError, IntegrityError, InUseError, LockTimeoutError, ModelCacheError
+from ..hub.client import FileMeta
+from ..index.ledger import Promise
+from ..index.room import Claim
+from ..layout import Entry
+from ..locks import WriteLock
+from ..log import logger
+from ..recorder import Recorder
+from . import body, linking, notes
+from .notes import Note
+from .partial import Partial
+from .request import Request
+
+
+@dataclass
+class Job:
+    """The work on one entry, whose W (`lock`) is held: what was asked, and where it is written down."""
+
+    entry: Entry
+    lock: WriteLock
+    request: Request
+    recorder: Recorder
+    note: Note
+
+
+@dataclass
+class Staged:
+    """Verified bytes in a partial; how they came (`download`, `resume`, `link`), and how many over the network."""
+
+    partial: Partial
+    way: str
+    received: int
+
+
+@contextmanager
+def stage(
+    ctx: Context, job: Job, meta: FileMeta, source: linking.Source | None, *, replacing: bool
+) -> Iterator[Staged]:
+    """Make room, fill the partial (from the network, or a copy of the source), verify; the block gives it its name.
+
+    Whatever ends the block early leaves the partial for the next caller, unless its bytes are wrong, lost or unwanted.
+    """
+    entry = job.entry
+    claim = _claim(ctx, entry, meta, replacing=replacing)
+    job.recorder.admit(lambda: admission.admit(ctx, claim, job.request.deadline, job.request.progress))
+    partial = Partial(ctx, entry, job.lock)
+    try:
+        if job.note.etag != meta.etag or (meta.size is not None and partial.size > meta.size):
+            partial.restart()
+        job.note.size, job.note.etag = meta.size, meta.etag
+        notes.write(ctx, entry, job.note)
+        way = "link" if source is not None else "resume" if partial.size else "download"
+        if source is not None:
+            partial.restart()
+            partial.copy(source.fd)
+        yield Staged(partial, way, _receive_verified(ctx, job, meta, partial))
+    except BaseException as error:
+        if not partial.published:  # else the row says `installing`, which recovery settles
+            _stop(ctx, job, partial, error, replacing=replacing)
+        raise
+    finally:
+        partial.close()
+
+
+def _claim(ctx: Context, entry: Entry, meta: FileMeta, *, replacing: bool) -> Claim:
+    limit = limits.ceiling(ctx)
+    wanted = admission.reservation(meta.size, limit, entry)
+    promise = Promise(meta.size, meta.sha256, meta.etag, meta.commit)
+    return Claim(entry, promise, holder_name(), replacing, wanted, limit)
+
+
+def _receive_verified(ctx: Context, job: Job, meta: FileMeta, partial: Partial) -> int:
+    """Receive and compare with the promise; once more from zero if it differs, for it may be the prefix that was bad."""
+    entry, request = job.entry, job.request
+    received = body.receive(ctx, entry, meta, partial, job.note, request)
+    ctx.step("verify:hash")
+    try:
+        partial.check(meta, str(entry))
+    except IntegrityError as error:
+        message = f"{error}; downloading once more from the start"
+        logger.warning(message)
+        request.progress.warning(message)
+        partial.restart()
+        received += body.receive(ctx, entry, meta, partial, job.note, request)
+        partial.check(meta, str(entry))
+    return received
+
+
+def _stop(ctx: Context, job: Job, partial: Partial, error: BaseException, *, replacing: bool) -> None:
+    """Leave what the next caller can resume: nothing of wrong, lost or unwanted bytes, everything else."""
+    wanted = partial.sealed or not isinstance(error, ModelCacheError) or _resumable(error)
+    left = partial.left() if wanted else 0
+    if not left:
+        ctx.step("stop:unlink-partial")
+        disk.remove(partial.path)
+    try:
+        job.recorder.stopped(left, replacing=replacing)
+    except ModelCacheError as second:
+        logger.warning("%s: %s", job.entry, second)  # the first error is what the caller must see
+
+
+def _resumable(error: ModelCacheError) -> bool:
+    if isinstance(error, CacheFullError):
+        return False  # a partial that fills the disk helps nobody
+    return isinstance(error, (DownloadError, InUseError, LockTimeoutError))

@@ -1,0 +1,130 @@
+"""`update`: a repo moves to the Hub's current commit as a whole, or not at all.
+
+Concurrency:
+    W of every file of the repo, taken in the order of their keys, so that two updates never wait for each other; all new
+    bytes are staged before the first old file is claimed. A crash between two of the renames is settled file by file
+    (`recovery`): those that were renamed are new, the others old, until the next `update` moves the rest.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from ..context import Context
+from ..errors import InUseError, NotFoundError, OfflineMissError
+from ..hub.client import FileMeta
+from ..index import Row
+from ..index.ledger import Ledger
+from ..layout import Entry
+from ..progress import SILENT
+from ..recorder import Recorder
+from ..recovery import recover
+from . import notes
+from .replacing import Replacement, replace
+from .request import Request
+from .staging import Job, stage
+from .waiting import write_lock
+
+
+@dataclass
+class UpdateReport:
+    """What became of a repo's entries.
+
+    Attributes:
+        updated: Rows as they were before they were replaced.
+        current: Rows whose bytes are still those of the Hub.
+        in_use: Rows because of which nothing was replaced.
+        gone: Rows of files that the current commit does not have; they stay.
+        commit: The commit that the repo is at now, None where nothing changed because of `in_use`.
+    """
+
+    updated: list[Row] = field(default_factory=list)
+    current: list[Row] = field(default_factory=list)
+    in_use: list[Row] = field(default_factory=list)
+    gone: list[Row] = field(default_factory=list)
+    commit: str | None = None
+
+
+def update(ctx: Context, rows: list[Row], request: Request) -> UpdateReport:
+    """Bring entries of one repo at one revision to its current commit.
+
+    Args:
+        rows: Ready rows of one repo type, repo and revision.
+
+    Raises:
+        OfflineMissError: The network is switched off.
+        CacheFullError: Old and new bytes do not fit together.
+        DownloadError, IntegrityError, LockTimeoutError, StorageError: Then nothing was replaced.
+    """
+    first = rows[0]
+    if request.offline:
+        raise OfflineMissError(f"{first.repo}: an update asks the Hub, and the network is switched off")
+    ctx.prepare()
+    report = UpdateReport()
+    commit = ctx.hub.commit(first.repo_type, first.repo, first.revision)
+    with ExitStack() as held:
+        jobs = [_job(ctx, row, request, held) for row in sorted(rows, key=lambda row: row.key)]
+        changes = _compare(ctx, [job for job in jobs if job is not None], commit, report)
+        replacements = []
+        for job, row, meta in changes:
+            staged = held.enter_context(stage(ctx, job, meta, None, replacing=True))
+            replacements.append(Replacement(job.entry, row, staged.partial, job.recorder))
+        try:
+            replace(ctx, replacements, "update")
+        except InUseError as error:
+            report.in_use = [row for _, row, _ in changes if Entry.path(_entry(row), ctx.root) in str(error)]
+            raise _Abandoned(report) from None
+        Ledger(ctx.index).at_commit(report.current, commit)
+    report.commit = commit
+    report.updated = [row for _, row, _ in changes]
+    return report
+
+
+class _Abandoned(InUseError):
+    """Leaves the staged bytes as partials on the way out, and carries the report."""
+
+    def __init__(self, report: UpdateReport) -> None:
+        super().__init__("in use")
+        self.report = report
+
+
+def update_or_not(ctx: Context, rows: list[Row], request: Request) -> UpdateReport:
+    """As `update`; a file in use is not an error but a report in which nothing was updated."""
+    try:
+        return update(ctx, rows, request)
+    except _Abandoned as abandoned:
+        return abandoned.report
+
+
+def _entry(row: Row) -> Entry:
+    return Entry(row.repo, row.filename, row.revision, row.repo_type)
+
+
+def _job(ctx: Context, row: Row, request: Request, held: ExitStack) -> Job | None:
+    """Take W of one entry; None if somebody replaced the file while this waited for it, which is as good."""
+    entry = _entry(row)
+    lock = held.enter_context(write_lock(ctx, entry, request))
+    if lock is None:
+        return None
+    return Job(entry, lock, request, Recorder(ctx, entry, request.progress or SILENT), notes.begin(ctx, entry))
+
+
+def _compare(ctx: Context, jobs: list[Job], commit: str, report: UpdateReport) -> list[tuple[Job, Row, FileMeta]]:
+    """Which files have other bytes at the commit."""
+    changes = []
+    for job in jobs:
+        row = recover(ctx, job.entry, job.recorder)
+        if row is None or row.state != "ready":
+            continue
+        try:
+            meta = ctx.hub.metadata(row.repo_type, row.repo, commit, row.filename)
+        except NotFoundError:
+            report.gone.append(row)
+            continue
+        same = row.sha256 == meta.sha256 if meta.sha256 else row.etag == meta.etag
+        if same:
+            report.current.append(row)
+        else:
+            changes.append((job, row, meta))
+    return changes
