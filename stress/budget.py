@@ -55,7 +55,7 @@ def _scan(place: str) -> list[os.DirEntry[str]]:
 
 def work(number: int, given: dict[str, Any]) -> None:
     """One worker: fetch its files, and write down each outcome and the largest sum it saw at any step."""
-    chance = random.Random(given["seed"] * 1000 + number)  # noqa: S311 - a seed is to be replayed
+    chance = random.Random(given["seed"] * 1000 + number)
     names = given["names"][number :: given["processes"]] + chance.sample(given["names"], given["extra"])
     chance.shuffle(names)
     largest = 0
@@ -82,7 +82,7 @@ def work(number: int, given: dict[str, Any]) -> None:
 
 def run(processes: int, files: int, room: int, largest: int, extra: int, seed: int) -> dict[str, Any]:
     """Race them; returns what was seen."""
-    chance = random.Random(seed)  # noqa: S311 - as above
+    chance = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="model-cache-stress-") as folder:
         models = Path(folder) / "hub" / "models" / REPO
         models.mkdir(parents=True)

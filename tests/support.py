@@ -1,6 +1,27 @@
 """Names, bytes and waits that many tests share."""
 
+from model_cache.clock import Clock
+
 REPO, FILE = "owner/name", "model.bin"
+
+
+class Later(Clock):
+    """A clock that is ahead by `ahead` seconds, and whose waits pass at once."""
+
+    def __init__(self):
+        self.ahead = 0.0
+
+    def time(self):
+        """Wall-clock seconds, so much later."""
+        return super().time() + self.ahead
+
+    def monotonic(self):
+        """Seconds, so much later."""
+        return super().monotonic() + self.ahead
+
+    def sleep(self, seconds):
+        """Let the time pass."""
+        self.ahead += seconds
 
 
 def pattern(size, seed=0):

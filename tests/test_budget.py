@@ -6,31 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from support import REPO, finish, pattern
+from support import REPO, Later, finish, pattern
 
 from model_cache import CacheFullError, FileTooLargeError, ModelCache
-from model_cache.clock import Clock
 
 MIB = 1 << 20
-
-
-class Later(Clock):
-    """A clock that is ahead by `ahead` seconds, and whose waits pass at once."""
-
-    def __init__(self):
-        self.ahead = 0.0
-
-    def time(self):
-        """Wall-clock seconds, so much later."""
-        return super().time() + self.ahead
-
-    def monotonic(self):
-        """Seconds, so much later."""
-        return super().monotonic() + self.ahead
-
-    def sleep(self, seconds):
-        """Let the time pass."""
-        self.ahead += seconds
 
 
 def files(hub, count, size=MIB):

@@ -293,7 +293,7 @@ def test_no_room_on_the_disk_is_said_before_the_first_byte(hub, root, tmp_path):
     class Huge:
         """A hub that promises more than any disk holds."""
 
-        def metadata(self, *names):
+        def metadata(self, *names, deadline=None):
             return FileMeta("0" * 40, "a" * 64, 1 << 60, "a" * 64, None)
 
         def open_body(self, *names, **more):

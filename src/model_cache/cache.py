@@ -13,6 +13,7 @@ from .context import Context
 from .errors import SettingError
 from .layout import DEFAULT_REVISION, Entry
 from .settings import Settings
+from .units import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from .budget.collection import GcReport
     from .budget.removal import RemoveReport
     from .clock import Clock
-    from .download.update import UpdateReport
     from .download.background import Background
     from .download.request import Outcome, Request
+    from .download.update import UpdateReport
     from .hub.client import Hub
     from .index import Row
     from .index.queries import Totals
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 _REMEMBERED = 100_000  # files that one process recognises by a stat; some 40 MB at that number
+
+
+def _remade(kind: type[ModelCache], arguments: dict[str, Any]) -> ModelCache:
+    return kind(**arguments)
 
 
 class ModelCache:
@@ -74,6 +79,12 @@ class ModelCache:
         self._now = monotonic if clock is None else clock.monotonic
         self._memory: dict[tuple[str, str, str, str], hit.Found] = {}
         self._background: Background | None = None
+        # How another process makes the same cache; None where that would put a secret into a pickle.
+        self._made_of: dict[str, object] | None = None
+        if not isinstance(token, str):
+            made_of = {"root": None if root is None else settings.root, "max_size": max_size, "endpoint": endpoint}
+            made_of |= {"token": token, "offline": offline, "clock": clock, "step": step, "hub": hub, **policy}
+            self._made_of = {name: value for name, value in made_of.items() if value is not None}
         # 9 ms that neither importing this package nor the first hit should pay: making a cache does.
         from pathlib import Path
 
@@ -81,6 +92,15 @@ class ModelCache:
 
     def __repr__(self) -> str:
         return f"ModelCache({self._ctx.root!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled as its arguments: a worker that unpickles it reads its own environment, as after a start of its own."""
+        if self._made_of is None:
+            raise TypeError(
+                "this ModelCache was made with a token, which is not pickled; let the workers find one (HF_TOKEN,"
+                " HF_TOKEN_PATH), or make a ModelCache in each"
+            )
+        return _remade, (type(self), self._made_of)
 
     @property
     def root(self) -> Path:
@@ -157,6 +177,10 @@ class ModelCache:
         except (OSError, TypeError):
             pass  # gone, or names that are no strings: the long way says what is wrong
         entry = Entry(repo, filename, revision, repo_type)
+        if timeout is not None and (
+            isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0
+        ):
+            raise SettingError(f"timeout: expected seconds as a number, 0 or more, found {shown(timeout)}")
         there = None if force else hit.find(self._ctx, entry)
         if there is None:
             there = self._miss(entry, self._request(force, offline, progress), timeout).found
@@ -300,8 +324,6 @@ class ModelCache:
             from .download.miss import fetch
 
             return fetch(self._ctx, entry, request)
-        if not timeout >= 0:
-            raise SettingError(f"timeout: expected seconds, 0 or more, found {timeout!r}")
         if self._background is None:
             from .download.background import Background
 

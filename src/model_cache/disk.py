@@ -25,7 +25,7 @@ _TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
 
 def storage_error(error: OSError, what: str, path: str) -> StorageError | CacheFullError:
     """The family's own error for a refusal of the file system."""
-    reason = os.strerror(error.errno) if error.errno else str(error)
+    reason = error.strerror or str(error)
     if error.errno in _FULL:
         return CacheFullError(
             f"{what} {path}: {reason}", hint="free some space on that file system, or set MODEL_CACHE_DIR to another"

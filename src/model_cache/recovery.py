@@ -20,7 +20,6 @@ from .index.rows import Row
 from .layout import Entry
 from .recorder import Recorder
 
-
 Identity = tuple[int, int, int]  # inode, size in bytes, mtime in ns: an inode's number alone is used again at once
 
 

@@ -378,6 +378,23 @@ def test_status_against_a_budget(shell, cache):
     assert re.fullmatch(r"last gc      20\d\d-.*Z", shell.ok("status").splitlines()[6])
 
 
+def test_status_tells_of_thrash(shell, cache):
+    """What was evicted and downloaded again within a day is counted, with the budget that would have avoided it."""
+    assert shell.json("status")["regret"] == {"files": 0, "bytes": 0, "lacking_bytes": 0}
+    shell.ok("gc", "--older-than", "690m")
+    shell.ok("gc", "--max-size", "150kB")
+    gone = [name for name in NAMES if name not in present(cache)]
+    shell.ok("fetch", REPO, gone[-1])
+    regret = shell.json("status")["regret"]
+    assert (regret["files"], regret["bytes"]) == (1, SIZE) and regret["lacking_bytes"] >= SIZE
+    line = shell.ok("status", environ={"MODEL_CACHE_MAX_SIZE": "1MB"}).splitlines()[-1]
+    assert re.fullmatch(
+        r"regret       100 kB \(1 files\) downloaded again within a day of their eviction, this week;"
+        r" 1\.\d+ MB would have avoided it",
+        line,
+    )
+
+
 @pytest.fixture
 def small(tmp_path):
     """A file system of 4 MiB."""

@@ -187,6 +187,7 @@ def test_status_of_a_quiet_cache(shell, root):
         "downloads": [],
         "last_verify": None,
         "last_gc": None,
+        "regret": {"files": 0, "bytes": 0, "lacking_bytes": 0},
     }
     lines = shell.ok("status").splitlines()
     assert lines[0] == f"root         {root} (from MODEL_CACHE_DIR)"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..index import Row
 
 _LOW = 0.1  # share of the file system; below that a person should know
+_WEEK = 7 * 86400.0  # seconds; the time for which thrash is told
 
 
 @command()
@@ -34,6 +35,7 @@ def status(run: Run) -> int | None:
     ctx = run.existing()
     with closing(ctx.index) as index:
         totals, held = queries.totals(index), queries.held(index)
+        regret = queries.regret(index, ctx.clock.time() - _WEEK)
         downloads = [
             _download(ctx, row) for row in queries.unsettled(index) if row.state != "deleting" and is_sound(row)
         ]
@@ -48,6 +50,7 @@ def status(run: Run) -> int | None:
         "free_bytes": disk.free_bytes(ctx.root),
         "downloads": downloads,
         **events,
+        "regret": {"files": regret.files, "bytes": regret.bytes, "lacking_bytes": regret.lacking},
     }
     if run.json:
         output.write_json(document)
@@ -112,6 +115,8 @@ def _lines(ctx: Context, document: dict[str, Any]) -> list[str]:
         f"last verify  {document['last_verify'] or 'never'}",
         f"last gc      {document['last_gc'] or 'never'}",
     ]
+    if document["regret"]["files"]:
+        lines.append(f"regret       {_regret_line(document['regret'], budget)}")
     return lines + [f"download     {_download_line(download)}" for download in document["downloads"]]
 
 
@@ -120,6 +125,12 @@ def _budget_line(budget: int | None, total: int) -> str:
         return "none: nothing is ever evicted to save space"
     left = f"{format_size(budget - total)} left" if total <= budget else f"{format_size(total - budget)} over"
     return f"{format_size(budget)}, {left}"
+
+
+def _regret_line(regret: dict[str, int], budget: int | None) -> str:
+    again = f"{format_size(regret['bytes'])} ({regret['files']} files) downloaded again within a day of their eviction"
+    better = "" if budget is None else f"; {format_size(budget + regret['lacking_bytes'])} would have avoided it"
+    return f"{again}, this week{better}"
 
 
 def _download_line(download: dict[str, Any]) -> str:

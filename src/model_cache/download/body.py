@@ -43,6 +43,8 @@ def receive(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: 
             # Beyond what was there before, not beyond where a server that ignores ranges began again.
             failures = 0 if partial.size - best >= CHUNK else failures + 1
             best = max(best, partial.size)
+            if request.deadline is not None and ctx.clock.monotonic() >= request.deadline:
+                raise in_progress(entry, note.holder, partial.size, meta.size, 0.0) from None
             if failures >= _FAILURES:
                 raise
             _pause(ctx, entry, partial, note, request, failures, error.retry_after)
@@ -54,7 +56,13 @@ def _attempt(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note:
     """One body request; returns its bytes, or raises with what arrived safe in the partial."""
     ctx.step("body:open")
     opened = ctx.hub.open_body(
-        entry.repo_type, entry.repo, meta.commit, entry.filename, offset=partial.size, etag=meta.etag
+        entry.repo_type,
+        entry.repo,
+        meta.commit,
+        entry.filename,
+        offset=partial.size,
+        etag=meta.etag,
+        deadline=request.deadline,
     )
     with opened as body:
         if body.total is not None and meta.size is not None and body.total != meta.size:
@@ -93,6 +101,9 @@ def _drain(
         if request.deadline is not None and now >= request.deadline and partial.size != meta.size:
             rate = (partial.size - first) / max(now - began, 1e-6)
             raise in_progress(entry, note.holder, partial.size, meta.size, rate)
+    if limit is None and request.deadline is not None and ctx.clock.monotonic() >= request.deadline:
+        # A body without a length ends where the connection was cut.
+        raise in_progress(entry, note.holder, partial.size, None, 0.0)
     if limit is not None and received < limit:
         raise DownloadError(f"{entry}: the connection ended {limit - received} bytes too early", transient=True)
     return received

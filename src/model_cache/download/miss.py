@@ -9,7 +9,16 @@ import os
 
 from .. import disk, hit, recovery
 from ..context import Context
-from ..errors import IntegrityError, ModelCacheError, NotFoundError, OfflineMissError, StorageError
+from ..errors import (
+    AccessError,
+    DownloadError,
+    IntegrityError,
+    ModelCacheError,
+    NotFoundError,
+    OfflineMissError,
+    StorageError,
+    quoted,
+)
 from ..hub.client import FileMeta
 from ..index import Row
 from ..index.ledger import Promise
@@ -17,11 +26,11 @@ from ..layout import Entry
 from ..locks import WriteLock
 from ..log import logger
 from ..recorder import Recorder
-from . import linking, notes, publish, staging
+from . import linking, notes, place, publish, staging
 from .replacing import Replacement, replace
 from .request import Outcome, Request
 from .staging import Job
-from .waiting import write_lock
+from .waiting import out_of_time, write_lock
 
 
 def fetch(ctx: Context, entry: Entry, request: Request) -> Outcome:
@@ -37,7 +46,8 @@ def fetch(ctx: Context, entry: Entry, request: Request) -> Outcome:
             return Outcome(found, "hit", 0)
         _refuse_offline(ctx, entry, request)
         ctx.settings.refresh()
-        ctx.prepare()
+        _ = ctx.hub  # a token or an address that cannot be used is found before anything is made
+        ctx.prepare(entry)
         with write_lock(ctx, entry, request) as lock:
             if lock is not None:
                 return _lead(ctx, entry, lock, request)
@@ -57,7 +67,7 @@ def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outc
         raise StorageError(
             f"{found.text} {whose} and is not replaced",
             path=found.text,
-            hint=f"move it away: mv {found.text} {found.text}.mine",
+            hint=f"move it away: mv {quoted(found.text)} {quoted(f'{found.text}.mine')}",
         )
     note = notes.begin(ctx, entry)
     try:
@@ -65,6 +75,8 @@ def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outc
     except ModelCacheError as error:
         note.error = notes.as_error(error)
         notes.write(ctx, entry, note)
+        if isinstance(error, (NotFoundError, AccessError)):
+            place.forget(ctx, entry, lock, recorder)
         raise
     handed_out = hit.find(ctx, entry)
     if handed_out is None:
@@ -86,6 +98,8 @@ def _download(ctx: Context, job: Job, row: Row | None) -> tuple[str, int]:
         row: The file that is to be replaced, None where the path is free.
     """
     meta = _metadata(ctx, job.entry, job.request, job.recorder)
+    if row is None:
+        place.check(ctx, job.entry)
     source = None if job.request.force else linking.find_source(ctx, job.entry, meta, job.recorder)
     try:
         if source is not None and _link(ctx, job, meta, source):
@@ -121,7 +135,7 @@ def _metadata(ctx: Context, entry: Entry, request: Request, recorder: Recorder) 
     sibling = None if request.force else recorder.sibling_commit()
     if sibling is not None:
         try:
-            meta = ctx.hub.metadata(entry.repo_type, entry.repo, sibling, entry.filename)
+            meta = _ask(ctx, entry, request, sibling)
         except NotFoundError:
             message = (
                 f"{entry} is not in commit {sibling[:12]}, which the other files of this repo came from; taking the"
@@ -130,13 +144,22 @@ def _metadata(ctx: Context, entry: Entry, request: Request, recorder: Recorder) 
             logger.warning(message)
             request.progress.warning(message)
     if meta is None:
-        meta = ctx.hub.metadata(entry.repo_type, entry.repo, entry.revision, entry.filename)
+        meta = _ask(ctx, entry, request, entry.revision)
     if meta.sha256 is None and meta.git_sha1 is None:
         raise IntegrityError(
             f"{entry}: {ctx.settings.endpoint} promised neither a sha256 nor a git-sha1, so nothing could be verified",
             hint="a mirror must pass on the headers ETag and X-Linked-Etag",
         )
     return meta
+
+
+def _ask(ctx: Context, entry: Entry, request: Request, revision: str) -> FileMeta:
+    try:
+        return ctx.hub.metadata(entry.repo_type, entry.repo, revision, entry.filename, deadline=request.deadline)
+    except DownloadError as error:
+        if error.transient and request.deadline is not None and ctx.clock.monotonic() >= request.deadline:
+            raise out_of_time(ctx, entry) from None
+        raise
 
 
 def _refuse_offline(ctx: Context, entry: Entry, request: Request) -> None:
@@ -147,7 +170,7 @@ def _refuse_offline(ctx: Context, entry: Entry, request: Request) -> None:
             hint=f"place the file at that path, or unset {_offline_source(ctx)}",
         )
     if ctx.settings.read_only:
-        raise ctx.read_only_miss("MODEL_CACHE_READ_ONLY is set")
+        raise ctx.read_only_miss("MODEL_CACHE_READ_ONLY is set", entry)
 
 
 def _offline_source(ctx: Context) -> str:

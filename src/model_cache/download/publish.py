@@ -12,7 +12,7 @@ import os
 
 from .. import disk, hit
 from ..context import Context
-from ..errors import StorageError
+from ..errors import StorageError, quoted
 from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..layout import Entry
@@ -86,7 +86,10 @@ def _name(entry: Entry) -> str:
 def _adopt(ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, ours: Installed, meta: FileMeta) -> None:
     """Something stands at the path: the same bytes are taken over as they are, others are left alone."""
     path = entry.path(ctx.root)
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        fd = disk.open_regular(path)
+    except OSError as error:
+        raise disk.storage_error(error, f"{entry} was downloaded, and cannot be published: cannot open", path) from None
     with os.fdopen(fd, "rb") as file:
         found = os.fstat(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest() if found.st_size == ours.size else ""
@@ -96,7 +99,7 @@ def _adopt(ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, our
         raise StorageError(
             f"{path} was put there by somebody while {entry} was downloaded, and has other bytes; it was left as it is",
             path=path,
-            hint=f"move it away: mv {path} {path}.mine",
+            hint=f"move it away: mv {quoted(path)} {quoted(f'{path}.mine')}",
         )
     theirs = Installed(found.st_ino, found.st_mtime_ns, found.st_size, disk.allocated(found), digest)
     recorder.adopted(theirs, meta.etag, meta.commit)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from enum import Enum
 
 from .. import disk
-from ..context import Context
+from ..context import Context, holder_name
 from ..errors import DownloadInProgressError, LockTimeoutError, quoted
 from ..layout import Entry
 from ..locks import WriteLock
@@ -73,6 +73,11 @@ class _Wait:
             )
         rate = (self._size - self._first_size) / seconds if seconds > 0 else 0.0
         return in_progress(self._entry, note.holder, self._size, note.size, rate)
+
+
+def out_of_time(ctx: Context, entry: Entry) -> DownloadInProgressError:
+    """The error for a caller whose time ran out while the Hub was asked."""
+    return in_progress(entry, holder_name(), _size(ctx, entry), notes.read(ctx, entry).size, 0.0)
 
 
 def in_progress(entry: Entry, holder: str, done: int, total: int | None, rate: float) -> DownloadInProgressError:

@@ -22,8 +22,10 @@ from ..layout import Entry
 from .connection import Index
 from .rows import Row, select
 
-
 _REGRET_AGE = 86400.0  # seconds: a file that is wanted again within a day should not have gone
+
+
+_HEX = frozenset("0123456789abcdef")
 
 
 class Promise(NamedTuple):
@@ -92,7 +94,9 @@ class Ledger:
                 " AND state = 'ready' AND \"commit\" IS NOT NULL ORDER BY downloaded_at DESC LIMIT 1",
                 entry.identity,
             ).fetchall()
-        return str(found[0][0]) if found else None
+        # It becomes part of an address and of messages, and anybody may have written the index.
+        commit = str(found[0][0]) if found else ""
+        return commit if len(commit) == 40 and _HEX.issuperset(commit) else None
 
     def reserve(self, entry: Entry, promise: Promise, charged: int, holder: str, *, replacing: bool) -> None:
         """Say that a download begins and how many bytes it may come to occupy."""
