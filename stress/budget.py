@@ -104,7 +104,8 @@ def run(processes: int, files: int, room: int, largest: int, extra: int, seed: i
             while any(worker.poll() is None for worker in workers):
                 outside, samples = max(outside, usage(given["root"])), samples + 1
                 time.sleep(0.005)
-        lines = [json.loads(line) for n in range(processes) for line in open(f"{folder}/log-{n}", encoding="utf-8")]
+        logs = [Path(f"{folder}/log-{n}").read_text(encoding="utf-8") for n in range(processes)]
+        lines = [json.loads(line) for log in logs for line in log.splitlines()]
         seconds = time.monotonic() - started
     calls = [line for line in lines if "result" in line]
     inside = max(line["largest"] for line in lines if "largest" in line)

@@ -3,12 +3,12 @@
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 from support import FILE, REPO, finish, pattern
 
-from model_cache import InUseError, ModelCache, StorageError, disk
+from model_cache import InUseError, ModelCache, StorageError, disk, locks
 from model_cache.index import Row
 from model_cache.recovery import decide
 
@@ -60,6 +60,17 @@ def test_a_miss_after_a_stopped_replacement_has_a_row_of_its_own(cache, hub):
     assert_whole(cache, path)
 
 
+@contextmanager
+def tracing(trace):
+    """Have one function told what this thread does; whatever it raises comes as an interrupt would."""
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
 @pytest.mark.parametrize("call", ["publish", "replace"])
 def test_an_interrupt_just_after_the_name_was_given_is_settled_by_the_next_operation(hub, root, call):
     """A ^C that comes as link or rename returns loses nothing: the file is a hit, and can be replaced (I10)."""
@@ -79,13 +90,10 @@ def test_an_interrupt_just_after_the_name_was_given_is_settled_by_the_next_opera
             raise KeyboardInterrupt
         return interrupt
 
-    before = sys.gettrace()
-    sys.settrace(interrupt)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            cache.fetch(REPO, FILE, force=call == "replace")
-    finally:
-        sys.settrace(before)
+    with tracing(interrupt), pytest.raises(KeyboardInterrupt):
+        cache.fetch(REPO, FILE, force=call == "replace")
+    (row,) = fresh(hub, root).entries()
+    assert (row.state, row.next_state) == (("installing", None) if call == "publish" else ("ready", "installing"))
     path = root / REPO / FILE
     assert path.read_bytes() == expected
     again = fresh(hub, root)
@@ -95,6 +103,53 @@ def test_an_interrupt_just_after_the_name_was_given_is_settled_by_the_next_opera
     again.fetch(REPO, FILE, force=True)
     assert path.read_bytes() == expected
     assert_whole(again, path)
+
+
+def test_an_interrupt_at_any_line_of_the_locks_leaves_no_closed_descriptor_behind(hub, tmp_path):
+    """What a forked child will close is open: a number that was closed may be a stranger's file by then."""
+    hub.add_repo(REPO, {FILE: b"small"})
+    lines = set()
+
+    def collect(frame, event, _):
+        if frame.f_code.co_filename != locks.__file__:
+            return None
+        if event == "line":
+            lines.add((frame.f_code, frame.f_lineno))
+        return collect
+
+    def run(root, trace):
+        cache = fresh(hub, root)
+        cache.fetch(REPO, FILE)
+        with tracing(trace), suppress(KeyboardInterrupt):
+            cache.fetch(REPO, FILE, force=True)
+
+    run(tmp_path / "whole", collect)
+    assert len(lines) > 30 and locks._held == set()
+    for number, (code, line) in enumerate(sorted(lines, key=lambda found: found[1])):
+
+        def interrupt(frame, event, _, code=code, line=line):
+            if frame.f_code is not code:
+                return None if frame.f_code.co_filename != locks.__file__ else interrupt
+            if event == "line" and frame.f_lineno == line:
+                raise KeyboardInterrupt
+            return interrupt
+
+        run(tmp_path / str(number), interrupt)
+        stale = {fd for fd in locks._held if not is_open(fd)}
+        # An interrupt just before a release leaves the lock to the process: not to the next test.
+        for fd in locks._held - stale:
+            locks.release(fd)
+        locks._held.clear()
+        assert stale == set(), f"{code.co_name}, line {line}"
+
+
+def is_open(fd):
+    """Whether a descriptor of this process is open."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def test_bytes_that_have_another_name_are_not_written_to(hub, root, spawn):

@@ -3,15 +3,14 @@
 import hashlib
 import os
 import shutil
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
 from support import FILE, REPO, finish, pattern
 
-from model_cache import DownloadError, InUseError, ModelCache, ModelCacheError, StorageError, locks
+from model_cache import DownloadError, IntegrityError, InUseError, ModelCache, ModelCacheError, StorageError
 from model_cache.clock import Clock
 from model_cache.hub.client import FileMeta
 
@@ -214,7 +213,7 @@ class NeverWhole:
     def __init__(self):
         self.bodies = 0
 
-    def metadata(self, *_):
+    def metadata(self, *_, **__):
         """Of a file larger than what comes."""
         digest = hashlib.sha256(bytes(10 * MIB)).hexdigest()
         return FileMeta(commit="0" * 40, etag=digest, size=10 * MIB, sha256=digest, git_sha1=None)
@@ -242,27 +241,28 @@ def test_a_server_that_starts_over_again_and_again_is_given_up(root):
 
 
 def test_a_bad_mirror_fails_nobody_who_asks_a_good_one(hub, root, spawn):
-    """Only who asked the same endpoint shares a leader's failure; one of the others downloads."""
+    """Who began to wait before the attempt shares its failure, but only if it asked the same endpoint."""
     from model_cache.testing import LoopbackHub
 
     hub.add_repo(REPO, {FILE: BIG})
+    # What a dead download left gives the leader a step between its lock and its attempt.
+    code = f"""
+    die = lambda step: step == "body:open" and os.kill(os.getpid(), 9)
+    ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, step=die).fetch("{REPO}", "{FILE}")
+    """
+    assert spawn(code).wait(LIMIT) == -9
     code = f"""
     tell = lambda step: step == "lock:write" and print("waits", flush=True)
-    try:
-        print(ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, step=tell).fetch("{REPO}", "{FILE}"))
-    except model_cache.IntegrityError:
-        print("refused")
+    print(ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, step=tell).fetch("{REPO}", "{FILE}"))
     """
     with LoopbackHub() as bad:
         bad.add_repo(REPO, {FILE: BIG})
         bad.fault(FILE, "flip", times=None)
-        with bad.hold(FILE, after=0.5) as hold:
-            leader = spawn(code, endpoint=bad.url)
-            hold.wait_for(1)
+        with stopped_at("recover:settle", bad, root) as (gate, leader):
             waiters = [spawn(code) for _ in range(3)]
             assert [waiter.stdout.readline() for waiter in waiters] == ["waits\n"] * 3
-            hold.release()
-            assert finish(leader) == "waits\nrefused"
+            gate.open()
+            assert isinstance(leader.exception(LIMIT), IntegrityError)
             assert [finish(waiter) for waiter in waiters] == [str(root / REPO / FILE)] * 3
     assert hub.body_gets(FILE) == 1
 
@@ -330,64 +330,6 @@ def test_a_root_removed_during_a_download_is_an_error_of_the_family(hub, root):
     with pytest.raises(ModelCacheError):
         ModelCache(root, endpoint=hub.url, token=False, step=step).fetch(REPO, FILE)
     assert ModelCache(root, endpoint=hub.url, token=False).fetch(REPO, FILE).read_bytes() == BIG
-
-
-@contextmanager
-def tracing(trace):
-    """Have one function told what this thread does; whatever it raises comes as an interrupt would."""
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-
-
-@pytest.mark.parametrize("force", [False, True], ids=["first", "replacement"])
-def test_an_interrupt_at_any_line_of_the_locks_leaves_no_closed_descriptor_behind(hub, tmp_path, force):
-    """What a forked child will close is open: a number that was closed may be a stranger's file by then."""
-    hub.add_repo(REPO, {FILE: b"small"})
-    lines = set()
-
-    def collect(frame, event, _):
-        if frame.f_code.co_filename != locks.__file__:
-            return None
-        if event == "line":
-            lines.add((frame.f_code, frame.f_lineno))
-        return collect
-
-    def run(root, trace):
-        cache = ModelCache(root, endpoint=hub.url, token=False)
-        if force:
-            cache.fetch(REPO, FILE)
-        with tracing(trace), suppress(KeyboardInterrupt):
-            cache.fetch(REPO, FILE, force=force)
-
-    run(tmp_path / "whole", collect)
-    assert len(lines) > 30 and locks._held == set()
-    for number, (code, line) in enumerate(sorted(lines, key=lambda found: found[1])):
-
-        def interrupt(frame, event, _, code=code, line=line):
-            if frame.f_code is not code:
-                return None if frame.f_code.co_filename != locks.__file__ else interrupt
-            if event == "line" and frame.f_lineno == line:
-                raise KeyboardInterrupt
-            return interrupt
-
-        root = tmp_path / str(number)
-        run(root, interrupt)
-        stale = [fd for fd in locks._held if not os.path.exists(f"/proc/self/fd/{fd}")]
-        close_what_is_open_below(root)
-        locks._held.clear()
-        assert stale == [], f"{code.co_name}, line {line}"
-
-
-def close_what_is_open_below(root):
-    """An interrupt between two lines of Python can leave a descriptor to the process; not to the next test."""
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{name}").startswith(f"{root}/"):
-                os.close(int(name))
 
 
 def test_a_root_that_is_pointed_elsewhere_is_followed(tmp_path):

@@ -93,7 +93,6 @@ def test_a_commit_is_never_updated(cache, hub):
 
 def test_offline_an_update_is_refused(filled, root):
     """Without a network nothing can be asked; the files stay."""
-    cache, _ = filled
     with pytest.raises(OfflineMissError):
         ModelCache(root, offline=True).update(REPO)
 

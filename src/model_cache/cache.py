@@ -10,10 +10,9 @@ from time import monotonic
 
 from . import hit
 from .context import Context
-from .errors import SettingError
 from .layout import DEFAULT_REVISION, Entry
 from .settings import Settings
-from .units import shown
+from .units import check_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,12 +78,10 @@ class ModelCache:
         self._now = monotonic if clock is None else clock.monotonic
         self._memory: dict[tuple[str, str, str, str], hit.Found] = {}
         self._background: Background | None = None
-        # How another process makes the same cache; None where that would put a secret into a pickle.
-        self._made_of: dict[str, object] | None = None
-        if not isinstance(token, str):
-            made_of = {"root": None if root is None else settings.root, "max_size": max_size, "endpoint": endpoint}
-            made_of |= {"token": token, "offline": offline, "clock": clock, "step": step, "hub": hub, **policy}
-            self._made_of = {name: value for name, value in made_of.items() if value is not None}
+        made_of: dict[str, object] = {"max_size": max_size, "endpoint": endpoint, "token": token, "offline": offline}
+        made_of |= {"root": root and settings.root, "clock": clock, "step": step, "hub": hub, **policy}
+        # How another process makes the same cache; not where that would put a secret into a pickle.
+        self._made_of = None if isinstance(token, str) else {k: v for k, v in made_of.items() if v is not None}
         # 9 ms that neither importing this package nor the first hit should pay: making a cache does.
         from pathlib import Path
 
@@ -177,10 +174,8 @@ class ModelCache:
         except (OSError, TypeError):
             pass  # gone, or names that are no strings: the long way says what is wrong
         entry = Entry(repo, filename, revision, repo_type)
-        if timeout is not None and (
-            isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0
-        ):
-            raise SettingError(f"timeout: expected seconds as a number, 0 or more, found {shown(timeout)}")
+        if timeout is not None:
+            check_seconds(timeout, "timeout")
         there = None if force else hit.find(self._ctx, entry)
         if there is None:
             there = self._miss(entry, self._request(force, offline, progress), timeout).found

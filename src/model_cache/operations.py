@@ -8,7 +8,7 @@ from .budget.collection import GcReport, collect
 from .budget.removal import RemoveReport
 from .budget.removal import remove as remove_rows
 from .context import Context
-from .errors import OfflineMissError
+from .errors import OfflineMissError, quoted
 from .index import Row, queries
 from .index.room import Room
 from .layout import Entry, repo_directory
@@ -38,7 +38,7 @@ def rows_of(ctx: Context, repo: str, filenames: Sequence[str], revision: str, re
     if missing or not found:
         name = str(missing[0]) if missing else repo
         raise OfflineMissError(
-            f"{name} is not in the index of {ctx.root}", hint=f"model-cache --root {ctx.root} ls {repo}"
+            f"{name} is not in the index of {ctx.root}", hint=f"model-cache --root {quoted(ctx.root)} ls {repo}"
         )
     return [found[entry.filename] for entry in wanted] if wanted else list(found.values())
 

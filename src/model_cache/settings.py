@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 _LONGEST_WAIT = 86400.0  # seconds for an answer; sockets take no wait of any length
-_POLICY_LIMIT = 1 << 20  # bytes; a policy has a few lines
+POLICY_LIMIT = 1 << 20  # bytes; a policy has a few lines
 _TRUE = frozenset(["1", "true", "yes", "on"])
 _FALSE = frozenset(["0", "false", "no", "off", ""])
 
@@ -283,9 +283,9 @@ def _read_policy(path: str) -> tuple[dict[str, object], bool]:
         fd = disk.open_regular(path)
         with open(fd, "rb") as file:
             status = os.fstat(fd)
-            text = file.read(_POLICY_LIMIT + 1).decode()
-        if len(text) > _POLICY_LIMIT:
-            raise ValueError(f"it has more than {_POLICY_LIMIT} characters")
+            text = file.read(POLICY_LIMIT + 1).decode()
+        if len(text) > POLICY_LIMIT:
+            raise ValueError(f"it has more than {POLICY_LIMIT} characters")
         found = tomllib.loads(text)
     except FileNotFoundError:
         return {}, False

@@ -88,6 +88,12 @@ def parse_duration(value: str | float, what: str = "duration") -> float:
     return float(seconds)
 
 
+def check_seconds(value: object, what: str) -> None:
+    """Refuse what is no number of seconds, of any length; raises SettingError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise SettingError(f"{what}: expected seconds as a number, 0 or more, found {shown(value)}")
+
+
 def format_size(size: float) -> str:
     """A size for people, in decimal units with three significant figures: `1.23 GB`."""
     if size < 1000:

@@ -51,9 +51,10 @@ def survey(files: Collection[File]) -> Survey:
     unseen = 0
     if files:
         wanted = frozenset(files)
+        inodes = frozenset(str(ino).encode() for _, ino in wanted)
         for pid in [int(name) for name in os.listdir(_PROC) if name.isdecimal()]:
             try:
-                found = [*_mapped(pid, wanted), *_opened(pid, wanted)]
+                found = [*_mapped(pid, wanted, inodes), *_opened(pid, wanted)]
             except PermissionError:
                 unseen += 1
                 continue
@@ -86,9 +87,8 @@ def _has_flock(pid: int, fd: str) -> bool:
         return any(line.startswith(b"lock:") and b" FLOCK " in line for line in file)
 
 
-def _mapped(pid: int, wanted: frozenset[File]) -> Iterator[tuple[File, str]]:
+def _mapped(pid: int, wanted: frozenset[File], inodes: frozenset[bytes]) -> Iterator[tuple[File, str]]:
     """Files in the address space: the descriptor they were mapped by may be closed long since."""
-    inodes = {str(ino).encode() for _, ino in wanted}
     with open(f"{_PROC}/{pid}/maps", "rb") as file:
         lines = [fields for line in file if (fields := line.split(maxsplit=5))[4] in inodes]
     for fields in lines:

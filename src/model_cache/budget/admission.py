@@ -11,7 +11,7 @@ import os
 
 from .. import disk
 from ..context import Context
-from ..errors import CacheFullError, FileTooLargeError
+from ..errors import CacheFullError, FileTooLargeError, quoted
 from ..index import queries
 from ..index.ledger import Ledger
 from ..index.room import PAGE, Claim, Room
@@ -90,7 +90,7 @@ def _refuse_too_large(ctx: Context, claim: Claim) -> None:
         raise FileTooLargeError(
             f"{claim.entry} takes {format_size(claim.wanted)} on disk, more than the whole max_size of"
             f" {format_size(claim.limit)} of {ctx.root}",
-            hint=f"model-cache --root {ctx.root} config max_size=…",
+            hint=f"model-cache --root {quoted(ctx.root)} config max_size=…",
             needed=claim.wanted,
             available=claim.limit,
         )
@@ -181,7 +181,7 @@ def _full(ctx: Context, claim: Claim, plan: Plan, missing: int) -> CacheFullErro
     return CacheFullError(
         f"{claim.entry} needs {format_size(claim.wanted)}, {format_size(missing)} more than can be freed now under the"
         f" {format_size(limit)} of {ctx.root}: {', '.join(parts) or 'the file system is full'}",
-        hint=f"model-cache --root {ctx.root} ls --sort used, unpin what is not needed, or raise max_size",
+        hint=f"model-cache --root {quoted(ctx.root)} ls --sort used, unpin what is not needed, or raise max_size",
         needed=claim.wanted,
         available=max(claim.wanted - missing, 0),
     )

@@ -7,7 +7,7 @@ import os
 import click
 
 from ..context import Context
-from ..errors import OfflineMissError, StorageError
+from ..errors import OfflineMissError, StorageError, quoted
 from ..settings import Settings
 from ..units import parse_duration, parse_size
 
@@ -83,15 +83,12 @@ class Run:
             StorageError: It cannot be made or written.
         """
         ctx = self.context(**arguments)
-        reason = (
-            "MODEL_CACHE_READ_ONLY is set" if ctx.settings.read_only else "no permission, or a read-only file system"
-        )
         try:
             ctx.prepare()
-        except OfflineMissError:
+        except OfflineMissError as error:
             raise StorageError(
-                f"cannot write in {ctx.root} (from {ctx.settings.root_source}): {reason}",
-                hint=f"ls -ld {ctx.root} {ctx.places.own}",
+                f"cannot write in {ctx.root} (from {ctx.settings.root_source}): {error.reason}",
+                hint=f"ls -ld {quoted(ctx.root)} {quoted(ctx.places.own)}",
                 path=ctx.root,
             ) from None
         return ctx
@@ -117,7 +114,10 @@ def command(*exits: int, **more: Any) -> Callable[[Callable[..., int | None]], c
         def call(root: str | None, as_json: bool, quiet: bool, **values: object) -> int | None:
             before = click.get_current_context().find_object(dict) or {}
             chosen = root if root is not None else before.get("root")
-            return function(Run(chosen, json=as_json, quiet=quiet), **values)
+            try:
+                return function(Run(chosen, json=as_json, quiet=quiet), **values)
+            except KeyboardInterrupt:
+                raise click.Abort from None  # of an interrupt itself click makes an empty line
 
         call.__doc__ = function.__doc__
         # click collects the parameters of stacked decorators here, the last applied first.

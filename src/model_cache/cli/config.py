@@ -14,7 +14,7 @@ from ..clock import Clock
 from ..context import Places
 from ..errors import SettingError, StorageError
 from ..locks import FileMutex
-from ..settings import KEYS, Settings, find_root, policy_text, read_policy
+from ..settings import KEYS, POLICY_LIMIT, Settings, find_root, policy_text, read_policy
 from . import output
 from .command import Run, UsageMistake, command
 
@@ -132,8 +132,7 @@ def _place(run: Run, key: str, value: str | None) -> tuple[str, int]:
 
 def _write(path: str, mode: int, key: str, value: str | None) -> None:
     try:
-        with open(path, encoding="utf-8") as file:
-            old = file.read()
+        old = disk.read_small(path, POLICY_LIMIT).decode()
     except FileNotFoundError:
         old = ""
     except UnicodeDecodeError:

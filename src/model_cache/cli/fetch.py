@@ -9,7 +9,7 @@ import click
 
 from .. import hit
 from ..context import Context, holder_name
-from ..errors import DownloadInProgressError, IndexUnavailableError, OfflineMissError
+from ..errors import DownloadInProgressError, IndexUnavailableError, OfflineMissError, quoted
 from ..layout import Entry
 from ..units import format_duration, format_size
 from . import output
@@ -51,7 +51,7 @@ def fetch(
     """
     if not files:
         raise UsageMistake(
-            "no FILE given: expected one or more files of the repo", f"model-cache fetch {repo} config.json"
+            "no FILE given: expected one or more files of the repo", f"model-cache fetch {quoted(repo)} config.json"
         )
     # All names first: a misspelt one is to stop the command before anything is downloaded.
     entries = [Entry(repo, name, revision, repo_type) for name in files]
@@ -85,7 +85,7 @@ def _one(ctx: Context, entry: Entry, request: Request, progress: Narrator) -> Ou
         outcome = download(ctx, entry, request)
     except OfflineMissError as error:
         if ctx.settings.sources["offline"] == "the argument offline":
-            error.hint = f"place the file at {entry.path(ctx.root)}, or leave out --offline"
+            error.hint = f"place the file at {quoted(entry.path(ctx.root))}, or leave out --offline"
         raise
     except DownloadInProgressError as error:
         raise _out_of_time(ctx, entry, error) from None
@@ -142,6 +142,7 @@ def _recorded(ctx: Context, results: list[tuple[Entry, Outcome]]) -> list[tuple[
     from contextlib import closing
 
     from ..index.ledger import Ledger
+    from .listing import is_sound
 
     known: list[tuple[str | None, str | None, str | None]] = []
     with closing(ctx.index) as index:
@@ -152,7 +153,11 @@ def _recorded(ctx: Context, results: list[tuple[Entry, Outcome]]) -> list[tuple[
             except IndexUnavailableError:
                 row = None
             found = outcome.found
-            if row is not None and (row.ino, row.size, row.mtime_ns) == (found.ino, found.size, found.mtime_ns):
+            if (
+                row is not None
+                and is_sound(row)
+                and (row.ino, row.size, row.mtime_ns) == (found.ino, found.size, found.mtime_ns)
+            ):
                 known.append((row.sha256, row.etag, row.commit))
             else:
                 known.append((None, None, None))

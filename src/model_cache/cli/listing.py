@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ..index import Row
     from ..settings import Settings
 
-_NUMBERS = ("size", "charged", "downloaded_at", "last_used_at", "verified_at", "next_size", "next_charged")
+_NUMBERS = ("size", "charged", "downloaded_at", "last_used_at", "verified_at", "next_size", "next_charged", "pinned")
+_TEXTS = ("state", "sha256", "etag", "commit", "origin", "verdict", "holder", "next_state", "next_etag", "next_commit")
 
 
 @command()
@@ -71,8 +72,14 @@ def budget_bytes(settings: Settings) -> int | None:
 
 def is_sound(row: Row) -> bool:
     """Whether a row can be shown: names that pass, numbers that are numbers. Anybody may have written the index."""
-    numbers = all(isinstance(getattr(row, name), (int, float, type(None))) for name in _NUMBERS)
-    return numbers and row.entry() is not None
+    numbers = all(_is_number(getattr(row, name)) for name in _NUMBERS)
+    texts = all(isinstance(getattr(row, name), (str, type(None))) for name in _TEXTS)
+    return numbers and texts and row.entry() is not None
+
+
+def _is_number(value: object) -> bool:
+    # SQLite keeps a BLOB in any column, and infinities, which JSON has no word for.
+    return value is None or (isinstance(value, (int, float)) and abs(value) < float("inf"))
 
 
 def _read(run: Run, ctx: Context, repo: str | None) -> list[Listed]:

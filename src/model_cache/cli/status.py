@@ -82,7 +82,7 @@ def _alive(lock: str) -> bool | None:
     A shared lock is enough to ask, so whoever may read the cache may look, and nothing is made.
     """
     try:
-        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = disk.open_regular(lock)
     except FileNotFoundError:
         return False
     except OSError:
