@@ -93,7 +93,7 @@ def run(processes: int, files: int, room: int, largest: int, extra: int, seed: i
                 file.truncate(size)
         budget = room * sum(sizes) // files
         with HubProcess(Path(folder) / "hub") as hub:
-            given = {
+            given: dict[str, Any] = {
                 "root": f"{folder}/root", "endpoint": hub.url, "names": names, "processes": processes,
                 "budget": budget, "extra": extra, "seed": seed, "log": f"{folder}/log-",
             }  # fmt: skip

@@ -22,6 +22,8 @@ from model_cache.testing.process import HubProcess
 
 REPO = "stress/handout"
 MIN_IDLE, TOUCH_INTERVAL = 2.0, 0.5
+_WINDOW, _SHIFT = 16, 1.0  # files in use at a time; seconds until half of them are others
+_PACE = 0.001  # seconds between two fetches of one reader
 
 
 def read(number: int, given: dict[str, Any]) -> dict[str, int]:
@@ -32,9 +34,12 @@ def read(number: int, given: dict[str, Any]) -> dict[str, int]:
     )
     due: list[tuple[float, str]] = []
     opened = gone = handed = 0
+    began = time.monotonic()
     while opened + gone < given["count"]:
         if handed < given["count"]:
-            path = cache.fetch(REPO, chance.choice(given["names"]))
+            # A window that moves over the files: those it has left are soon idle, evicted, and fetched again later.
+            place = int((time.monotonic() - began) / _SHIFT) * _WINDOW // 2 + chance.randrange(_WINDOW)
+            path = cache.fetch(REPO, given["names"][place % len(given["names"])])
             # From the moment it was handed out: the longest delay that is promised, less what opening itself takes.
             delay = chance.uniform(0, MIN_IDLE - TOUCH_INTERVAL - 0.05)
             heapq.heappush(due, (time.monotonic() + delay, str(path)))
@@ -53,8 +58,7 @@ def read(number: int, given: dict[str, Any]) -> dict[str, int]:
                 opened += 1
             except FileNotFoundError:
                 gone += 1
-        if handed >= given["count"] and due:
-            time.sleep(max(min(due[0][0] - time.monotonic(), 0.01), 0))
+        time.sleep(_PACE)
     return {"opened": opened, "gone": gone}
 
 
@@ -77,7 +81,7 @@ def run(readers: int, evictors: int, count: int, files: int, seed: int) -> dict[
         for number, name in enumerate(names):
             (models / name).write_bytes(number.to_bytes(4, "big") * 1000)
         with HubProcess(Path(folder) / "hub") as hub:
-            given = {
+            given: dict[str, Any] = {
                 "root": f"{folder}/root", "endpoint": hub.url, "names": names, "count": count // readers,
                 "seed": seed, "stop": f"{folder}/stop",
             }  # fmt: skip

@@ -22,6 +22,7 @@ COMMANDS = {
     "status": ("status", "Usage against the budget, free disk, downloads in flight."),
     "gc": ("gc", "Evict down to the budget, expire, remove what died."),
     "rm": ("remove", "Remove files, never one in use unless forced."),
+    "update": ("update", "Move files to the Hub's current commit."),
     "pin": ("pins", "Keep files from eviction."),
     "unpin": ("pins", "Let pinned files be evicted again."),
     "config": ("config", "Show or set the policy of a root."),

@@ -1,0 +1,67 @@
+"""`update`: move what is there to the Hub's current commits."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import InUseError
+from ..layout import Entry, repo_directory
+from ..operations import update as move
+from . import output
+from .command import Run, command, names
+from .entries import directory, named
+from .progress import narrator
+
+if TYPE_CHECKING:
+    from ..context import Context
+    from ..download.update import UpdateReport
+
+
+@command(10, 11, 12)
+@click.argument("repo", required=False)
+@click.argument("files", nargs=-1, metavar="[FILE...]")
+@names
+def update(run: Run, repo: str | None, files: tuple[str, ...], revision: str, repo_type: str) -> int | None:
+    """Ask the Hub whether files of REPO (of everything, if none is given) changed, and replace those that did.
+
+    A repo moves to its new commit as a whole, or not at all when one of its files is in use (11). Old and new bytes are
+    needed at once (12). Prints the paths that were replaced.
+    """
+    if repo is not None:
+        repo_directory(repo, revision, repo_type)
+        for name in files:
+            Entry(repo, name, revision, repo_type)
+    run.existing()
+    ctx = run.prepared()
+    with closing(ctx.index), narrator(quiet=run.quiet, no_progress=ctx.settings.no_progress) as progress:
+        reports = move(ctx, repo, files, revision, repo_type, progress)
+    _tell(run, ctx, reports)
+    return None
+
+
+def _tell(run: Run, ctx: Context, reports: list[UpdateReport]) -> None:
+    """Print what moved.
+
+    Raises:
+        InUseError: A repo stayed at its commit because a file of it is in use.
+    """
+    updated = [row for report in reports for row in report.updated]
+    current = [row for report in reports for row in report.current]
+    in_use = [row for report in reports for row in report.in_use]
+    gone = [row for report in reports for row in report.gone]
+    if run.json:
+        lists = {"updated": updated, "current": current, "in_use": in_use, "gone": gone}
+        output.write_json({name: [named(ctx, row) for row in rows] for name, rows in lists.items()})
+    else:
+        click.echo("".join(f"{ctx.root}/{row.path}\n" for row in updated), nl=False)
+        run.note(f"{len(updated)} files updated, {len(current)} current")
+    for row in gone:
+        run.note(f"{directory(row)} {row.filename} is not in the Hub's current commit; it stays")
+    if in_use:
+        told = ", ".join(f"{directory(row)} {row.filename}" for row in in_use)
+        raise InUseError(
+            f"{told} is in use; nothing of its repo was replaced", hint="model-cache ls --in-use says by whom"
+        )
