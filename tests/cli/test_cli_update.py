@@ -32,7 +32,7 @@ def test_update_prints_the_paths_that_were_replaced(shell, root):
 def test_update_of_a_file_in_use_exits_11_and_changes_nothing(shell, root):
     """The document says which file was in the way, and the old bytes stay."""
     with ModelCache(root).lease(REPO, "a.bin") as path:
-        code, out, err = shell.run("update", REPO, "--json")
+        code, _, err = shell.run("update", REPO, "--json")
         assert code == 11
         assert "\nerror: owner/name a.bin is in use; nothing of its repo was replaced\nhint: " in err
         assert path.read_bytes() == b"one"

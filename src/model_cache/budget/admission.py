@@ -14,14 +14,14 @@ from ..context import Context
 from ..errors import CacheFullError, FileTooLargeError, quoted
 from ..index import queries
 from ..index.ledger import Ledger
-from ..index.room import PAGE, Claim, Room
+from ..index.room import Claim, Room
 from ..layout import Entry
 from ..progress import Progress
 from ..recovery import allocated
 from ..units import format_duration, format_size
 from . import eviction
 from .candidates import candidates
-from .limits import blocks, ceiling
+from .limits import BLOCK, blocks, ceiling
 from .plan import Plan, choose
 from .reclaim import drop_partial, settle_dead
 
@@ -76,8 +76,8 @@ def _evict(ctx: Context, room: Room, claim: Claim, missing: int) -> Plan | None:
             plan = choose(candidates(ctx, room, skip), missing, ctx.clock.time() - ctx.settings.min_idle)
             if plan.missing:
                 return plan
-            for start in range(0, len(plan.victims), PAGE):
-                batch = eviction.evict(ctx, room, plan.victims[start : start + PAGE], eviction.Rules("evict"), claim)
+            for units in eviction.batches(plan.victims):
+                batch = eviction.evict(ctx, room, units, eviction.Rules("evict"), claim)
                 skip |= {spared.row.id for spared in batch.spared}
 
 
@@ -187,14 +187,21 @@ def _full(ctx: Context, claim: Claim, plan: Plan, missing: int) -> CacheFullErro
     )
 
 
-def reservation(size: int | None, limit: int | None, name: Entry) -> int:
+def reservation(ctx: Context, size: int | None, limit: int | None, name: Entry) -> int:
     """Bytes to reserve for a file: what the file system will allocate for it.
 
+    Of a file whose size the Hub did not say, and under a budget, all that is left is promised, and nothing is evicted
+    for it: a body that is longer ends there.
+
     Raises:
-        CacheFullError: The size is unknown and a budget holds, so nothing could be promised.
+        CacheFullError: The size is unknown, and nothing is left.
     """
-    if size is None and limit is not None:
+    if size is not None or limit is None:
+        return blocks(size or 0)
+    left = limit - Room(ctx.index).total() + allocated(ctx.places.partial(name.key))
+    if left < BLOCK:
         raise CacheFullError(
-            f"{name}: the Hub did not say its size, and under a max_size nothing is downloaded that was not reserved"
+            f"{name}: the Hub did not say its size, and nothing is left of the {format_size(limit)} of {ctx.root}",
+            hint=f"model-cache --root {quoted(ctx.root)} gc",
         )
-    return blocks(size or 0)
+    return left // BLOCK * BLOCK

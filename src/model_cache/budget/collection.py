@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from .. import disk, locks
 from ..context import Context
 from ..index import queries
-from ..index.room import PAGE, Room
+from ..index.room import Room
 from ..index.rows import Row
 from . import eviction
 from .candidates import candidates
@@ -99,6 +99,8 @@ def _need(ctx: Context, room: Room, report: GcReport, max_size: int | None, min_
         need = total - int(LOW_WATERMARK * report.budget_bytes)
     wanted = min_free if min_free is not None else ctx.settings.min_free
     free = disk.free_bytes(ctx.root)
+    if free is not None and report.dry_run:
+        free += report.freed_bytes
     if wanted is not None and free is not None:
         need = max(need, wanted - free)
     return max(need, 0)
@@ -132,8 +134,7 @@ def _evict(ctx: Context, room: Room, report: GcReport, need: int) -> None:
 
 
 def _take(ctx: Context, room: Room, report: GcReport, units: list[Unit], rules: Rules) -> None:
-    for start in range(0, len(units), PAGE):
-        batch = units[start : start + PAGE]
+    for batch in eviction.batches(units):
         result = eviction.plan(ctx, batch, rules) if report.dry_run else eviction.evict(ctx, room, batch, rules)
         report.evicted += [(row, unit.last_use, rules.reason) for unit in result.gone for row in unit.rows]
         report.freed_bytes += sum(unit.charged for unit in result.gone)

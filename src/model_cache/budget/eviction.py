@@ -23,10 +23,11 @@ from typing import NamedTuple
 from .. import disk, locks
 from ..context import Context
 from ..errors import StorageError
-from ..index.room import Claim, Room
+from ..index.room import PAGE, Claim, Room
 from ..index.rows import Row
 from ..locks import FileMutex
 
+_SPARE_DESCRIPTORS = 128  # left to the program around us; each victim takes two
 _EVICTOR_WAIT = 60.0  # seconds for another evictor, which takes milliseconds per file
 
 
@@ -95,6 +96,19 @@ def sole_evictor(ctx: Context) -> Iterator[None]:
         yield
     finally:
         mutex.release()
+
+
+def batches(units: Sequence[Unit]) -> Iterator[Sequence[Unit]]:
+    """Units in runs that one eviction holds open at a time: a page, or fewer where descriptors are scarce."""
+    try:
+        import resource
+
+        few = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_DESCRIPTORS) // 2
+    except ImportError:  # pragma: no cover - Windows
+        few = PAGE
+    size = max(min(PAGE, few), 1)
+    for start in range(0, len(units), size):
+        yield units[start : start + size]
 
 
 def evict(ctx: Context, room: Room, units: Sequence[Unit], rules: Rules, claim: Claim | None = None) -> Evicted:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..context import Context
-from ..index.room import PAGE, Room
+from ..index.room import Room
 from ..index.rows import Row
 from . import eviction
 from .eviction import Rules, Spared, Unit
@@ -46,8 +46,7 @@ def remove(ctx: Context, rows: list[Row], *, force: bool = False, dry_run: bool 
             taken.append(Unit((row,), row.last_used_at))
     rules = Rules("remove", idle=False, used=not force, linked=False)
     with eviction.sole_evictor(ctx):
-        for start in range(0, len(taken), PAGE):
-            batch = taken[start : start + PAGE]
+        for batch in eviction.batches(taken):
             result = eviction.plan(ctx, batch, rules) if dry_run else eviction.evict(ctx, room, batch, rules)
             report.removed += [row for unit in result.gone for row in unit.rows]
             report.freed_bytes += sum(unit.charged for unit in result.gone)

@@ -12,7 +12,7 @@ import stat
 
 from .. import disk
 from ..context import Context
-from ..errors import IntegrityError, StorageError
+from ..errors import CacheFullError, IntegrityError, StorageError
 from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..layout import Entry
@@ -28,6 +28,7 @@ class Partial:
         path: Where it is.
         size: Bytes it holds.
         hashed: Bytes of it that the running hash has seen.
+        limit: Bytes that were reserved where the size is not known, else None.
         sealed: Whether the bytes are complete, verified and durable.
         published: Whether the bytes have their name: from then on nothing is undone.
     """
@@ -53,6 +54,7 @@ class Partial:
             raise StorageError(f"{self.path} is no partial of this cache", path=self.path)
         self.size = found.st_size
         self.hashed = 0
+        self.limit: int | None = None
         self.sealed = self.published = False
         self._sha256 = hashlib.sha256()
         os.lseek(self._fd, self.size, os.SEEK_SET)
@@ -71,6 +73,12 @@ class Partial:
             CacheFullError: No room on the file system.
             StorageError: The file system refused.
         """
+        if self.limit is not None and self.size + len(data) > self.limit:
+            raise CacheFullError(
+                f"{self.path}: more bytes came of a file of unknown size than the {self.limit} that were left of max_size",
+                needed=self.size + len(data),
+                available=self.limit,
+            )
         written = 0
         try:
             while written < len(data):

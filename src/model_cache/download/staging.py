@@ -68,6 +68,7 @@ def stage(
         if source is not None:
             partial.restart()
             partial.copy(source.fd)
+        partial.limit = claim.wanted if meta.size is None and claim.limit is not None else None
         yield Staged(partial, way, _receive_verified(ctx, job, meta, partial))
     except BaseException as error:
         if not partial.published:  # else the row says `installing`, which recovery settles
@@ -79,7 +80,7 @@ def stage(
 
 def _claim(ctx: Context, entry: Entry, meta: FileMeta, *, replacing: bool) -> Claim:
     limit = limits.ceiling(ctx)
-    wanted = admission.reservation(meta.size, limit, entry)
+    wanted = admission.reservation(ctx, meta.size, limit, entry)
     promise = Promise(meta.size, meta.sha256, meta.etag, meta.commit)
     return Claim(entry, promise, holder_name(), replacing, wanted, limit)
 
