@@ -322,3 +322,15 @@ def test_importing_the_package_loads_no_heavy_module(spawn):
     out, err = spawn(code).communicate(timeout=30)
     assert out.strip() == "[]", err
     assert Index.__module__ in sys.modules  # this process, unlike that one, has it
+
+
+def test_names_that_the_file_system_would_fold_are_refused(cache, hub, root):
+    """Where the file system folds, a second name that it would take for the first is an error, never the other's bytes."""
+    hub.add_repo(REPO, {"Model.bin": b"upper", "model.bin": b"lower", "other.bin": b"other"})
+    assert cache.fetch(REPO, "Model.bin").read_bytes() == b"upper"
+    # What this file system does is known; one that folds differs from it in this answer alone.
+    cache._ctx._folds = True
+    with pytest.raises(InvalidNameError, match=r"'model\.bin' and 'Model\.bin'"):
+        cache.fetch(REPO, "model.bin")
+    assert cache.fetch(REPO, "other.bin").read_bytes() == b"other"
+    assert cache.fetch(REPO, "Model.bin", force=True).read_bytes() == b"upper"

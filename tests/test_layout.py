@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_cache import InvalidNameError
-from model_cache.layout import Entry, readings, rivals
+from model_cache.layout import Entry, clash, readings, rivals
 
 HOSTILE_FILENAMES = [
     "",
@@ -192,3 +192,18 @@ def test_every_path_can_be_read_back(owner, name, file, revision):
         except InvalidNameError:  # a device name came up
             continue
         assert entry in list(readings(entry.relative))
+
+
+@pytest.mark.parametrize(
+    ("name", "present", "found"),
+    [
+        ("Model.bin", ["model.bin"], "model.bin"),
+        ("model.bin", ["model.bin", "other"], None),
+        ("caf\u00e9", ["cafe\u0301"], "cafe\u0301"),
+        ("stra\u00dfe", ["STRASSE"], "STRASSE"),
+        ("x", [], None),
+    ],
+)
+def test_names_that_fold_together_clash(name, present, found):
+    """Names equal under case folding or composition are one to some file systems; equal names are no clash."""
+    assert clash(name, present) == found

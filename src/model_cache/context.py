@@ -93,6 +93,7 @@ class Context:
         self._hub = hub
         self._index: Index | None = None
         self._real_root = ""
+        self._folds: bool | None = None
         # Leases kept for readers that cannot touch: (until when, by the monotonic clock; descriptor; pid).
         self.kept: list[tuple[float, int]] = []
         self.kept_pid = 0
@@ -108,6 +109,13 @@ class Context:
         if not self._real_root and os.path.isdir(self.root):
             self._real_root = os.path.realpath(self.root)
         return self._real_root
+
+    @property
+    def folds(self) -> bool:
+        """Whether the file system takes names that differ by case for one; asked once, of the cache's own directory."""
+        if self._folds is None and os.path.isdir(self.places.own):
+            self._folds = os.path.isdir(f"{self.root}/{OWN.upper()}")
+        return bool(self._folds)
 
     def forget_real_root(self) -> None:
         """Look again where the root leads."""

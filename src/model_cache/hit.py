@@ -16,7 +16,7 @@ import stat
 
 from . import disk, locks
 from .errors import InvalidNameError, LockTimeoutError, StorageError, quoted
-from .layout import Entry, rivals
+from .layout import Entry, clash, rivals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,7 +144,9 @@ def _inside(ctx: Context, real: str) -> bool:
 
 
 def _check_inside(ctx: Context, entry: Entry, fd: int, path: str) -> None:
-    """Refuse a file that symlinks inside the root lead out of it to."""
+    """Refuse a file that symlinks inside the root lead out of it to, or that has another name than was asked for."""
+    if ctx.folds:
+        refuse_clash(ctx, entry)
     try:
         # One system call where /proc is there; realpath costs one per part.
         real = os.readlink(f"/proc/self/fd/{fd}")
@@ -158,6 +160,27 @@ def _check_inside(ctx: Context, entry: Entry, fd: int, path: str) -> None:
                 f"{path} leads out of the root to {real}; links inside the root are not followed out of it",
                 hint=f"copy the file itself to {quoted(path)}",
             )
+
+
+def refuse_clash(ctx: Context, entry: Entry) -> None:
+    """Refuse a name that the file system would take for another one that is there; called where it folds.
+
+    Raises:
+        InvalidNameError: Two names of the Hub would be one file here.
+    """
+    place = ctx.root
+    for part in entry.relative.split("/"):
+        try:
+            present = os.listdir(place)
+        except OSError:
+            return  # nothing is there yet
+        other = clash(part, present)
+        if other is not None:
+            raise InvalidNameError(
+                f"{entry}: {part!r} and {other!r} in {place} are one name to this file system",
+                hint="keep the cache on a file system that tells upper from lower case: MODEL_CACHE_DIR",
+            )
+        place = f"{place}/{part}"
 
 
 def touch(ctx: Context, entry: Entry) -> bool:

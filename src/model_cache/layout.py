@@ -20,7 +20,7 @@ except ImportError:  # pragma: no cover - other interpreters than CPython
 
 TYPE_CHECKING = False  # typing is not worth its 3 ms at import; type checkers know this name
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 OWN = ".model-cache"  # everything of the cache's own; a repo id cannot begin with a dot
 DEFAULT_REVISION = "main"
@@ -225,6 +225,21 @@ def readings(relative: str) -> Iterator[Entry]:
             continue
         if entry.relative == relative:
             yield entry
+
+
+def clash(name: str, present: Iterable[str]) -> str | None:
+    """The name among those present that a file system which folds would take for this one, though it is another.
+
+    Folding is by case (Unicode's full case folding) or by composition (NFC); file systems differ in the details, and
+    this is the widest of them.
+    """
+    from unicodedata import normalize  # only asked where the file system folds
+
+    folded = normalize("NFC", normalize("NFC", name).casefold())
+    for other in present:
+        if other != name and normalize("NFC", normalize("NFC", other).casefold()) == folded:
+            return other
+    return None
 
 
 def rivals(entry: Entry) -> list[Entry]:

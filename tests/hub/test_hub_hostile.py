@@ -109,7 +109,7 @@ def test_headers_that_never_end_are_given_up_without_a_deadline_too(serve, ask, 
     monkeypatch.setattr("model_cache.hub.transport._EXCHANGE", 0.2)
     client = ask(serve(endless_continue))
     client._etag_timeout = 0.1
-    with pytest.raises(DownloadError, match="no whole answer within 0.2 s"):
+    with pytest.raises(DownloadError, match=r"no whole answer within 0\.2 s"):
         client._transport.walk("HEAD", f"{client.endpoint}/x", {}, timeout=0.1)
 
 

@@ -57,6 +57,8 @@ def fetch(ctx: Context, entry: Entry, request: Request) -> Outcome:
 def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outcome:
     """Under W: look again, settle what was left, then download."""
     disk.refresh_directory(os.path.dirname(entry.path(ctx.root)))
+    if ctx.folds:
+        hit.refuse_clash(ctx, entry)
     recorder = Recorder(ctx, entry, request.progress)
     row = recovery.recover(ctx, entry, recorder)
     found = hit.find(ctx, entry)

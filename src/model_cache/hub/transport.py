@@ -173,6 +173,8 @@ class Transport:
                 session.close()
         if watch.over:
             failure = too_long(url, bound)
+            if response is not None:  # headers that were cut off look like all there are
+                response.raw.close()
         if failure is not None:  # raised here, not in the handler: see Secrets above
             logger.debug("%s %s: %s", method, redact(url), failure.message)
             raise failure
