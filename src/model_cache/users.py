@@ -63,7 +63,7 @@ def survey(files: Collection[File]) -> Survey:
             for file, how in found:
                 uses[file, pid] = max(how, uses.get((file, pid), how), key=_STRENGTH.index)
         # Who may not be looked into is in this list all the same.
-        uses |= dict.fromkeys(_flocks(wanted), "leased")
+        uses |= {(file, pid): "leased" for file, pid in _flocks() if file in wanted}
     users: dict[File, list[User]] = {}
     for (file, pid), how in sorted(uses.items()):
         users.setdefault(file, []).append(User(pid, _name(pid), how))
@@ -105,7 +105,16 @@ def _mapped(pid: int, wanted: frozenset[File], inodes: frozenset[bytes]) -> Iter
             yield mapped, "mapped"
 
 
-def _flocks(wanted: frozenset[File]) -> Iterator[tuple[File, int]]:
+def leases(device: int) -> dict[int, list[User]]:
+    """Who holds a `flock` on which inode of a device, whatever file it is."""
+    found: dict[int, list[User]] = {}
+    for (where, ino), pid in sorted(_flocks()):
+        if where == device:
+            found.setdefault(ino, []).append(User(pid, _name(pid), "leased"))
+    return found
+
+
+def _flocks() -> Iterator[tuple[File, int]]:
     try:
         with open(f"{_PROC}/locks", encoding="utf-8") as file:
             lines = [line.split() for line in file]
@@ -116,9 +125,7 @@ def _flocks(wanted: frozenset[File]) -> Iterator[tuple[File, int]]:
         if len(fields) < 6 or fields[1] != "FLOCK" or int(fields[4]) <= 0:
             continue
         major, minor, ino = fields[5].split(":")
-        found = os.makedev(int(major, 16), int(minor, 16)), int(ino)
-        if found in wanted:
-            yield found, int(fields[4])
+        yield (os.makedev(int(major, 16), int(minor, 16)), int(ino)), int(fields[4])
 
 
 def _name(pid: int) -> str:

@@ -442,3 +442,13 @@ def test_gc_makes_room_on_a_full_disk(environ, small, hub):
     assert names(document["evicted"]) == NAMES[:2]
     assert shell.json("status")["free_bytes"] >= 150_000
     assert "warning: " in shell.run("gc", "--min-free", "3MB")[2]
+
+
+def test_status_names_leases_and_who_holds_them(shell, cache):
+    """A leased file stands in `status` with the process that holds it, and no longer after it was given back."""
+    with cache.lease(REPO, NAMES[0]):
+        (lease,) = shell.json("status")["leases"]
+        assert lease["filename"] == NAMES[0]
+        assert lease["by"][0].startswith(f"leased by pid {os.getpid()} (")
+        assert re.search(rf"^lease +owner/name a\.bin: leased by pid {os.getpid()} ", shell.ok("status"), re.MULTILINE)
+    assert shell.json("status")["leases"] == []

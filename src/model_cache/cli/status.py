@@ -11,9 +11,10 @@ import click
 from .. import disk, locks
 from ..index import queries
 from ..units import format_size
+from ..users import leases
 from . import output
 from .command import Run, command
-from .entries import directory
+from .entries import directory, named
 from .listing import budget_bytes, is_sound
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..index import Row
 
 _LOW = 0.1  # share of the file system; below that a person should know
+_TOLD = 500  # locks on one file system that are looked up: far more than programs that use models
 _WEEK = 7 * 86400.0  # seconds; the time for which thrash is told
 
 
@@ -39,6 +41,7 @@ def status(run: Run) -> int | None:
         downloads = [
             _download(ctx, row) for row in queries.unsettled(index) if row.state != "deleting" and is_sound(row)
         ]
+        leased = _leases(ctx)
         events = {f"last_{kind}": output.timestamp(queries.last_event(index, kind)) for kind in ("verify", "gc")}
     document: dict[str, Any] = {
         "root": ctx.root,
@@ -49,6 +52,7 @@ def status(run: Run) -> int | None:
         "budget_bytes": budget_bytes(ctx.settings),
         "free_bytes": disk.free_bytes(ctx.root),
         "downloads": downloads,
+        "leases": leased,
         **events,
         "regret": {"files": regret.files, "bytes": regret.bytes, "lacking_bytes": regret.lacking},
     }
@@ -58,6 +62,13 @@ def status(run: Run) -> int | None:
         click.echo("\n".join(_lines(ctx, document)))
     _warn(run, ctx, document["free_bytes"])
     return None
+
+
+def _leases(ctx: Context) -> list[dict[str, Any]]:
+    """The entries that running programs have leased; nothing where this system does not tell."""
+    held = leases(os.stat(ctx.root).st_dev)
+    rows = [row for row in queries.by_inode(ctx.index, sorted(held)[:_TOLD]) if is_sound(row)]
+    return [{**named(ctx, row), "by": [str(user) for user in held[row.ino or 0]]} for row in rows]
 
 
 def _download(ctx: Context, row: Row) -> dict[str, Any]:
@@ -117,6 +128,9 @@ def _lines(ctx: Context, document: dict[str, Any]) -> list[str]:
     ]
     if document["regret"]["files"]:
         lines.append(f"regret       {_regret_line(document['regret'], budget)}")
+    for lease in document["leases"]:
+        name = f"{lease['repo']} {lease['filename']}"
+        lines.append(output.one_line(f"lease        {name}: {', '.join(lease['by'])}"))
     return lines + [f"download     {_download_line(download)}" for download in document["downloads"]]
 
 

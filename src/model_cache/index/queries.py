@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from .connection import Index
@@ -62,6 +63,15 @@ def pinned(index: Index) -> list[Row]:
     """All pinned entries."""
     with index.reading() as connection:
         return [] if connection is None else select(connection, "WHERE pinned = 1")
+
+
+def by_inode(index: Index, inodes: Collection[int]) -> list[Row]:
+    """The ready entries whose files are among these inodes."""
+    with index.reading() as connection:
+        if connection is None or not inodes:
+            return []
+        marks = ", ".join("?" * len(inodes))
+        return select(connection, f"WHERE ino IN ({marks}) AND state = 'ready' ORDER BY path", tuple(inodes))
 
 
 def keys(index: Index, key: str | None = None) -> set[str]:
