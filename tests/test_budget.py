@@ -320,7 +320,7 @@ def test_linked_names_are_recent_together_and_go_together(make, hub):
     cache.fetch(REPO, names[0])
     two = cache.fetch("owner/two", "b.bin")
     clock.ahead += 700
-    use_of(cache, "b.bin", 100)
+    use(cache, "b.bin", 100)
     cache.fetch(REPO, names[1])
     assert (one.exists(), two.exists(), cache.is_cached(REPO, names[0])) == (True, True, False)
     clock.ahead += 10_000
@@ -328,14 +328,6 @@ def test_linked_names_are_recent_together_and_go_together(make, hub):
     assert (one.exists(), two.exists()) == (False, False)
     rows = cache.entries()
     assert cache.usage().ready == sum(row.charged for row in rows) > 0
-
-
-def use_of(cache, filename, ahead):
-    """Set the last use of any entry to so many seconds from now."""
-    row = next(row for row in cache.entries() if row.filename == filename)
-    used = cache.root / ".model-cache" / "used" / row.key
-    when = used.stat().st_mtime + ahead
-    os.utime(used, (when, when))
 
 
 def test_removing_one_name_of_two_leaves_the_other_and_its_charge(make, hub):

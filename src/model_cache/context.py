@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .hub.client import Hub
     from .hub.tokens import Token
     from .index import Index
+    from .progress import Progress
     from .settings import Settings
 
 # The cache's own directories; `.model-cache/` itself comes first.
@@ -91,6 +92,7 @@ class Context:
         self.step = step or no_failure_points
         self._token = token
         self._hub = hub
+        self._unsaid = ""  # a warning about the Hub that the caller has not been given
         self._index: Index | None = None
         self._real_root = ""
         self._folds: bool | None = None
@@ -138,7 +140,7 @@ class Context:
         return self._hub
 
     def _find_token(self) -> Token | None:
-        """The token to send to the endpoint; one that was only found does not go where somebody else says (SECURITY)."""
+        """The token to send to the endpoint; one that was only found does not go where somebody else says."""
         from .hub.tokens import find_token
         from .log import logger
 
@@ -148,8 +150,16 @@ class Context:
         token = find_token(self._token, self.settings.environ)
         if token is None or not foreign or isinstance(self._token, str):
             return token
-        logger.warning("%s is not sent to %s; %s", token.source, self._foreign_endpoint, self._own_endpoint)
+        self._unsaid = f"{token.source} is not sent to {self._foreign_endpoint}; {self._own_endpoint}"
+        logger.warning(self._unsaid)
         return None
+
+    def meet_hub(self, progress: Progress) -> None:
+        """Make the Hub's client before anything is written, so that an unusable token or address leaves nothing behind."""
+        assert self.hub is not None
+        text, self._unsaid = self._unsaid, ""
+        if text:
+            progress.warning(text)
 
     @property
     def _foreign_endpoint(self) -> str:

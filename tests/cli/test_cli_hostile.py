@@ -87,3 +87,14 @@ def test_an_interrupt_says_one_line(shell, hub):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "error: interrupted\n")
+
+
+def test_a_token_that_is_kept_back_is_told_of(shell, root, hub):
+    """A token that does not go where a writable policy file says is a warning on stderr, so that a refusal is understood."""
+    (root / ".model-cache").mkdir(parents=True)
+    path = root / ".model-cache" / "config.toml"
+    path.write_text(f'endpoint = "{hub.url}"\n')
+    path.chmod(0o664)
+    code, _, err = shell.run("fetch", REPO, FILE, environ={"HF_ENDPOINT": None, "HF_TOKEN": "hf_SECRETsecret"})
+    assert code == 0 and "warning: HF_TOKEN is not sent to" in err and "hf_SECRET" not in err
+    assert not any(record.authorization for record in hub.requests)

@@ -46,7 +46,7 @@ def fetch(ctx: Context, entry: Entry, request: Request) -> Outcome:
             return Outcome(found, "hit", 0)
         _refuse_offline(ctx, entry, request)
         ctx.settings.refresh()
-        _ = ctx.hub  # a token or an address that cannot be used is found before anything is made
+        ctx.meet_hub(request.progress)
         ctx.prepare(entry)
         with write_lock(ctx, entry, request) as lock:
             if lock is not None:
