@@ -162,3 +162,25 @@ def test_a_full_disk_is_an_error_with_a_hint_and_loses_nothing(hub, tmp_path):
         cache._ctx.index.close()
     finally:
         subprocess.run(["umount", str(place)], check=True, stdout=sys.stderr)
+
+
+def test_a_new_index_counts_what_is_there_before_it_admits(make_lost, hub):
+    """After the index was lost, files without rows count against the budget, and are neither evicted nor removed (I4, I7)."""
+    cache, path = make_lost
+    hub.add_repo("owner/more", {"large.bin": pattern(3 * MIB), "small.bin": pattern(MIB, 5)})
+    with pytest.raises(CacheFullError, match=r"nobody adopted yet \(1 files\)"):
+        cache.fetch("owner/more", "large.bin")
+    assert cache.fetch("owner/more", "small.bin").exists()
+    assert path.exists()
+    assert cache.usage().all >= 3 * MIB
+    assert [spared.reason for spared in cache.remove(REPO, force=True).in_use] == ["placed"]
+    assert path.read_bytes() == pattern(2 * MIB)
+
+
+@pytest.fixture
+def make_lost(root, hub):
+    """A cache with a budget of 4 MiB and a file of 2 MiB, whose index was overwritten with noise."""
+    hub.add_repo(REPO, {"kept.bin": pattern(2 * MIB)})
+    path = ModelCache(root, endpoint=hub.url, token=False).fetch(REPO, "kept.bin")
+    (root / ".model-cache" / "index.db").write_bytes(os.urandom(20_000))
+    return ModelCache(root, endpoint=hub.url, token=False, max_size=4 * MIB, clock=Later()), path

@@ -3,7 +3,7 @@
 import pytest
 from support import REPO, Later, pattern
 
-from model_cache import CacheFullError, ModelCache, OfflineMissError
+from model_cache import AccessError, CacheFullError, ModelCache, OfflineMissError
 from model_cache.index import queries
 
 MIB = 1 << 20
@@ -107,3 +107,16 @@ def test_old_bytes_stay_with_who_has_them_mapped_by_another_name(filled, hub):
     assert linked.read_bytes() == pattern(MIB) and linked.stat().st_nlink == 1
     assert cache.usage().all == sum(row.charged for row in cache.entries())
     assert all(row.charged >= (row.size or 0) for row in cache.entries())
+
+
+def test_one_repo_that_cannot_be_moved_does_not_keep_the_others(filled, hub):
+    """An update of everything goes on after a failure, and reports it beside what was done."""
+    cache, _ = filled
+    hub.add_repo("owner/aaa", {"x.bin": b"x"})
+    cache.fetch("owner/aaa", "x.bin")
+    hub.add_repo("owner/aaa", {"x.bin": b"y"}, gated=True)
+    reports = {(report.updated or report.failed)[0].repo: report for report in cache.update()}
+    assert isinstance(reports["owner/aaa"].error, AccessError)
+    assert [row.filename for row in reports["owner/aaa"].failed] == ["x.bin"]
+    assert len(reports[REPO].updated) == 2
+    assert cache.path("owner/aaa", "x.bin").read_bytes() == b"x"

@@ -229,9 +229,11 @@ class Context:
 
     def _no_root(self, error: OSError, path: str) -> StorageError | CacheFullError:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        message = f"cannot make {path} for the root {self.root} (from {self.settings.root_source}): {reason}"
+        source, hint = self.settings.root_source, "set MODEL_CACHE_DIR to a directory you may write"
+        if path == self.root or not os.path.isdir(self.root):
+            message, hint = f"cannot make the root {self.root} (from {source}): {reason}", "name a directory you may write"
+        else:
+            message = f"cannot make {path} for the root {self.root} (from {source}): {reason}"
         if disk.is_full(error):
             return CacheFullError(message, hint="free some space there, or set MODEL_CACHE_DIR to another file system")
-        return StorageError(
-            message, hint="set MODEL_CACHE_DIR to a directory you may write", path=path, errno=error.errno or 0
-        )
+        return StorageError(message, hint=hint, path=path, errno=error.errno or 0)

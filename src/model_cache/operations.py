@@ -8,7 +8,7 @@ from .budget.collection import GcReport, collect
 from .budget.removal import RemoveReport
 from .budget.removal import remove as remove_rows
 from .context import Context
-from .errors import OfflineMissError, quoted
+from .errors import ModelCacheError, OfflineMissError, quoted
 from .index import Row, queries
 from .index.room import Room
 from .layout import Entry, repo_directory
@@ -17,6 +17,7 @@ from .units import parse_duration, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .download.request import Request
     from .download.update import UpdateReport
 
 
@@ -37,6 +38,12 @@ def rows_of(ctx: Context, repo: str, filenames: Sequence[str], revision: str, re
     missing = [entry for entry in wanted if entry.filename not in found]
     if missing or not found:
         name = str(missing[0]) if missing else repo
+        unready = [row for row in queries.entries(ctx.index, repo) if row.state != "ready" and not found]
+        if unready:
+            raise OfflineMissError(
+                f"{name} is not complete: its download is under way or was stopped",
+                hint="model-cache fetch resumes it; gc removes what was stopped a day ago",
+            )
         raise OfflineMissError(
             f"{name} is not in the index of {ctx.root}", hint=f"model-cache --root {quoted(ctx.root)} ls {repo}"
         )
@@ -81,7 +88,19 @@ def update(
         if row.origin != "placed" and not _is_commit(row.revision):
             groups.setdefault((row.repo_type, row.repo, row.revision), []).append(row)
     request = Request(offline=ctx.settings.offline, progress=progress)
-    return [update_or_not(ctx, rows, request) for rows in groups.values()]
+    if repo is not None:
+        return [update_or_not(ctx, rows, request) for rows in groups.values()]
+    return [_one_of_many(ctx, rows, request) for rows in groups.values()]
+
+
+def _one_of_many(ctx: Context, rows: list[Row], request: Request) -> UpdateReport:
+    """One repo that cannot be moved does not keep the others from it."""
+    from .download.update import UpdateReport, update_or_not
+
+    try:
+        return update_or_not(ctx, rows, request)
+    except ModelCacheError as error:
+        return UpdateReport(failed=rows, error=error)
 
 
 def _is_commit(revision: str) -> bool:

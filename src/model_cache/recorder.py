@@ -34,7 +34,11 @@ class Recorder:
             try:
                 return write(self._ledger)
             except IndexUnavailableError:
-                self._ledger.mend()
+                if self._ledger.mend():
+                    self._warn(
+                        f"the index of {self._ctx.root} was damaged and was set aside; a new one is begun. No model file is"
+                        " lost; pins are, and what is there is neither listed nor evicted until it is adopted"
+                    )
                 return write(self._ledger)
         except IndexUnavailableError as error:
             if self._ctx.settings.max_size is not None:
@@ -42,11 +46,13 @@ class Recorder:
                     f"{self._entry}: nothing can be downloaded under a max_size while usage is unknown: {error}",
                     hint=error.hint,
                 ) from None
-            message = f"{error}; the download goes on without it"
-            logger.warning(message)
-            self._progress.warning(message)
+            self._warn(f"{error}; the download goes on without it")
             self._ledger = None
             return None
+
+    def _warn(self, message: str) -> None:
+        logger.warning(message)
+        self._progress.warning(message)
 
     def row(self) -> Row | None:
         """What the index knows of the entry."""

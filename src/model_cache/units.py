@@ -94,6 +94,11 @@ def check_seconds(value: object, what: str) -> None:
         raise SettingError(f"{what}: expected seconds as a number, 0 or more, found {shown(value)}")
 
 
+def plural(count: int, noun: str) -> str:
+    """A count and what is counted: `1 file`, `2 files`, `2 processes`."""
+    return f"{count} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
+
+
 def format_size(size: float) -> str:
     """A size for people, in decimal units with three significant figures: `1.23 GB`."""
     if size < 1000:

@@ -185,6 +185,7 @@ def test_status_of_a_quiet_cache(shell, root):
         "pinned_bytes": 0,
         "budget_bytes": None,
         "downloads": [],
+        "leases": [],
         "last_verify": None,
         "last_gc": None,
         "regret": {"files": 0, "bytes": 0, "lacking_bytes": 0},

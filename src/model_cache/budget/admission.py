@@ -19,7 +19,7 @@ from ..layout import Entry
 from ..progress import Progress
 from ..recovery import allocated
 from ..units import format_duration, format_size
-from . import eviction
+from . import census, eviction
 from .candidates import candidates
 from .limits import BLOCK, blocks, ceiling
 from .plan import Plan, choose
@@ -38,6 +38,8 @@ def admit(ctx: Context, claim: Claim, deadline: float | None, progress: Progress
     """
     _refuse_too_large(ctx, claim)
     room = Room(ctx.index)
+    if claim.limit is not None:
+        census.take(ctx, room)
     began = ctx.clock.monotonic()
     told = False
     while True:
@@ -163,7 +165,7 @@ def _full(ctx: Context, claim: Claim, plan: Plan, missing: int) -> CacheFullErro
     held = queries.held(ctx.index)
     parts = [f"{format_size(held.pinned)} pinned ({held.pinned_files} files)"] if held.pinned else []
     if held.placed:
-        parts.append(f"{format_size(held.placed)} placed by hand ({held.placed_files} files)")
+        parts.append(f"{format_size(held.placed)} that nobody adopted yet ({held.placed_files} files)")
     recent = sum(unit.charged for unit in plan.recent)
     if recent:
         when = max(plan.recent[0].last_use + ctx.settings.min_idle - ctx.clock.time(), 0.0)
@@ -178,10 +180,16 @@ def _full(ctx: Context, claim: Claim, plan: Plan, missing: int) -> CacheFullErro
     if in_use > 0:
         parts.append(f"{format_size(in_use)} leased or open in running programs")
     limit = claim.limit if claim.limit is not None else (ceiling(ctx) or totals.all)
+    if recent:
+        hint = "wait, lower min_idle, or raise max_size"
+    elif in_use > 0:
+        hint = f"model-cache --root {quoted(ctx.root)} ls --in-use says by whom"
+    else:
+        hint = f"model-cache --root {quoted(ctx.root)} ls --sort used, unpin what is not needed, or raise max_size"
     return CacheFullError(
         f"{claim.entry} needs {format_size(claim.wanted)}, {format_size(missing)} more than can be freed now under the"
         f" {format_size(limit)} of {ctx.root}: {', '.join(parts) or 'the file system is full'}",
-        hint=f"model-cache --root {quoted(ctx.root)} ls --sort used, unpin what is not needed, or raise max_size",
+        hint=hint,
         needed=claim.wanted,
         available=max(claim.wanted - missing, 0),
     )

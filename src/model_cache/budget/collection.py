@@ -80,7 +80,8 @@ def collect(
         age = older_than if older_than is not None else ctx.settings.max_age
         if age is not None:
             _expire(ctx, room, report, ctx.clock.time() - age)
-        _evict(ctx, room, report, _need(ctx, room, report, max_size, min_free))
+        asked = max_size is not None or min_free is not None
+        _evict(ctx, room, report, _need(ctx, room, report, max_size, min_free), Rules("evict", asked=asked))
         if not dry_run:
             _sweep(ctx)
     report.total_bytes = room.total() - (report.freed_bytes if dry_run else 0)
@@ -115,7 +116,7 @@ def _expire(ctx: Context, room: Room, report: GcReport, before: float) -> None:
     _take(ctx, room, report, old, Rules("expire"))
 
 
-def _evict(ctx: Context, room: Room, report: GcReport, need: int) -> None:
+def _evict(ctx: Context, room: Room, report: GcReport, need: int, rules: Rules) -> None:
     """Take the least recently used until the need is met; who turns out to be in use is passed over."""
     if need <= 0:
         return
@@ -124,7 +125,7 @@ def _evict(ctx: Context, room: Room, report: GcReport, need: int) -> None:
     while need > 0:
         plan = choose(candidates(ctx, room, skip), need, ctx.clock.time() - ctx.settings.min_idle)
         before = report.freed_bytes
-        _take(ctx, room, report, plan.victims, Rules("evict"))
+        _take(ctx, room, report, plan.victims, rules)
         skip |= {row.id for unit in plan.victims for row in unit.rows}
         need -= report.freed_bytes - before
         if plan.missing:

@@ -32,7 +32,7 @@ _EVICTOR_WAIT = 60.0  # seconds for another evictor, which takes milliseconds pe
 
 
 class Spared(NamedTuple):
-    """An entry that was not evicted: `pinned`, `leased`, `open`, `recent`, `busy`, `changed` or `linked`."""
+    """An entry that was not evicted: `pinned leased open recent busy changed linked placed`."""
 
     row: Row
     reason: str
@@ -54,7 +54,8 @@ class Rules(NamedTuple):
     """What protects a file from being taken away.
 
     Attributes:
-        reason: What the events say: `evict`, `expire`, `remove`.
+        reason: Why it goes: `evict`, `expire`, `remove`; the events say so too.
+        asked: Somebody asked for it this once: nothing to regret if the file is wanted again.
         idle: Recent use protects.
         used: A lease or an open descriptor protects; only `rm --force` says no.
         linked: Another name of the same file protects, as removing one would free nothing.
@@ -64,6 +65,7 @@ class Rules(NamedTuple):
     idle: bool = True
     used: bool = True
     linked: bool = True
+    asked: bool = False
 
 
 @dataclass
@@ -130,7 +132,7 @@ def evict(ctx: Context, room: Room, units: Sequence[Unit], rules: Rules, claim: 
         gone = [row for unit in result.gone for row in unit.rows]
         spared = [row for row in rows if row not in gone]
         ctx.step("evict:row")
-        result.missing = room.gone(gone, spared, rules.reason, claim)
+        result.missing = room.gone(gone, spared, "asked" if rules.asked else rules.reason, claim)
         _forget(ctx, taken)
     finally:
         for victim in victims:

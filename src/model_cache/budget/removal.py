@@ -40,7 +40,9 @@ def remove(ctx: Context, rows: list[Row], *, force: bool = False, dry_run: bool 
     room = Room(ctx.index)
     taken = []
     for row in rows:
-        if row.pinned and not force:
+        if row.origin == "placed":
+            report.in_use.append(Spared(row, "placed"))
+        elif row.pinned and not force:
             report.in_use.append(Spared(row, "pinned"))
         else:
             taken.append(Unit((row,), row.last_used_at))

@@ -33,8 +33,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return int(code or 0)
-    except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted", "", 130)
+    except (KeyboardInterrupt, click.Abort) as error:
+        return _fail("interrupted", str(getattr(error, "hint", "")), 130)
     except click.UsageError as error:
         return _fail(_usage(error), _usage_hint(error), 2)
     except click.ClickException as error:

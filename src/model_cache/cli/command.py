@@ -21,8 +21,6 @@ EXIT_CODES = {
     0: "done",
     1: "the operation failed: network, authorisation, not found, I/O",
     2: "usage: an unknown name, option or value; nothing was changed",
-    3: "verify found damage that remains; doctor found a failure",
-    4: "verify --repair found damage and mended all of it",
     10: "not in the cache",
     11: "busy: a lock was not free in time, or the entry is in use",
     12: "no room: the budget or the disk cannot hold it",
@@ -35,6 +33,14 @@ class UsageMistake(click.UsageError):
 
     def __init__(self, message: str, hint: str, ctx: click.Context | None = None) -> None:
         super().__init__(message, ctx)
+        self.hint = hint
+
+
+class Interrupted(click.Abort):
+    """^C, and what to do next."""
+
+    def __init__(self, hint: str) -> None:
+        super().__init__()
         self.hint = hint
 
 
@@ -86,9 +92,12 @@ class Run:
         try:
             ctx.prepare()
         except OfflineMissError as error:
+            hint = f"ls -ld {quoted(ctx.root)} {quoted(ctx.places.own)}"
+            if ctx.settings.read_only:
+                hint = "unset MODEL_CACHE_READ_ONLY"
             raise StorageError(
                 f"cannot write in {ctx.root} (from {ctx.settings.root_source}): {error.reason}",
-                hint=f"ls -ld {quoted(ctx.root)} {quoted(ctx.places.own)}",
+                hint=hint,
                 path=ctx.root,
             ) from None
         return ctx
@@ -101,11 +110,12 @@ class Run:
             click.echo(one_line(text), err=True)
 
 
-def command(*exits: int, **more: Any) -> Callable[[Callable[..., int | None]], click.Command]:
+def command(*exits: int, interrupted: str = "", **more: Any) -> Callable[[Callable[..., int | None]], click.Command]:
     """Make a command of a function `f(run, ...)` that returns its exit code (None: 0).
 
     Args:
         *exits: The exit codes it can have besides 0, 1, 2 and 130, for its help text.
+        interrupted: The hint that follows a ^C.
         **more: Further arguments of `click.command`.
     """
     listed = tuple(sorted({0, 1, 2, 130, *exits}))
@@ -117,7 +127,7 @@ def command(*exits: int, **more: Any) -> Callable[[Callable[..., int | None]], c
             try:
                 return function(Run(chosen, json=as_json, quiet=quiet), **values)
             except KeyboardInterrupt:
-                raise click.Abort from None  # of an interrupt itself click makes an empty line
+                raise Interrupted(interrupted) from None  # of an interrupt itself click makes an empty line
 
         call.__doc__ = function.__doc__
         # click collects the parameters of stacked decorators here, the last applied first.

@@ -15,6 +15,7 @@ from ..context import Places
 from ..errors import SettingError, StorageError
 from ..locks import FileMutex
 from ..settings import KEYS, POLICY_LIMIT, Settings, find_root, policy_text, read_policy
+from ..units import format_size
 from . import output
 from .command import Run, UsageMistake, command
 
@@ -31,7 +32,7 @@ def config(run: Run, setting: str | None) -> int | None:
     """Show the policy of the root, or set one key of it for all who use the root.
 
     Without an argument: every key, its value, and where that comes from. KEY prints one value, KEY=VALUE sets it
-    (max_size=50GB, max_size=80%, min_idle=10m), `KEY=` goes back to the default. The environment (MODEL_CACHE_<KEY>)
+    (max_size=50GB, max_size=80%, min_idle=10m), `KEY=` goes back to the default; a limit that is not set prints `off`. The environment (MODEL_CACHE_<KEY>)
     beats what is set here.
     """
     key, assigned, value = (setting or "").partition("=")
@@ -60,7 +61,7 @@ def _show(run: Run, settings: Settings, key: str) -> None:
         place = {"root": settings.root, "policy_file": settings.policy_file, "key": key}
         output.write_json(place | _described(settings, key))
     else:
-        click.echo(text_of(settings, key))
+        click.echo(text_of(settings, key) or "off")
 
 
 def _described(settings: Settings, key: str) -> dict[str, Any]:
@@ -169,4 +170,7 @@ def _confirm(run: Run, path: str, key: str, value: str | None) -> None:
     if run.json:
         _show(run, settings, key)
     else:
-        run.note(f"{key} is now {text_of(settings, key) or 'off'} (from {settings.sources[key]})")
+        text = text_of(settings, key) or "off"
+        if text.isdecimal() and key in ("max_size", "min_free"):
+            text += f", which is {format_size(int(text))},"  # whoever left out the unit sees what was understood
+        run.note(f"{key} is now {text} (from {settings.sources[key]})")

@@ -30,8 +30,8 @@ def demo(run: Run, online: bool, keep: bool) -> int | None:
     """Show and check the life of a cache: a cold fetch, eight processes racing for one download, a warm hit, offline, a
     damaged download refused, a killed one resumed.
 
-    Works in a temporary directory and, unless --online is given, with a hub on this machine: no network. Exits 1 if
-    anything comes out other than it should.
+    Works in a temporary directory of its own, whatever --root says, and, unless --online is given, with a hub on this
+    machine: no network. Exits 1 if anything comes out other than it should.
     """
     began = time.monotonic()
     tell = None if run.json or run.quiet else click.echo

@@ -123,7 +123,9 @@ class Stage:
         watched = watch and self._tell is not None
         process = self._start(cache, arguments, environ, stderr=None if watched else subprocess.PIPE)
         out, err = process.communicate(timeout=_PATIENCE)
-        for line in [*out.splitlines(), *(err or "").splitlines()]:
+        # In the order they came: a fetch tells of the download, then prints the path; `ls` sums up below its table.
+        first, second = (err or "", out) if arguments[0] == "fetch" else (out, err or "")
+        for line in [*first.splitlines(), *second.splitlines()]:
             self.tell(f"   {line}")
         return Finished(process.returncode, out, err or "", time.monotonic() - began)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from ..layout import DEFAULT_REVISION
+from ..layout import DEFAULT_REVISION, Entry, repo_directory
+from ..units import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +38,34 @@ def named(ctx: Context, row: Row) -> dict[str, Any]:
     return names | {"path": f"{ctx.root}/{row.path}", "size": row.size}
 
 
+def last_use(ctx: Context, row: Row) -> float:
+    """When an entry was last used, in seconds since the epoch; the row has a lower bound of it."""
+    try:
+        used = os.stat(ctx.places.used + row.key).st_mtime
+    except OSError:
+        used = 0.0
+    return max(used, row.last_used_at)
+
+
+def checked(run: Run, repo: str, files: tuple[str, ...], revision: str, repo_type: str) -> Context:
+    """The root, ready to be written, for a command on entries by name.
+
+    Raises:
+        InvalidNameError: A name cannot stand for a path.
+        OfflineMissError: The root has nothing of this cache's, so no such entry; it is left as it is.
+    """
+    repo_directory(repo, revision, repo_type)
+    for name in files:
+        Entry(repo, name, revision, repo_type)
+    ctx = run.existing()
+    if not os.path.isdir(ctx.places.own):
+        from ..operations import rows_of
+
+        with closing(ctx.index):
+            rows_of(ctx, repo, files, revision, repo_type)
+    return run.prepared()
+
+
 class Holders:
     """Who uses which of some entries: one look at all processes, taken when it is made.
 
@@ -60,7 +90,8 @@ class Holders:
         if self.unseen is None:
             run.note("who uses a file cannot be told on this system")
         elif self.unseen:
-            run.note(f"{self.unseen} processes of other users may not be looked into; of those only leases are seen")
+            whose = "it" if self.unseen == 1 else "them"
+            run.note(f"{plural(self.unseen, 'process')} could not be looked into: of {whose} only leases are seen")
 
 
 class Reasons:

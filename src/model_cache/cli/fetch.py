@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .progress import Narrator
 
 
-@command(10, 11, 12)
+@command(10, 11, 12, interrupted="what has arrived is kept; the same command goes on from there")
 @click.argument("repo")
 @click.argument("files", nargs=-1, metavar="FILE...")
 @names
@@ -45,9 +45,9 @@ def fetch(
 ) -> int | None:
     """Download files of REPO where they are missing, and print their absolute paths, one per line.
 
-    Everything that is printed is complete and was compared with the hash that the Hub promised. Of many processes that
-    want one file at once, one downloads it and the others wait for it. An interrupted download is resumed by the next
-    fetch.
+    Everything it downloads is compared with the hash that the Hub promised before it is printed; a file that is already
+    there is printed as it is. Of many processes that want one file at once, one downloads it and the others wait for it.
+    An interrupted download is resumed by the next fetch.
     """
     if not files:
         raise UsageMistake(
@@ -92,11 +92,21 @@ def _one(ctx: Context, entry: Entry, request: Request, progress: Narrator) -> Ou
     finally:
         progress.finished()  # a wait that ended with a hit leaves its bar on the line that the path is to have
     if outcome.source != "hit":
-        seconds = max(time.monotonic() - began, 1e-6)
-        size, rate = format_size(outcome.downloaded), format_size(outcome.downloaded / seconds)
-        what = "downloaded" if outcome.source == "download" else f"downloaded the rest of ({outcome.source})"
-        progress.say(f"{what} {entry}: {size} in {format_duration(seconds)}, {rate}/s, verified")
+        progress.say(_told(entry, outcome, max(time.monotonic() - began, 1e-6)))
     return outcome
+
+
+def _told(entry: Entry, outcome: Outcome, seconds: float) -> str:
+    """How a file came that was not there."""
+    if outcome.source == "link":
+        return f"linked {entry}: the cache had the same bytes under another name, verified"
+    amount = f"{format_size(outcome.downloaded)} in {format_duration(seconds)}"
+    rate = f"{format_size(outcome.downloaded / seconds)}/s"
+    if outcome.source != "resume":
+        return f"downloaded {entry}: {amount}, {rate}, verified"
+    if not outcome.downloaded:
+        return f"resumed {entry}: all of it had arrived, verified"
+    return f"resumed {entry}: the last {amount}, {rate}, verified"
 
 
 def _out_of_time(ctx: Context, entry: Entry, error: DownloadInProgressError) -> DownloadInProgressError:

@@ -13,10 +13,10 @@ from .. import disk
 from ..budget.collection import GcReport
 from ..budget.limits import ceiling
 from ..operations import gc as collect
-from ..units import format_duration, format_size, parse_budget
+from ..units import format_duration, format_size, parse_budget, plural
 from . import output
 from .command import Run, command, duration, size
-from .entries import Reasons, directory, named
+from .entries import Reasons, directory, last_use, named
 
 if TYPE_CHECKING:
     from ..budget.eviction import Spared
@@ -59,7 +59,7 @@ def gc(run: Run, max_size: str | None, min_free: int | None, older_than: float |
     elif run.quiet:
         click.echo("".join(f"{ctx.root}/{row.path}\n" for row, _, _ in report.evicted), nl=False)
     else:
-        _show(report, spared, reasons)
+        _show(ctx, report, spared, reasons)
     _sum_up(run, ctx, report, min_free)
     return None
 
@@ -79,33 +79,34 @@ def _document(ctx: Context, report: GcReport, spared: list[Spared], reasons: Rea
     }
 
 
-def _show(report: GcReport, spared: list[Spared], reasons: Reasons) -> None:
+def _show(ctx: Context, report: GcReport, spared: list[Spared], reasons: Reasons) -> None:
     """The plan, or what became of it: who goes in the order of going, then who stays and why."""
     now = time.time()
     words = {"evict": "evict", "expire": "expire"} if report.dry_run else {"evict": "evicted", "expire": "expired"}
     rows = [
-        _line(row, f"{format_duration(max(now - used, 0.0))} ago", words.get(reason, reason))
+        _line(row, now - used, words.get(reason, reason))
         for row, used, reason in report.evicted
     ]
     keep = "keep" if report.dry_run else "kept"
-    rows += [_line(one.row, "", f"{keep}: {reasons.text(one)}") for one in spared]
+    rows += [_line(one.row, now - last_use(ctx, one.row), f"{keep}: {reasons.text(one)}") for one in spared]
     if rows:
         output.write_table(["REPO", "FILE", "SIZE", "USED", "PLAN" if report.dry_run else "DONE"], rows, right=(2,))
 
 
-def _line(row: Row, used: str, what: str) -> list[str]:
+def _line(row: Row, age: float, what: str) -> list[str]:
+    used = f"{format_duration(max(age, 0.0))} ago"
     return [directory(row), row.filename, format_size(row.size or 0), used, what]
 
 
 def _sum_up(run: Run, ctx: Context, report: GcReport, min_free: int | None) -> None:
     freed, total, budget = format_size(report.freed_bytes), format_size(report.total_bytes), report.budget_bytes
-    files = len(report.evicted)
+    files = plural(len(report.evicted), "file")
     of = "no budget is set" if budget is None else f"the budget is {format_size(budget)}"
     if report.dry_run:
-        run.note(f"would free {freed} ({files} files), leaving {total}; {of}")
+        run.note(f"would free {freed} ({files}), leaving {total}; {of}")
     else:
-        partials = f", {report.partials_removed} partials" if report.partials_removed else ""
-        run.note(f"freed {freed} ({files} files{partials}), leaving {total}; {of}")
+        partials = f", {plural(report.partials_removed, 'partial')}" if report.partials_removed else ""
+        run.note(f"freed {freed} ({files}{partials}), leaving {total}; {of}")
     idle = format_duration(ctx.settings.min_idle)
     if budget is not None and report.total_bytes > budget:
         run.note(

@@ -12,10 +12,10 @@ import click
 from .. import disk
 from ..index import queries
 from ..layout import repo_directory
-from ..units import format_duration, format_size
+from ..units import format_duration, format_size, plural
 from . import output, selection
 from .command import Run, command
-from .entries import Holders, directory
+from .entries import Holders, directory, last_use
 from .selection import Listed
 
 if TYPE_CHECKING:
@@ -86,18 +86,17 @@ def _read(run: Run, ctx: Context, repo: str | None) -> list[Listed]:
     rows = queries.entries(ctx.index, repo)
     if not rows and not os.path.exists(ctx.places.index):
         run.note("there is no index yet: files placed by hand are found all the same, and not listed")
+    elif not rows and repo is not None:
+        run.note(f"nothing of {repo} is in the index")
     listed = [_listed(ctx, row) for row in rows if is_sound(row)]
     if len(listed) < len(rows):
-        run.note(f"warning: {len(rows) - len(listed)} rows of {ctx.places.index} name no entry, and were left out")
+        unsound = plural(len(rows) - len(listed), "row")
+        run.note(f"warning: left out {unsound} of {ctx.places.index}: no entry can have such values")
     return listed
 
 
 def _listed(ctx: Context, row: Row) -> Listed:
-    try:
-        used = os.stat(ctx.places.used + row.key).st_mtime
-    except OSError:
-        used = 0.0
-    return Listed(row, f"{ctx.root}/{row.path}", max(used, row.last_used_at))
+    return Listed(row, f"{ctx.root}/{row.path}", last_use(ctx, row))
 
 
 def _with_users(run: Run, ctx: Context, listed: list[Listed]) -> list[Listed]:
@@ -118,7 +117,7 @@ def _show_entries(run: Run, listed: list[Listed], document: dict[str, Any], now:
             [directory(one.row), one.row.filename, _size(one.row.size), _ago(one, now), _remarks(one)] for one in listed
         ]
         output.write_table(["REPO", "FILE", "SIZE", "USED", "STATE"], rows, right=(2,))
-    _summary(run, sum(one.row.size or 0 for one in listed), len(listed), "files", document)
+    _summary(run, sum(one.row.size or 0 for one in listed), len(listed), document)
 
 
 def _described(one: Listed) -> dict[str, Any]:
@@ -174,13 +173,13 @@ def _show_repos(run: Run, repos: list[dict[str, Any]], document: dict[str, Any])
         ]
         if rows:
             output.write_table(["REPO", "FILES", "SIZE", "USED"], rows, right=(1, 2))
-        _summary(run, size, files, "files", document)
+        _summary(run, size, files, document)
 
 
-def _summary(run: Run, size: int, count: int, what: str, document: dict[str, Any]) -> None:
+def _summary(run: Run, size: int, count: int, document: dict[str, Any]) -> None:
     budget = document["budget_bytes"]
     of = "no budget is set" if budget is None else f"the budget is {format_size(budget)}"
-    run.note(f"{count} {what}, {format_size(size)}; {of}")
+    run.note(f"{plural(count, 'file')}, {format_size(size)}; {of}")
 
 
 def _size(size: int | None) -> str:

@@ -6,11 +6,10 @@ from contextlib import closing
 
 import click
 
-from ..layout import Entry, repo_directory
 from ..operations import pin as set_pin
 from . import output
 from .command import Run, command, names
-from .entries import named
+from .entries import checked, named
 
 
 @command(10)
@@ -37,11 +36,7 @@ def unpin(run: Run, repo: str, files: tuple[str, ...], revision: str, repo_type:
 
 
 def _set(run: Run, repo: str, files: tuple[str, ...], revision: str, repo_type: str, *, pinned: bool) -> None:
-    repo_directory(repo, revision, repo_type)
-    for name in files:
-        Entry(repo, name, revision, repo_type)
-    run.existing()
-    ctx = run.prepared()
+    ctx = checked(run, repo, files, revision, repo_type)
     with closing(ctx.index):
         rows = set_pin(ctx, repo, files, revision, repo_type, pinned=pinned)
     if run.json:

@@ -89,7 +89,8 @@ class Lines(Narrator):
         if first or stepped or now - self._told_at >= _PAUSE:
             self._waiting_for, self._told, self._told_at = holder, share - share % _STEP, now
             self.say(
-                f"waiting for {holder or 'another process'}: {name} {_amount(done, total)}, {format_duration(seconds)}"
+                f"waiting for {holder or 'another process'}: {name} {_amount(done, total)},"
+                f" waited {format_duration(seconds)}"
             )
 
 

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import InUseError
-from ..layout import Entry, repo_directory
+from ..errors import InUseError, quoted
+from ..layout import DEFAULT_REVISION, Entry, repo_directory
 from ..operations import remove, rows_of
-from ..units import format_size
+from ..units import format_size, plural
 from . import output
 from .command import Run, UsageMistake, command, names
-from .entries import Reasons, directory, named
+from .entries import Reasons, checked, directory, named
 
 if TYPE_CHECKING:
+    from ..budget.eviction import Spared
     from ..budget.removal import RemoveReport
     from ..context import Context
     from ..index import Row
@@ -54,8 +55,7 @@ def rm(
         raise UsageMistake(
             "rm asks before it removes, and there is no terminal to ask on", "add --yes, or --dry-run to look first"
         )
-    run.existing()
-    ctx = run.prepared()
+    ctx = checked(run, repo, files, revision, repo_type)
     with closing(ctx.index):
         if asks and not _agreed(ctx, rows_of(ctx, repo, files, revision, repo_type)):
             run.note("nothing was removed")
@@ -87,17 +87,39 @@ def _tell(run: Run, ctx: Context, report: RemoveReport, *, dry_run: bool) -> Non
     else:
         click.echo("".join(f"{ctx.root}/{row.path}\n" for row in report.removed), nl=False)
         did = "would remove" if dry_run else "removed"
-        run.note(f"{did} {len(report.removed)} files, {format_size(report.freed_bytes)}")
+        if report.removed or not report.in_use:
+            run.note(f"{did} {plural(len(report.removed), 'file')}, {format_size(report.freed_bytes)}")
     if report.in_use:
         told = [f"{one.row.filename} ({reasons.text(one)})" for one in report.in_use[:_TOLD]]
         more = f" and {len(report.in_use) - _TOLD} more" if len(report.in_use) > _TOLD else ""
         raise InUseError(
             f"{directory(report.in_use[0].row)}: {', '.join(told)}{more} {'would stay' if dry_run else 'stayed'}",
-            hint=_hint({one.reason for one in report.in_use}),
+            hint=_hint(report.in_use),
         )
 
 
-def _hint(reasons: set[str]) -> str:
-    if reasons & {"pinned", "leased", "open"}:
-        return "stop the program, unpin, or use --force: who has a file open keeps its bytes"
+def _hint(spared: list[Spared]) -> str:
+    """What lets them go, by the reason that kept them."""
+    reasons = {one.reason for one in spared}
+    ways = []
+    if pinned := [one.row for one in spared if one.reason == "pinned"]:
+        ways.append(_unpin(pinned))
+    if reasons & {"leased", "open"}:
+        ways.append("stop the program, or --force: who has a file open keeps its bytes")
+    elif ways:
+        ways[0] += ", or --force"
+    if ways:
+        return "; ".join(ways)
     return "try again later" if "busy" in reasons else "remove such a file by hand, if nobody needs it"
+
+
+def _unpin(rows: list[Row]) -> str:
+    """The command that unpins these rows of one repo; of many, the one for all of the repo."""
+    first = rows[0]
+    words = ["model-cache unpin", first.repo]
+    words += [quoted(row.filename) for row in rows] if len(rows) <= _TOLD else []
+    if first.revision != DEFAULT_REVISION:
+        words.append(f"--revision {quoted(first.revision)}")
+    if first.repo_type != "model":
+        words.append(f"--repo-type {first.repo_type}")
+    return " ".join(words)

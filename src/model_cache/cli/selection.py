@@ -23,7 +23,10 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 _FILTER = re.compile(r"\s*([a-z]+)\s*(>=|<=|>|<|=)\s*(.*?)\s*")
 _TIMES = ("used", "downloaded", "verified")
-_WORDS = ("type", "state")
+_WORDS = {
+    "type": ("model", "dataset", "space"),
+    "state": ("ready", "downloading", "installing", "partial", "deleting"),
+}
 SORT_KEYS = ("repo", "file", "size", *_TIMES)
 FILTER_HELP = (
     "size>1GB, used>30d (not for 30 days), downloaded<1d, verified>8w, type=dataset, state=partial; all must hold."
@@ -52,9 +55,14 @@ def parse_filter(text: str, now: float) -> Callable[[Listed], bool]:
     """
     found = _FILTER.fullmatch(text)
     if found is None or found[1] not in ("size", *_TIMES, *_WORDS) or (found[1] in _WORDS and found[2] != "="):
-        raise SettingError(f"--filter: expected a test such as 'size>1GB' or 'used>30d', found {text!r}")
+        raise SettingError(
+            "--filter: expected a test such as 'size>1GB' or 'used>30d', of size, used, downloaded or verified, or"
+            f" type=… or state=…, found {text!r}"
+        )
     key, compare, value = found[1], _COMPARISONS[found[2]], found[3]
     if key in _WORDS:
+        if value not in _WORDS[key]:
+            raise SettingError(f"--filter: {key} is one of {', '.join(_WORDS[key])}, found {text!r}")
         return lambda listed: value == (listed.row.repo_type if key == "type" else listed.row.state)
     if key == "size":
         size = parse_size(value, f"--filter {text}")

@@ -10,7 +10,7 @@ import click
 
 from .. import disk, locks
 from ..index import queries
-from ..units import format_size
+from ..units import format_size, plural
 from ..users import leases
 from . import output
 from .command import Run, command
@@ -30,9 +30,8 @@ _WEEK = 7 * 86400.0  # seconds; the time for which thrash is told
 def status(run: Run) -> int | None:
     """Show how full the cache and its disk are, and which downloads are under way or stopped.
 
-    `total_bytes` is everything that counts against the budget, `reserved_bytes` the part of it that downloads under way
-    may still come to occupy. A stopped download is resumed by the next fetch of the same file. With -q: warnings only,
-    as an exit code: 0.
+    The usage is everything that counts against the budget; reserved is the part of it for downloads that are under way
+    or were killed. A stopped download is resumed by the next fetch of the same file. With -q it prints nothing.
     """
     ctx = run.existing()
     with closing(ctx.index) as index:
@@ -123,7 +122,6 @@ def _lines(ctx: Context, document: dict[str, Any]) -> list[str]:
         f"usage        {used}",
         f"budget       {_budget_line(budget, document['total_bytes'])}",
         f"disk         {disk_line}",
-        f"last verify  {document['last_verify'] or 'never'}",
         f"last gc      {document['last_gc'] or 'never'}",
     ]
     if document["regret"]["files"]:
@@ -142,7 +140,7 @@ def _budget_line(budget: int | None, total: int) -> str:
 
 
 def _regret_line(regret: dict[str, int], budget: int | None) -> str:
-    again = f"{format_size(regret['bytes'])} ({regret['files']} files) downloaded again within a day of their eviction"
+    again = f"{format_size(regret['bytes'])} ({plural(regret['files'], 'file')}) downloaded again within a day of their eviction"
     better = "" if budget is None else f"; {format_size(budget + regret['lacking_bytes'])} would have avoided it"
     return f"{again}, this week{better}"
 

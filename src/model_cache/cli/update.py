@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import InUseError
+from ..errors import DownloadError, InUseError
 from ..layout import Entry, repo_directory
 from ..operations import update as move
 from . import output
@@ -46,6 +46,7 @@ def _tell(run: Run, ctx: Context, reports: list[UpdateReport]) -> None:
     """Print what moved.
 
     Raises:
+        DownloadError: A repo could not be moved.
         InUseError: A repo stayed at its commit because a file of it is in use.
     """
     updated = [row for report in reports for row in report.updated]
@@ -54,12 +55,23 @@ def _tell(run: Run, ctx: Context, reports: list[UpdateReport]) -> None:
     gone = [row for report in reports for row in report.gone]
     if run.json:
         lists = {"updated": updated, "current": current, "in_use": in_use, "gone": gone}
-        output.write_json({name: [named(ctx, row) for row in rows] for name, rows in lists.items()})
+        document: dict[str, Any] = {name: [named(ctx, row) for row in rows] for name, rows in lists.items()}
+        document["failed"] = [
+            {"repo": report.failed[0].repo, "message": str(report.error)} for report in reports if report.error
+        ]
+        output.write_json(document)
     else:
         click.echo("".join(f"{ctx.root}/{row.path}\n" for row in updated), nl=False)
         run.note(f"{len(updated)} files updated, {len(current)} current")
+    failed = [report for report in reports if report.error is not None]
+    for report in failed:
+        run.note(f"{directory(report.failed[0])}: {report.error}")
     for row in gone:
         run.note(f"{directory(row)} {row.filename} is not in the Hub's current commit; it stays")
+    if failed and failed[0].error is not None:
+        raise DownloadError(
+            f"{len(failed)} of {len(reports)} repos could not be updated; the others were", hint=failed[0].error.hint
+        )
     if in_use:
         told = ", ".join(f"{directory(row)} {row.filename}" for row in in_use)
         raise InUseError(

@@ -65,7 +65,11 @@ def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outc
     if found and not request.force:
         return Outcome(found, "hit", 0)
     if found and not _is_ours(found, row):
-        whose = "was not made by this cache" if row is None else "is not as it was downloaded: somebody changed it,"
+        whose = (
+            "is not known to the index (it was not made by this cache, or the index was lost)"
+            if row is None or row.origin == "placed"
+            else "is not as it was downloaded: somebody changed it,"
+        )
         raise StorageError(
             f"{found.text} {whose} and is not replaced",
             path=found.text,
@@ -88,7 +92,7 @@ def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outc
 
 def _is_ours(found: hit.Found, row: Row | None) -> bool:
     """Whether a file is the one that the index recorded: nobody's own may be replaced (I7)."""
-    if row is None or row.state != "ready":
+    if row is None or row.state != "ready" or row.origin == "placed":
         return False
     return (found.ino, found.size, found.mtime_ns) == (row.ino, row.size, row.mtime_ns)
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from ..context import Context
-from ..errors import InUseError, NotFoundError, OfflineMissError
+from ..errors import InUseError, ModelCacheError, NotFoundError, OfflineMissError
 from ..hub.client import FileMeta
 from ..index import Row
 from ..index.ledger import Ledger
@@ -35,6 +35,7 @@ class UpdateReport:
         updated: Rows as they were before they were replaced.
         current: Rows whose bytes are still those of the Hub.
         in_use: Rows because of which nothing was replaced.
+        failed: Rows of a repo that could not be moved, and the error that says why.
         gone: Rows of files that the current commit does not have; they stay.
         commit: The commit that the repo is at now, None where nothing changed because of `in_use`.
     """
@@ -44,6 +45,8 @@ class UpdateReport:
     in_use: list[Row] = field(default_factory=list)
     gone: list[Row] = field(default_factory=list)
     commit: str | None = None
+    failed: list[Row] = field(default_factory=list)
+    error: ModelCacheError | None = None
 
 
 def update(ctx: Context, rows: list[Row], request: Request) -> UpdateReport:
@@ -59,7 +62,11 @@ def update(ctx: Context, rows: list[Row], request: Request) -> UpdateReport:
     """
     first = rows[0]
     if request.offline:
-        raise OfflineMissError(f"{first.repo}: an update asks the Hub, and the network is switched off")
+        raise OfflineMissError(
+            f"{first.repo}: an update asks the Hub, and the network is switched off",
+            hint="unset MODEL_CACHE_OFFLINE, or HF_HUB_OFFLINE",
+        )
+    ctx.meet_hub(request.progress)
     ctx.prepare()
     report = UpdateReport()
     commit = ctx.hub.commit(first.repo_type, first.repo, first.revision)

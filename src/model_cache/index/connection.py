@@ -171,8 +171,11 @@ class Index:
         os.fchmod(fd, self._mode)
         os.close(fd)
 
-    def mend(self) -> None:
+    def mend(self) -> bool:
         """Look whether the index is damaged, and set it aside if it is; the next transaction makes a new one.
+
+        Returns:
+            Whether it was set aside.
 
         Raises:
             IndexUnavailableError: It cannot even be looked at.
@@ -183,8 +186,10 @@ class Index:
             _inside.acquire()
             try:
                 self._drop()
-                if self._is_damaged():
+                damaged = self._is_damaged()
+                if damaged:
                     self._set_aside()
+                return damaged
             finally:
                 _inside.release()
                 mutex.release()
@@ -217,7 +222,10 @@ class Index:
             yield
         except sqlite3.Error as error:
             self._drop()
-            raise IndexUnavailableError(f"index {self.path}: {error}", hint=f"ls -l {quoted(self.path)}*") from None
+            hint = f"ls -l {quoted(self.path)}*"
+            if _is_damage(error):
+                hint = "no model file is affected; the next download sets the index aside and begins a new one"
+            raise IndexUnavailableError(f"index {self.path}: {error}", hint=hint) from None
         except LockTimeoutError as error:
             hint = f"fuser -v {quoted(self._lock_path)}"
             raise IndexUnavailableError(f"index {self.path}: {error}", hint=hint) from None

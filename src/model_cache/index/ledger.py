@@ -66,9 +66,9 @@ class Ledger:
     def __init__(self, index: Index) -> None:
         self._index = index
 
-    def mend(self) -> None:
-        """Set a damaged index aside, so that the next transaction makes a new one."""
-        self._index.mend()
+    def mend(self) -> bool:
+        """Set a damaged index aside, so that the next transaction makes a new one; whether that was done."""
+        return self._index.mend()
 
     def row(self, entry: Entry) -> Row | None:
         """What the index knows of an entry."""
