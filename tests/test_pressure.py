@@ -168,7 +168,7 @@ def test_a_new_index_counts_what_is_there_before_it_admits(make_lost, hub):
     """After the index was lost, files without rows count against the budget, and are neither evicted nor removed (I4, I7)."""
     cache, path = make_lost
     hub.add_repo("owner/more", {"large.bin": pattern(3 * MIB), "small.bin": pattern(MIB, 5)})
-    with pytest.raises(CacheFullError, match=r"nobody adopted yet \(1 files\)"):
+    with pytest.raises(CacheFullError, match=r"nobody adopted yet \(1 file\)"):
         cache.fetch("owner/more", "large.bin")
     assert cache.fetch("owner/more", "small.bin").exists()
     assert path.exists()

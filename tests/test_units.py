@@ -3,7 +3,7 @@
 import pytest
 
 from model_cache import SettingError
-from model_cache.units import format_duration, format_size, parse_budget, parse_duration, parse_size
+from model_cache.units import format_duration, format_size, parse_budget, parse_duration, parse_size, plural
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,12 @@ def test_a_budget_can_be_a_share_of_the_file_system():
     for text in ("0%", "101%", "x%", "%"):
         with pytest.raises(SettingError):
             parse_budget(text)
+
+
+def test_counts_agree_with_what_is_counted():
+    """One of a thing, several of them, none of them."""
+    counted = [plural(1, "file"), plural(2, "file"), plural(0, "file"), plural(2, "process"), plural(1, "process")]
+    assert counted == ["1 file", "2 files", "0 files", "2 processes", "1 process"]
 
 
 def test_sizes_and_durations_are_printed_for_people():

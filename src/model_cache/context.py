@@ -231,7 +231,10 @@ class Context:
         reason = os.strerror(error.errno) if error.errno else str(error)
         source, hint = self.settings.root_source, "set MODEL_CACHE_DIR to a directory you may write"
         if path == self.root or not os.path.isdir(self.root):
-            message, hint = f"cannot make the root {self.root} (from {source}): {reason}", "name a directory you may write"
+            message, hint = (
+                f"cannot make the root {self.root} (from {source}): {reason}",
+                "name a directory you may write",
+            )
         else:
             message = f"cannot make {path} for the root {self.root} (from {source}): {reason}"
         if disk.is_full(error):

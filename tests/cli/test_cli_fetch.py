@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pty
+import re
 import signal
 
 import pytest
@@ -10,6 +11,7 @@ from cli_equipment import Shell, pattern, wait_for_partial
 
 REPO, FILE, SMALL = "owner/name", "model.bin", "sub/config.json"
 BIG = pattern(12_000_000)
+INTERRUPTED = "error: interrupted\nhint: what has arrived is kept; the same command goes on from there"
 
 
 @pytest.fixture
@@ -84,6 +86,18 @@ def test_a_time_out_stops_and_leaves_what_came(shell, root, hub):
     assert document["files"][0]["source"] == "resume" and document["bytes_downloaded"] < len(BIG)
 
 
+def test_how_a_file_came_is_said(shell, root, hub):
+    """What was resumed names the part that came now; what the cache had under another name is linked."""
+    hub.rate = 6_000_000
+    assert shell.run("fetch", REPO, FILE, "--timeout", "1s")[0] == 11
+    hub.rate = None
+    last = shell.run("fetch", REPO, FILE)[2].splitlines()[-1]
+    assert re.fullmatch(r"resumed owner/name model\.bin: the last \S+ MB in \S+s, \S+ .B/s, verified", last)
+    hub.add_repo("owner/other", {"same.bin": BIG})
+    err = shell.run("fetch", "owner/other", "same.bin")[2]
+    assert err == "linked owner/other same.bin: the cache had the same bytes under another name, verified\n"
+
+
 def test_a_time_out_while_another_process_downloads(shell, hub):
     """Somebody else's download goes on: the message says whose, and how far it is."""
     with hub.hold(FILE, after=0.5) as hold:
@@ -105,6 +119,7 @@ def test_a_waiting_process_says_for_whom(shell, root, hub):
         waiter = shell.start("fetch", REPO, FILE)
         line = waiter.stderr.readline()
         assert line.startswith(f"waiting for {leader.pid}@") and "owner/name model.bin " in line
+        assert re.search(r", waited \S+s\n", line)
         hold.release()
         assert leader.communicate(timeout=60)[0] == waiter.communicate(timeout=60)[0] == f"{root}/{REPO}/{FILE}\n"
     assert hub.body_gets(FILE) == 1
@@ -148,7 +163,7 @@ def test_interruption_exits_130_and_keeps_what_came(shell, root, hub):
         wait_for_partial(root, 4_000_000)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-        assert (process.returncode, out, err.strip()) == (130, "", "error: interrupted")
+        assert (process.returncode, out, err.strip()) == (130, "", INTERRUPTED)
     assert shell.json("fetch", REPO, FILE)["files"][0]["source"] == "resume"
 
 

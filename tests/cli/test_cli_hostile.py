@@ -80,13 +80,16 @@ def test_rows_with_values_of_other_kinds_are_left_out(cache, hub, shell):
 
 
 def test_an_interrupt_says_one_line(shell, hub):
-    """Ctrl-C in a download is one line on stderr and exit code 130, with no empty line before it."""
+    """Ctrl-C in a download is one line and a hint on stderr and exit code 130, with no empty line before it."""
     with hub.hold(FILE, after=0.5) as hold:
         process = shell.start("fetch", "-q", REPO, FILE)
         hold.wait_for(1)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "error: interrupted\n")
+    assert (process.returncode, err) == (
+        130,
+        "error: interrupted\nhint: what has arrived is kept; the same command goes on from there\n",
+    )
 
 
 def test_a_token_that_is_kept_back_is_told_of(shell, root, hub):

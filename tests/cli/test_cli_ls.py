@@ -118,6 +118,12 @@ def test_filters_sort_and_limit(shell, root, arguments, expected):
     assert (code, out, err) == (0, "".join(f"{directory}/{name}\n" for name in expected), "")
 
 
+def test_a_repo_that_the_index_does_not_know_is_named(shell):
+    """Nothing to list is no error, and stderr says that there is nothing of that name."""
+    code, out, err = shell.run("ls", "nobody/nothing")
+    assert (code, out, err.splitlines()[0]) == (0, "", "nothing of nobody/nothing is in the index")
+
+
 def test_sums_by_repo(shell, root):
     """--repos has one line per repo: files, bytes, last use of any of them."""
     repos = shell.json("ls", "--repos", "--sort", "size:desc")["repos"]

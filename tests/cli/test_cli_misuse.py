@@ -49,7 +49,15 @@ def shell(environ, root):
         (["path", "gpt2", "x", "--root", ""], "error: the argument root: expected the path of a directory, found ''\n"),
         (["cached", "gpt2", ".model-cache/x"], "error: filename '.model-cache/x' enters .model-cache, which is the "),
         (["root", "extra"], "error: got unexpected extra argument (extra)\nhint: model-cache root --help\n"),
-        (["ls", "--filter", "bigness>3"], "error: --filter: expected a test such as 'size>1GB' or 'used>30d', found "),
+        (
+            ["ls", "--filter", "bigness>3"],
+            "error: --filter: expected a test such as 'size>1GB' or 'used>30d', of size, used, downloaded or verified,",
+        ),
+        (
+            ["ls", "--filter", "state=foo"],
+            "error: --filter: state is one of ready, downloading, installing, partial, deleting, found 'state=foo'\n",
+        ),
+        (["ls", "--filter", "type=foo"], "error: --filter: type is one of model, dataset, space, found 'type=foo'\n"),
         (
             ["ls", "--filter", "size>big"],
             "error: --filter size>big: expected a size such as 500MB, 50GB or 50GiB, found ",
@@ -154,7 +162,7 @@ def test_a_root_that_is_a_file_is_named(shell, root):
     for arguments in (["root"], ["config", "min_idle=1m"], ["fetch", "gpt2", "x"]):
         code, out, err = shell.run(*arguments, environ={"HF_ENDPOINT": "http://127.0.0.1:9"})
         assert (code, out) == (1, "")
-        assert err.splitlines()[0].startswith("error: cannot make ")
+        assert err.splitlines()[0].startswith(f"error: cannot make the root {root} (from ")
         assert str(root) in err and len(err.splitlines()) == 2
     assert shell.run("ls")[0] == 1
 

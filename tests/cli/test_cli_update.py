@@ -25,7 +25,7 @@ def test_update_prints_the_paths_that_were_replaced(shell, root):
     """Data on stdout, the count on stderr, and a second run has nothing to do."""
     code, out, err = shell.run("update", REPO)
     assert (code, out) == (0, f"{root}/{REPO}/a.bin\n")
-    assert err == "downloading owner/name a.bin: 3 B\n1 files updated, 1 current\n"
+    assert err == "downloading owner/name a.bin: 3 B\n1 file updated, 1 current\n"
     assert shell.run("update") == (0, "", "0 files updated, 2 current\n")
 
 

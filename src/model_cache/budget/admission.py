@@ -18,7 +18,7 @@ from ..index.room import Claim, Room
 from ..layout import Entry
 from ..progress import Progress
 from ..recovery import allocated
-from ..units import format_duration, format_size
+from ..units import format_duration, format_size, plural
 from . import census, eviction
 from .candidates import candidates
 from .limits import BLOCK, blocks, ceiling
@@ -163,15 +163,15 @@ def _full(ctx: Context, claim: Claim, plan: Plan, missing: int) -> CacheFullErro
     """The error that says who holds the room, how much each, and when the first of it frees."""
     totals = queries.totals(ctx.index)
     held = queries.held(ctx.index)
-    parts = [f"{format_size(held.pinned)} pinned ({held.pinned_files} files)"] if held.pinned else []
+    parts = [f"{format_size(held.pinned)} pinned ({plural(held.pinned_files, 'file')})"] if held.pinned else []
     if held.placed:
-        parts.append(f"{format_size(held.placed)} that nobody adopted yet ({held.placed_files} files)")
+        parts.append(f"{format_size(held.placed)} that nobody adopted yet ({plural(held.placed_files, 'file')})")
     recent = sum(unit.charged for unit in plan.recent)
     if recent:
         when = max(plan.recent[0].last_use + ctx.settings.min_idle - ctx.clock.time(), 0.0)
         parts.append(
             f"{format_size(recent)} used less than {format_duration(ctx.settings.min_idle)} ago"
-            f" ({len(plan.recent)} files; the first may go in {format_duration(when)})"
+            f" ({plural(len(plan.recent), 'file')}; the first may go in {format_duration(when)})"
         )
     if totals.reserved:
         parts.append(f"{format_size(totals.reserved)} reserved by downloads under way")

@@ -31,9 +31,9 @@ _DURATIONS = ("max_age", "min_idle", "touch_interval", "lock_timeout")
 def config(run: Run, setting: str | None) -> int | None:
     """Show the policy of the root, or set one key of it for all who use the root.
 
-    Without an argument: every key, its value, and where that comes from. KEY prints one value, KEY=VALUE sets it
-    (max_size=50GB, max_size=80%, min_idle=10m), `KEY=` goes back to the default; a limit that is not set prints `off`. The environment (MODEL_CACHE_<KEY>)
-    beats what is set here.
+    Without an argument: every key, its value, and where that comes from. KEY prints one value (`off` for a limit that is
+    not set), KEY=VALUE sets it (max_size=50GB, max_size=80%, min_idle=10m), `KEY=` goes back to the default. The
+    environment (MODEL_CACHE_<KEY>) beats what is set here.
     """
     key, assigned, value = (setting or "").partition("=")
     key, value = key.strip(), value.strip()
@@ -172,5 +172,5 @@ def _confirm(run: Run, path: str, key: str, value: str | None) -> None:
     else:
         text = text_of(settings, key) or "off"
         if text.isdecimal() and key in ("max_size", "min_free"):
-            text += f", which is {format_size(int(text))},"  # whoever left out the unit sees what was understood
+            text += f", which is {format_size(int(text))}"  # whoever left out the unit sees what was understood
         run.note(f"{key} is now {text} (from {settings.sources[key]})")

@@ -83,10 +83,7 @@ def _show(ctx: Context, report: GcReport, spared: list[Spared], reasons: Reasons
     """The plan, or what became of it: who goes in the order of going, then who stays and why."""
     now = time.time()
     words = {"evict": "evict", "expire": "expire"} if report.dry_run else {"evict": "evicted", "expire": "expired"}
-    rows = [
-        _line(row, now - used, words.get(reason, reason))
-        for row, used, reason in report.evicted
-    ]
+    rows = [_line(row, now - used, words.get(reason, reason)) for row, used, reason in report.evicted]
     keep = "keep" if report.dry_run else "kept"
     rows += [_line(one.row, now - last_use(ctx, one.row), f"{keep}: {reasons.text(one)}") for one in spared]
     if rows:
@@ -107,11 +104,12 @@ def _sum_up(run: Run, ctx: Context, report: GcReport, min_free: int | None) -> N
     else:
         partials = f", {plural(report.partials_removed, 'partial')}" if report.partials_removed else ""
         run.note(f"freed {freed} ({files}{partials}), leaving {total}; {of}")
-    idle = format_duration(ctx.settings.min_idle)
+    idle = ctx.settings.min_idle
+    why = f"in use, pinned, under way, or was used less than {format_duration(idle)} ago"
     if budget is not None and report.total_bytes > budget:
         run.note(
-            f"warning: {format_size(report.total_bytes - budget)} over the budget: what is left is in use, pinned,"
-            f" under way, or was used less than {idle} ago"
+            f"warning: {format_size(report.total_bytes - budget)} over the budget: what is left is"
+            f" {why if idle else 'in use, pinned, or under way'}"
         )
     wanted = ctx.settings.min_free if min_free is None else min_free
     free = disk.free_bytes(ctx.root)

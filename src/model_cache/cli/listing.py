@@ -90,8 +90,9 @@ def _read(run: Run, ctx: Context, repo: str | None) -> list[Listed]:
         run.note(f"nothing of {repo} is in the index")
     listed = [_listed(ctx, row) for row in rows if is_sound(row)]
     if len(listed) < len(rows):
-        unsound = plural(len(rows) - len(listed), "row")
-        run.note(f"warning: left out {unsound} of {ctx.places.index}: no entry can have such values")
+        count = len(rows) - len(listed)
+        rest = "names no entry, and was left out" if count == 1 else "name no entry, and were left out"
+        run.note(f"warning: {plural(count, 'row')} of {ctx.places.index} {rest}")
     return listed
 
 

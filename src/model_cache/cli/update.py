@@ -10,6 +10,7 @@ import click
 from ..errors import DownloadError, InUseError
 from ..layout import Entry, repo_directory
 from ..operations import update as move
+from ..units import plural
 from . import output
 from .command import Run, command, names
 from .entries import directory, named
@@ -62,7 +63,7 @@ def _tell(run: Run, ctx: Context, reports: list[UpdateReport]) -> None:
         output.write_json(document)
     else:
         click.echo("".join(f"{ctx.root}/{row.path}\n" for row in updated), nl=False)
-        run.note(f"{len(updated)} files updated, {len(current)} current")
+        run.note(f"{plural(len(updated), 'file')} updated, {len(current)} current")
     failed = [report for report in reports if report.error is not None]
     for report in failed:
         run.note(f"{directory(report.failed[0])}: {report.error}")
