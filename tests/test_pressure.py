@@ -1,5 +1,6 @@
 """The budget under pressure: many processes, a full disk, files of unknown size, and what gc sweeps up."""
 
+import hashlib
 import json
 import os
 import random
@@ -140,28 +141,77 @@ def test_gc_sweeps_what_belongs_to_nothing(cache, hub, root):
     assert os.listdir(own / "partial") == []
 
 
-@pytest.mark.root
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
-def test_a_full_disk_is_an_error_with_a_hint_and_loses_nothing(hub, tmp_path):
-    """On a file system of 3 MiB a file of 8 MiB is refused (12), what is there stays, and small files still come."""
-    hub.add_repo(REPO, {"first.bin": pattern(MIB), "large.bin": pattern(8 * MIB), "small.json": b"{}"})
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a file system of so many MiB; unmounted with the test."""
+    if os.geteuid() != 0:
+        pytest.skip("mounts a small file system, which needs root")
     place = tmp_path / "small"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this machine does not let us mount a file system")
-    try:
-        cache = ModelCache(place / "root", endpoint=hub.url, token=False)
-        cache.fetch(REPO, "first.bin")
-        with pytest.raises(CacheFullError) as caught:
-            cache.fetch(REPO, "large.bin")
-        assert caught.value.exit_code == 12 and caught.value.hint
-        assert cache.fetch(REPO, "small.json").read_bytes() == b"{}"
-        assert cache.fetch(REPO, "first.bin").read_bytes() == pattern(MIB)
-        assert os.listdir(place / "root" / ".model-cache" / "partial") == []
-        cache._ctx.index.close()
-    finally:
-        subprocess.run(["umount", str(place)], check=True, stdout=sys.stderr)
+    mounted = []
+
+    def mount(size):
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(place)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("this machine does not let us mount a file system")
+        mounted.append(place)
+        return place / "root"
+
+    yield mount
+    for one in mounted:
+        subprocess.run(["umount", "--lazy", str(one)], check=True, stdout=sys.stderr)
+
+
+@pytest.mark.root
+def test_a_full_disk_is_an_error_with_a_hint_and_loses_nothing(hub, small_disk):
+    """On a file system of 3 MiB a file of 8 MiB is refused (12), what is there stays, and small files still come."""
+    hub.add_repo(REPO, {"first.bin": pattern(MIB), "large.bin": pattern(8 * MIB), "small.json": b"{}"})
+    root = small_disk(3)
+    cache = ModelCache(root, endpoint=hub.url, token=False)
+    cache.fetch(REPO, "first.bin")
+    with pytest.raises(CacheFullError) as caught:
+        cache.fetch(REPO, "large.bin")
+    assert caught.value.exit_code == 12 and caught.value.hint
+    assert cache.fetch(REPO, "small.json").read_bytes() == b"{}"
+    assert cache.fetch(REPO, "first.bin").read_bytes() == pattern(MIB)
+    assert os.listdir(root / ".model-cache" / "partial") == []
+
+
+@pytest.mark.root
+def test_min_free_keeps_room_for_others(hub, small_disk):
+    """With `min_free` the file system never has less than that left, and the least recently used make the room."""
+    names = [f"{number}.bin" for number in range(8)]
+    hub.add_repo(REPO, {name: pattern(MIB, seed) for seed, name in enumerate(names)})
+    root = small_disk(8)
+    clock = Later()
+    cache = ModelCache(root, endpoint=hub.url, token=False, min_free=4 * MIB, clock=clock)
+    for name in names:
+        cache.fetch(REPO, name)
+        clock.ahead += 1000
+        free = os.statvfs(root)
+        assert free.f_bavail * free.f_frsize >= 4 * MIB
+    kept = [name for name in names if cache.is_cached(REPO, name)]
+    assert kept == names[-len(kept) :] and len(kept) >= 2
+
+
+def test_where_no_link_can_be_made_the_bytes_are_copied(cache, hub, root):
+    """A copy of bytes that are there fills the partial whole, and is verified like a download."""
+    from model_cache.download.partial import Partial
+    from model_cache.layout import Entry
+    from model_cache.locks import WriteLock
+
+    hub.add_repo(REPO, {"a.bin": pattern(3 * MIB)})
+    path = cache.fetch(REPO, "a.bin")
+    entry = Entry("owner/other", "b.bin")
+    lock = WriteLock(cache._ctx.places.lock(entry.key), 0o600)
+    assert lock.acquire()
+    partial = Partial(cache._ctx, entry, lock)
+    with path.open("rb") as source:
+        partial.copy(source.fileno())
+    partial.hash_prefix()
+    assert partial.sha256 == hashlib.sha256(pattern(3 * MIB)).hexdigest()
+    partial.close()
+    lock.release()
 
 
 def test_a_new_index_counts_what_is_there_before_it_admits(make_lost, hub):

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DownloadError, InUseError
-from ..layout import Entry, repo_directory
 from ..operations import update as move
 from ..units import plural
 from . import output
 from .command import Run, command, names
-from .entries import directory, named
+from .entries import checked, directory, named
 from .progress import narrator
 
 if TYPE_CHECKING:
@@ -32,11 +31,10 @@ def update(run: Run, repo: str | None, files: tuple[str, ...], revision: str, re
     needed at once (12). Prints the paths that were replaced.
     """
     if repo is not None:
-        repo_directory(repo, revision, repo_type)
-        for name in files:
-            Entry(repo, name, revision, repo_type)
-    run.existing()
-    ctx = run.prepared()
+        ctx = checked(run, repo, files, revision, repo_type)
+    else:
+        run.existing()
+        ctx = run.prepared()
     with closing(ctx.index), narrator(quiet=run.quiet, no_progress=ctx.settings.no_progress) as progress:
         reports = move(ctx, repo, files, revision, repo_type, progress)
     _tell(run, ctx, reports)
