@@ -136,11 +136,6 @@ def has_sole_use(fd: int) -> bool:
     return fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_WRLCK
 
 
-def end_sole_use(fd: int) -> None:
-    """Let those who wait in `open` go on."""
-    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-
-
 class WriteLock:
     """W: the right to write one entry.
 

@@ -29,7 +29,7 @@ def decide(row: Row, there: Identity | None) -> str | None:
     Returns:
         `ready`, `promote`, `keep`, `stopped` (see `Ledger.settled`), `gone`, or None: there is nothing to settle.
     """
-    stands = there is not None and there == (row.ino, row.size, row.mtime_ns)
+    stands = there is not None and there == row.identity
     if row.state == "deleting":
         return "ready" if stands else "gone"
     if row.state == "installing" and stands:

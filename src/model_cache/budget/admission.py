@@ -43,37 +43,33 @@ def admit(ctx: Context, claim: Claim, deadline: float | None, progress: Progress
     began = ctx.clock.monotonic()
     told = False
     while True:
-        missing = max(room.admit(claim), 0)
-        short = _disk_shortage(ctx, claim)
-        if not missing and not short:
+        missing = _missing(ctx, room, claim)
+        if not missing:
             return
         if ctx.settings.max_size is None and ctx.settings.min_free is None:
-            raise _disk_full(ctx, claim, short)
-        plan = _evict(ctx, room, claim, max(missing, short))
+            raise _disk_full(ctx, claim, missing)
+        plan = _evict(ctx, room, claim)
         if plan is None:
-            if not _disk_shortage(ctx, claim):
-                return
-            plan = Plan(missing=_disk_shortage(ctx, claim))
+            return
         _release(ctx, claim)
         wait = _until_first_ages(ctx, plan)
         if wait is None:
-            raise _full(ctx, claim, plan, max(missing, short))
+            raise _full(ctx, claim, plan, missing)
         _wait(ctx, claim, plan, wait, began, deadline, None if told else progress)
         told = True
 
 
-def _evict(ctx: Context, room: Room, claim: Claim, missing: int) -> Plan | None:
+def _evict(ctx: Context, room: Room, claim: Claim) -> Plan | None:
     """Under G: the dead first, then the least recently used; None when the claim has its room."""
     skip: set[int] = set()
     with eviction.sole_evictor(ctx):
         for partial in settle_dead(ctx, room, claim.entry.key):
-            missing = _missing(ctx, room, claim)
-            if missing <= 0:
+            if not _missing(ctx, room, claim):
                 return None
             drop_partial(ctx, partial)
         while True:
             missing = _missing(ctx, room, claim)
-            if missing <= 0:
+            if not missing:
                 return None
             plan = choose(candidates(ctx, room, skip), missing, ctx.clock.time() - ctx.settings.min_idle)
             if plan.missing:
@@ -84,6 +80,7 @@ def _evict(ctx: Context, room: Room, claim: Claim, missing: int) -> Plan | None:
 
 
 def _missing(ctx: Context, room: Room, claim: Claim) -> int:
+    """Bytes that the budget or the file system lacks; 0: the claim has its reservation."""
     return max(room.admit(claim), _disk_shortage(ctx, claim))
 
 

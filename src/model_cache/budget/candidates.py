@@ -35,6 +35,7 @@ class _Pages:
     def __init__(self, ctx: Context, room: Room) -> None:
         self._ctx, self._room = ctx, room
         self._units: dict[int, list[Row]] = {}
+        self._later: list[tuple[int, float]] = []  # rows of this page that were used later than the index knows
 
     def rows(self) -> Iterator[Row]:
         """All evictable rows in the order of the index."""
@@ -46,7 +47,8 @@ class _Pages:
             # A row whose last use was written back stands further on by now, and would come again.
             yield from [row for row in page if row.id not in seen]
             seen.update(row.id for row in page)
-            self._room.younger([(row.id, when) for row in page if (when := self.use(row)) > row.last_used_at])
+            later, self._later = self._later, []
+            self._room.younger(later)
 
     def names(self, row: Row) -> list[Row]:
         """All rows of the row's file."""
@@ -54,7 +56,10 @@ class _Pages:
 
     def use(self, row: Row) -> float:
         """The unit's exact last use."""
-        return last_use(self._ctx, self.names(row))
+        when = last_use(self._ctx, self.names(row))
+        if when > row.last_used_at:
+            self._later.append((row.id, when))
+        return when
 
 
 def _evictable(row: Row) -> bool:

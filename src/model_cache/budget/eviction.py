@@ -205,7 +205,7 @@ def _in_use(ctx: Context, victim: _Victim, rules: Rules) -> str | None:
     """Why the open file must stay, or None."""
     row = victim.unit.rows[0]
     found = os.fstat(victim.fd)
-    if (found.st_ino, found.st_size, found.st_mtime_ns) != (row.ino, row.size, row.mtime_ns):
+    if (found.st_ino, found.st_size, found.st_mtime_ns) != row.identity:
         return "changed"
     if rules.linked and found.st_nlink != len(victim.unit.rows):
         return "linked"

@@ -47,6 +47,13 @@ def last_use(ctx: Context, row: Row) -> float:
     return max(used, row.last_used_at)
 
 
+def check_names(repo: str, files: tuple[str, ...], revision: str, repo_type: str) -> None:
+    """Refuse names that cannot stand for a path, before anything is looked at; raises InvalidNameError."""
+    repo_directory(repo, revision, repo_type)
+    for name in files:
+        Entry(repo, name, revision, repo_type)
+
+
 def checked(run: Run, repo: str, files: tuple[str, ...], revision: str, repo_type: str) -> Context:
     """The root, ready to be written, for a command on entries by name.
 
@@ -54,9 +61,7 @@ def checked(run: Run, repo: str, files: tuple[str, ...], revision: str, repo_typ
         InvalidNameError: A name cannot stand for a path.
         OfflineMissError: The root has nothing of this cache's, so no such entry; it is left as it is.
     """
-    repo_directory(repo, revision, repo_type)
-    for name in files:
-        Entry(repo, name, revision, repo_type)
+    check_names(repo, files, revision, repo_type)
     ctx = run.existing()
     if not os.path.isdir(ctx.places.own):
         from ..operations import rows_of

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import InUseError, quoted
-from ..layout import DEFAULT_REVISION, Entry, repo_directory
+from ..layout import DEFAULT_REVISION
 from ..operations import remove, rows_of
 from ..units import format_size, plural
 from . import output
 from .command import Run, UsageMistake, command, names
-from .entries import Reasons, checked, directory, named
+from .entries import Reasons, check_names, checked, directory, named
 
 if TYPE_CHECKING:
     from ..budget.eviction import Spared
@@ -47,9 +47,7 @@ def rm(
     Asks on a terminal unless --yes; with no terminal it removes nothing without --yes. What is pinned, leased or open
     in a program stays (11), unless --force. What the cache did not make, or somebody changed, stays in any case.
     """
-    repo_directory(repo, revision, repo_type)
-    for name in files:
-        Entry(repo, name, revision, repo_type)
+    check_names(repo, files, revision, repo_type)
     asks = not (yes or dry_run)
     if asks and not (sys.stdin is not None and sys.stdin.isatty()):
         raise UsageMistake(

@@ -94,7 +94,7 @@ def _is_ours(found: hit.Found, row: Row | None) -> bool:
     """Whether a file is the one that the index recorded: nobody's own may be replaced (I7)."""
     if row is None or row.state != "ready" or row.origin == "placed":
         return False
-    return (found.ino, found.size, found.mtime_ns) == (row.ino, row.size, row.mtime_ns)
+    return (found.ino, found.size, found.mtime_ns) == row.identity
 
 
 def _download(ctx: Context, job: Job, row: Row | None) -> tuple[str, int]:

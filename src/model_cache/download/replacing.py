@@ -74,7 +74,7 @@ def _claim(ctx: Context, one: Replacement) -> None:
     except OSError as error:
         raise disk.storage_error(error, "cannot open", path) from None
     found = os.fstat(one.fd)
-    if (found.st_ino, found.st_size, found.st_mtime_ns) != (one.row.ino, one.row.size, one.row.mtime_ns):
+    if (found.st_ino, found.st_size, found.st_mtime_ns) != one.row.identity:
         raise StorageError(
             f"{path} is not the file that was downloaded there: somebody changed it; it was left as it is",
             path=path,

@@ -48,6 +48,11 @@ class Row(NamedTuple):
     next_ino: int | None
     next_mtime_ns: int | None
 
+    @property
+    def identity(self) -> tuple[int | None, int | None, int | None]:
+        """Inode, size and mtime of the file that was recorded: an inode's number alone is used again at once."""
+        return self.ino, self.size, self.mtime_ns
+
     def entry(self) -> Entry | None:
         """The entry, its names checked again: an index can have been written by anybody. None if they do not pass."""
         try:
