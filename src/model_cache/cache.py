@@ -13,6 +13,7 @@ from .context import Context
 from .layout import DEFAULT_REVISION, Entry
 from .settings import Settings
 from .units import check_seconds
+from .upkeep import Upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,15 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from .budget.collection import GcReport
-    from .budget.removal import RemoveReport
     from .clock import Clock
     from .download.background import Background
     from .download.request import Outcome, Request
-    from .download.update import UpdateReport
     from .hub.client import Hub
-    from .index import Row
-    from .index.queries import Totals
     from .lease import Lease, LeasedFile
     from .progress import Progress
 
@@ -39,7 +35,7 @@ def _remade(kind: type[ModelCache], arguments: dict[str, Any]) -> ModelCache:
     return kind(**arguments)
 
 
-class ModelCache:
+class ModelCache(Upkeep):
     """An on-disk cache of files from the Hugging Face Hub, shared by any number of processes.
 
     Args:
@@ -221,98 +217,8 @@ class ModelCache:
 
         return LeasedFile(self.lease(repo, filename, revision=revision, repo_type=repo_type, **options))
 
-    def entries(self, repo: str | None = None) -> list[Row]:
-        """What the index knows, in the order of the names; of one repo, or of all.
-
-        Raises:
-            IndexUnavailableError: The index cannot be read.
-        """
-        from .index import queries
-
-        return queries.entries(self._ctx.index, repo)
-
-    def usage(self) -> Totals:
-        """Bytes and files per state; `all` is what counts against the budget. Raises IndexUnavailableError."""
-        from .index import queries
-
-        return queries.totals(self._ctx.index)
-
-    def pin(self, repo: str, *filenames: str, revision: str = DEFAULT_REVISION, repo_type: str = "model") -> list[Row]:
-        """Keep entries (all of the repo at the revision, if no filename is given) from eviction until `unpin`.
-
-        Raises:
-            OfflineMissError: A file is not in the index. IndexUnavailableError: It cannot be written.
-        """
-        from .operations import pin
-
-        return pin(self._ctx, repo, filenames, revision, repo_type, pinned=True)
-
-    def unpin(
-        self, repo: str, *filenames: str, revision: str = DEFAULT_REVISION, repo_type: str = "model"
-    ) -> list[Row]:
-        """Let pinned entries be evicted again; as `pin`."""
-        from .operations import pin
-
-        return pin(self._ctx, repo, filenames, revision, repo_type, pinned=False)
-
-    def remove(
-        self,
-        repo: str,
-        *filenames: str,
-        revision: str = DEFAULT_REVISION,
-        repo_type: str = "model",
-        force: bool = False,
-        dry_run: bool = False,
-    ) -> RemoveReport:
-        """Remove entries (all of the repo at the revision, if no filename is given), never one in use unless forced.
-
-        With `dry_run` nothing goes, and the report says what would.
-
-        Raises:
-            OfflineMissError: A file is not in the index. LockTimeoutError: An eviction did not end in time.
-        """
-        from .operations import remove
-
-        return remove(self._ctx, repo, filenames, revision, repo_type, force=force, dry_run=dry_run)
-
-    def update(
-        self,
-        repo: str | None = None,
-        *filenames: str,
-        revision: str = DEFAULT_REVISION,
-        repo_type: str = "model",
-        progress: Progress | None = None,
-    ) -> list[UpdateReport]:
-        """Bring a repo to the Hub's current commit, as a whole or not at all; without a repo, all of them in turn.
-
-        Returns:
-            One report per repo and revision. Where a file is in use, its `in_use` says so and nothing was replaced.
-
-        Raises:
-            CacheFullError: Old and new bytes do not fit together.
-            DownloadError, OfflineMissError, LockTimeoutError: As `fetch`.
-        """
-        from .operations import update
-        from .progress import SILENT
-
-        return update(self._ctx, repo, filenames, revision, repo_type, progress or SILENT)
-
-    def gc(
-        self,
-        *,
-        max_size: str | int | None = None,
-        min_free: str | int | None = None,
-        older_than: str | float | None = None,
-        dry_run: bool = False,
-    ) -> GcReport:
-        """Bring the root under its policy, or under what is asked for this once (sizes in bytes, ages in seconds, or text).
-
-        Raises:
-            LockTimeoutError: Another eviction did not end in time.
-        """
-        from .operations import gc
-
-        return gc(self._ctx, max_size, min_free, older_than, dry_run=dry_run)
+    def _forget(self) -> None:
+        self._memory.clear()
 
     def _miss(self, entry: Entry, request: Request, timeout: float | None) -> Outcome:
         if timeout is None:

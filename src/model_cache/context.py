@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 # The cache's own directories; `.model-cache/` itself comes first.
-_DIRECTORIES = ("locks", "used", "damaged", "partial", "trash", "quarantine")
+_DIRECTORIES = ("locks", "used", "damaged", "partial", "trash", "quarantine", "backup")
 
 
 def no_failure_points(_step: str) -> None:
@@ -43,7 +43,9 @@ class Places:
         self.own = own = f"{root}/{OWN}" if root != "/" else f"/{OWN}"
         self.index = f"{own}/index.db"
         self.index_lock = f"{own}/index.lock"
+        self.backups = f"{own}/backup"
         self.evictor_lock = f"{own}/gc.lock"
+        self.verify_lock = f"{own}/verify.lock"
         self.used = f"{own}/used/"
         self.damaged = f"{own}/damaged/"
         self.partials = f"{own}/partial/"

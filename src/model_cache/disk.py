@@ -119,6 +119,15 @@ def tag(root: str) -> None:
         os.close(fd)
 
 
+def fsync_file(path: str) -> None:
+    """Make the bytes of a file of the cache's own survive a power loss."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def fsync_directory(path: str) -> None:
     """Make names that were added to or removed from a directory survive a power loss."""
     fd = os.open(path, _DIRECTORY)

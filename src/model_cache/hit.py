@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import stat
 
-from . import disk, locks
+from . import damage, disk, locks
 from .errors import InvalidNameError, LockTimeoutError, StorageError, quoted
 from .layout import Entry, clash, rivals
 
@@ -44,7 +44,7 @@ class Found:
 
 
 def find(ctx: Context, entry: Entry) -> Found | None:
-    """Hand out the entry's file, or None for a miss.
+    """Hand out the entry's file, or None for a miss; a file that is known to be damaged is one.
 
     Raises:
         StorageError: Something stands at the path that is no readable regular file.
@@ -83,6 +83,8 @@ def _open_leased(ctx: Context, entry: Entry) -> tuple[int, os.stat_result] | Non
             found = _same_file(fd, path) if fd >= 0 and locks.try_shared(fd) else None
             if found is not None:
                 _check_inside(ctx, entry, fd, path)
+                if damage.is_marked(ctx, entry.key, found):
+                    return None
                 kept = True
                 return fd, found
         finally:
@@ -97,7 +99,7 @@ def _open_leased(ctx: Context, entry: Entry) -> tuple[int, os.stat_result] | Non
 
 
 def exists(ctx: Context, entry: Entry) -> bool:
-    """Whether the entry's file is there; nothing is opened or touched.
+    """Whether the entry's file is there, and not known to be damaged; nothing is opened or touched.
 
     Raises:
         StorageError: It cannot be told, because a directory may not be searched or the disk fails.
@@ -109,7 +111,9 @@ def exists(ctx: Context, entry: Entry) -> bool:
         return False
     except OSError as error:
         raise disk.storage_error(error, "cannot look at", path) from None
-    return stat.S_ISREG(found.st_mode) and _inside(ctx, os.path.realpath(path))
+    if not stat.S_ISREG(found.st_mode) or damage.is_marked(ctx, entry.key, found):
+        return False
+    return _inside(ctx, os.path.realpath(path))
 
 
 def _open(path: str) -> int | None:

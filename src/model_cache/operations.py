@@ -1,24 +1,29 @@
-"""What is done to entries by name: pin, remove, collect. Names become rows here; the work is done in `budget`."""
+"""What is done to entries by name: pin, remove, update, collect, verify. Names and texts become rows and numbers here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 
 from .budget.collection import GcReport, collect
 from .budget.removal import RemoveReport
 from .budget.removal import remove as remove_rows
 from .context import Context
-from .errors import ModelCacheError, OfflineMissError, quoted
+from .errors import ModelCacheError, OfflineMissError, SettingError, quoted
 from .index import Row, queries
 from .index.room import Room
 from .layout import Entry, repo_directory
-from .progress import Progress
-from .units import parse_duration, parse_size
+from .progress import SILENT, Progress
+from .units import parse_duration, parse_size, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .download.request import Request
     from .download.update import UpdateReport
+    from .integrity.reconcile import ReconcileReport
+    from .integrity.report import VerifyReport
 
 
 def rows_of(ctx: Context, repo: str, filenames: Sequence[str], revision: str, repo_type: str) -> list[Row]:
@@ -125,3 +130,60 @@ def gc(
         older_than=None if older_than is None else parse_duration(older_than, "older_than"),
         dry_run=dry_run,
     )
+
+
+def verify(
+    ctx: Context,
+    scope: tuple[str, str | None, str, str | None],
+    wanted: Mapping[str, Any],
+    *,
+    direct: bool,
+    repair: bool,
+    progress: Progress | None = None,
+) -> VerifyReport:
+    """Read the arguments as people write them, and verify.
+
+    Args:
+        scope: (repo type, repo or None, revision, filename or None).
+        wanted: `max_age time_limit byte_limit rate jobs`, None where nothing was said.
+
+    Raises:
+        SettingError: A limit cannot be used. StorageError: There is no root.
+    """
+    from .index.audit import Scope
+    from .integrity.readers import Limits
+    from .integrity.verify import verify as run
+
+    repo_type, repo, revision, filename = scope
+    if repo is not None:
+        repo_directory(repo, revision, repo_type)
+        if filename is not None:
+            Entry(repo, filename, revision, repo_type)
+    rate = None if wanted["rate"] is None else parse_size(wanted["rate"], "rate")
+    if rate == 0:
+        raise SettingError("rate: expected more than 0 bytes per second, found 0")
+    limits = Limits(
+        max_age=None if wanted["max_age"] is None else parse_duration(wanted["max_age"], "max_age"),
+        time_limit=None if wanted["time_limit"] is None else parse_duration(wanted["time_limit"], "time_limit"),
+        byte_limit=None if wanted["byte_limit"] is None else parse_size(wanted["byte_limit"], "byte_limit"),
+        rate=rate,
+        jobs=check_jobs(wanted["jobs"]),
+        direct=direct,
+    )
+    return run(ctx, Scope(repo_type, repo, revision, filename), limits, progress or SILENT, mend=repair)
+
+
+def check_jobs(jobs: int | None) -> int:
+    """How many files are read at the same time; raises SettingError where that is no number from 1 to 64."""
+    if jobs is None:
+        return min(os.cpu_count() or 1, 4)
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or not 1 <= jobs <= 64:
+        raise SettingError(f"jobs: expected a whole number from 1 to 64, found {shown(jobs)}")
+    return jobs
+
+
+def reconcile(ctx: Context, *, rebuild: bool = False, progress: Progress | None = None) -> ReconcileReport:
+    """Bring index and disk into agreement."""
+    from .integrity.reconcile import reconcile as run
+
+    return run(ctx, progress or SILENT, rebuild=rebuild, jobs=check_jobs(None))

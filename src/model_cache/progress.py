@@ -18,8 +18,14 @@ class Progress:
     def waiting(self, name: str, holder: str, done: int, total: int | None, seconds: float) -> None:
         """Another process (`holder`, as pid@host) downloads `name`; this one has waited for `seconds`."""
 
+    def verifying(self, files: int, total: int) -> None:
+        """So many files of `total` bytes are about to be read; `advanced` says how far it is."""
+
+    def verified(self, path: str, verdict: str) -> None:
+        """A file was judged: `ok rebound changed corrupt unreadable missing unknown`; the result is written down."""
+
     def finished(self) -> None:
-        """The download ended, well or not."""
+        """The download, or the verify run, ended, well or not."""
 
     def warning(self, message: str) -> None:
         """Something a person should know that does not stop the operation."""

@@ -36,8 +36,8 @@ class Recorder:
             except IndexUnavailableError:
                 if self._ledger.mend():
                     self._warn(
-                        f"the index of {self._ctx.root} was damaged and was set aside; a new one is begun. No model file is"
-                        " lost; pins are, and what is there is neither listed nor evicted until it is adopted"
+                        f"the index of {self._ctx.root} was damaged and was set aside; its newest backup has its place, or a"
+                        " new one is begun. No model file is lost; model-cache reconcile enters what is not known now"
                     )
                 return write(self._ledger)
         except IndexUnavailableError as error:
@@ -79,9 +79,9 @@ class Recorder:
         """The bytes are about to get their name."""
         self._write(lambda ledger: ledger.installing(self._entry, file, replacing=replacing))
 
-    def ready(self, source: str) -> None:
+    def ready(self, source: str, *, used: bool = True) -> None:
         """The bytes have their name."""
-        self._write(lambda ledger: ledger.ready(self._entry, source=source))
+        self._write(lambda ledger: ledger.ready(self._entry, source=source, used=used))
 
     def adopted(self, file: Installed, etag: str, commit: str) -> None:
         """The promised bytes already stood at the path, placed there by somebody."""

@@ -19,7 +19,7 @@ from ..layout import Entry
 from ..progress import Progress
 from ..recovery import allocated
 from ..units import format_duration, format_size, plural
-from . import census, eviction
+from . import aside, census, eviction
 from .candidates import candidates
 from .limits import BLOCK, blocks, ceiling
 from .plan import Plan, choose
@@ -39,7 +39,7 @@ def admit(ctx: Context, claim: Claim, deadline: float | None, progress: Progress
     _refuse_too_large(ctx, claim)
     room = Room(ctx.index)
     if claim.limit is not None:
-        census.take(ctx, room)
+        census.take(ctx)
     began = ctx.clock.monotonic()
     told = False
     while True:
@@ -72,6 +72,8 @@ def _evict(ctx: Context, room: Room, claim: Claim) -> Plan | None:
             if not missing:
                 return None
             plan = choose(candidates(ctx, room, skip), missing, ctx.clock.time() - ctx.settings.min_idle)
+            if plan.missing and aside.drop_oldest(ctx):
+                continue
             if plan.missing:
                 return plan
             for units in eviction.batches(plan.victims):

@@ -1,57 +1,108 @@
-"""Counting what is there: a new index knows of nothing, and a budget must.
+"""Looking at every file once: an index that was just made or brought back does not know what is there, and a budget must.
 
-An index that was just made (a first budget, a lost or damaged index) is incomplete until one walk over the root has
-entered every file that has no row. Those files count, and are never evicted: nobody has hashed them, and nobody knows
-whether this cache made them.
+An index is incomplete when it is new, restored from a backup, or an older one that somebody put back. One walk over the
+root then enters files that have no row, drops rows whose file is gone, and calls what differs from its row `placed`:
+it is not known whether this cache or somebody else put it there. Such files count, and are never evicted; `reconcile`
+hashes and adopts them.
 
 Concurrency:
-    Under G, so that no file is evicted between being seen and being entered. A file that is being published has its row
-    before it has its name, and is left to it.
+    Under G, so that no file is evicted between being seen and being entered. The rows are read before the files, and a
+    row is only changed while it is what was read: whatever this cache did to the file since is in the row.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 
-from .. import disk
+from .. import disk, locks, walk
 from ..context import Context
-from ..index.room import Placed, Room
-from ..layout import OWN, readings
+from ..index import quarantine
+from ..index.inventory import Inventory, Known, Placed
+from ..layout import Entry, readings
 from ..log import logger
 from . import eviction
 
 
-def take(ctx: Context, room: Room) -> None:
-    """Enter every file below the root that the index does not know, once per index."""
-    if room.is_complete():
+def take(ctx: Context) -> None:
+    """Look at every file below the root, once per index that does not know them all."""
+    inventory = Inventory(ctx.index)
+    if inventory.is_complete():
         return
     with eviction.sole_evictor(ctx):
-        if room.is_complete():
+        if inventory.is_complete():
             return
-        count = room.enter(_files(ctx.root))
-        room.complete()
-    if count:
-        logger.warning("%d files that the index did not know are counted now; they are not evicted", count)
+        known = inventory.recorded()
+        count = inventory.enter(strangers(ctx, known))
+        gone = inventory.forget(row for _, row in missing(ctx, known))
+        settle_quarantine(ctx)
+        inventory.complete()
+    if count or gone:
+        logger.warning(
+            "%d files that the index did not know are counted now, and not evicted; %d rows had no file", count, gone
+        )
 
 
-def _files(root: str) -> Iterator[Placed]:
-    """Every regular file that can be an entry, with what a row needs of it."""
+def strangers(ctx: Context, known: dict[str, Known], *, placed: bool = False) -> Iterator[Placed]:
+    """Files without a row, or unlike their row; rows that were met are taken out of `known`.
+
+    Args:
+        placed: Also those that are as their row says, and were never hashed.
+    """
     counted: set[int] = set()
-    for place, folders, names in os.walk(root):
-        if place == root:
-            folders[:] = [name for name in folders if name != OWN]
-        for name in names:
-            path = os.path.join(place, name)
-            relative = os.path.relpath(path, root).replace(os.sep, "/")
-            entry = next(readings(relative), None)
-            try:
-                found = os.stat(path, follow_symlinks=False)
-            except OSError:
-                continue
-            if entry is not None and stat.S_ISREG(found.st_mode):
-                size = 0 if found.st_ino in counted else disk.allocated(found)
-                if found.st_nlink > 1:
-                    counted.add(found.st_ino)  # another name of it counts nothing
-                yield Placed(entry, found.st_ino, found.st_mtime_ns, found.st_size, size)
+    for path, found in walk.files(ctx.root):
+        row = known.pop(path, None)
+        alike = row is not None and row.identity == (found.st_ino, found.st_size, found.st_mtime_ns)
+        if row is not None and alike and not (placed and row.placed):
+            continue
+        entry = reading(ctx, path)
+        if entry is None:
+            continue
+        size = 0 if found.st_ino in counted else disk.allocated(found)
+        if found.st_nlink > 1:
+            counted.add(found.st_ino)  # another name of it counts nothing
+        yield Placed(entry, found.st_ino, found.st_mtime_ns, found.st_size, size, row)
+
+
+def missing(ctx: Context, known: dict[str, Known]) -> Iterator[tuple[str, Known]]:
+    """Of the rows that no file was met for: those whose path is free."""
+    for path, row in known.items():
+        if not os.path.lexists(f"{ctx.root}/{path}"):
+            yield path, row
+
+
+def reading(ctx: Context, path: str) -> Entry | None:
+    """The entry that a path below the root most likely is: the one that was in use, else the first that it can be."""
+    entries = list(readings(path))
+    for entry in entries if len(entries) > 1 else ():
+        if os.path.exists(ctx.places.used + entry.key):
+            return entry
+    return entries[0] if entries else None
+
+
+def settle_quarantine(ctx: Context) -> None:
+    """Files in quarantine count, whatever the index knows of them; rows without a file go."""
+    known = {aside.name for aside in quarantine.listed(ctx.index)}
+    with os.scandir(ctx.places.quarantine) as found:
+        files = {file.name: file.stat(follow_symlinks=False) for file in found if file.is_file(follow_symlinks=False)}
+    for name in sorted(files.keys() - known):
+        status = files[name]
+        charged = disk.allocated(status) if status.st_nlink == 1 else 0
+        quarantine.unknown(ctx.index, name, status.st_ino, status.st_mtime_ns, status.st_size, charged)
+    for aside in quarantine.listed(ctx.index):
+        if not os.path.lexists(ctx.places.quarantine + aside.name):
+            _drop_row(ctx, aside)
+
+
+def _drop_row(ctx: Context, aside: quarantine.Aside) -> None:
+    """Under W, tried: a repair that is under way writes the row before it makes the name."""
+    lock = ctx.places.lock(aside.key) if aside.key else ""
+    fd = locks.try_write(lock, ctx.settings.file_mode) if lock else None
+    if lock and fd is None:
+        return
+    try:
+        if not os.path.lexists(ctx.places.quarantine + aside.name):
+            quarantine.gone(ctx.index, [aside.name])
+    finally:
+        if fd is not None:
+            locks.release(fd)

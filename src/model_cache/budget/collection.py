@@ -14,16 +14,19 @@ from dataclasses import dataclass, field
 
 from .. import disk, locks
 from ..context import Context
+from ..errors import IndexUnavailableError
 from ..index import queries
 from ..index.room import Room
 from ..index.rows import Row
-from . import eviction
+from ..log import logger
+from . import aside, census, eviction
 from .candidates import candidates
 from .eviction import Rules, Spared, Unit
 from .limits import HIGH_WATERMARK, LOW_WATERMARK, ceiling
 from .plan import choose
 from .reclaim import drop_partial, settle_dead
 
+_BACKUP_AGE = 3600.0  # seconds: a copy of a large index takes a second, and gc may run every minute
 _DEAD_AGE = 86400.0  # seconds that a partial nobody works on is kept for whoever may resume it
 
 
@@ -37,6 +40,7 @@ class GcReport:
         freed_bytes, total_bytes: Freed by this run; counted afterwards.
         budget_bytes: The ceiling, or None.
         partials_removed: Of downloads that died more than a day ago.
+        quarantine_removed: Damaged files that were kept for 30 days.
         dry_run: Nothing was changed.
     """
 
@@ -46,6 +50,7 @@ class GcReport:
     total_bytes: int = 0
     budget_bytes: int | None = None
     partials_removed: int = 0
+    quarantine_removed: int = 0
     dry_run: bool = False
 
 
@@ -77,6 +82,9 @@ def collect(
         if not dry_run:
             report.partials_removed, freed = _remove_dead(ctx, room)
             report.freed_bytes += freed
+            census.settle_quarantine(ctx)
+            report.quarantine_removed, freed = aside.expire(ctx, ctx.clock.time() - aside.KEPT)
+            report.freed_bytes += freed
         age = older_than if older_than is not None else ctx.settings.max_age
         if age is not None:
             _expire(ctx, room, report, ctx.clock.time() - age)
@@ -87,7 +95,19 @@ def collect(
     report.total_bytes = room.total() - (report.freed_bytes if dry_run else 0)
     if not dry_run:
         room.note_gc(report.freed_bytes)
+        _back_up(ctx, min_free)
     return report
+
+
+def _back_up(ctx: Context, min_free: int | None) -> None:
+    """Keep a copy of the index, unless that would take the room that was just made."""
+    wanted = min_free if min_free is not None else ctx.settings.min_free
+    free = disk.free_bytes(ctx.root)
+    try:
+        if free is None or free - os.stat(ctx.places.index).st_size > (wanted or 0):
+            ctx.index.back_up(_BACKUP_AGE)
+    except IndexUnavailableError as error:
+        logger.warning("%s", error)  # what gc was asked for is done
 
 
 def _need(ctx: Context, room: Room, report: GcReport, max_size: int | None, min_free: int | None) -> int:
@@ -171,6 +191,13 @@ def _sweep(ctx: Context) -> None:
         for name in _names(folder):
             if name.partition(".")[0] not in known and _older(folder + name, now):
                 disk.remove(folder + name)
+    for key in _names(ctx.places.damaged):
+        if key not in known and _older(ctx.places.damaged + key, now):
+            disk.remove(ctx.places.damaged + key)
+    for name in _names(ctx.places.own):
+        # An index that was set aside; what could be read of it was, or will not be.
+        if name.startswith("index.db.") and now - _changed(f"{ctx.places.own}/{name}", now) > aside.KEPT:
+            disk.remove(f"{ctx.places.own}/{name}")
     for name in _names(ctx.places.trash):
         if name not in known:
             disk.remove(ctx.places.trash + name)
@@ -196,7 +223,12 @@ def _names(folder: str) -> Iterator[str]:
 
 
 def _older(path: str, now: float) -> bool:
+    return now - _changed(path, now) > _DEAD_AGE
+
+
+def _changed(path: str, now: float) -> float:
+    """When a file was last changed; of one that is gone, now."""
     try:
-        return now - os.stat(path, follow_symlinks=False).st_mtime > _DEAD_AGE
+        return os.stat(path, follow_symlinks=False).st_mtime
     except OSError:
-        return False
+        return now

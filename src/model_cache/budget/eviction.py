@@ -25,6 +25,7 @@ from ..context import Context
 from ..errors import StorageError
 from ..index.room import PAGE, Claim, Room
 from ..index.rows import Row
+from ..layout import rivals
 from ..locks import FileMutex
 
 _SPARE_DESCRIPTORS = 128  # left to the program around us; each victim takes two
@@ -205,7 +206,7 @@ def _in_use(ctx: Context, victim: _Victim, rules: Rules) -> str | None:
     """Why the open file must stay, or None."""
     row = victim.unit.rows[0]
     found = os.fstat(victim.fd)
-    if (found.st_ino, found.st_size, found.st_mtime_ns) != row.identity:
+    if (found.st_ino, found.st_size, found.st_mtime_ns) != row.identity or not _is_known(ctx, victim.unit.rows):
         return "changed"
     if rules.linked and found.st_nlink != len(victim.unit.rows):
         return "linked"
@@ -223,6 +224,21 @@ def _in_use(ctx: Context, victim: _Victim, rules: Rules) -> str | None:
     if rules.idle and last_use(ctx, victim.unit.rows) > ctx.clock.time() - ctx.settings.min_idle:
         return "recent"
     return None
+
+
+def _is_known(ctx: Context, rows: Sequence[Row]) -> bool:
+    """Whether these rows can be believed to speak of this file (I7).
+
+    Of an adopted file the names were guessed from its path; if it is in use under others, they were guessed wrongly.
+    """
+    for row in rows:
+        entry = row.entry()
+        if entry is None or not row.is_sealed:
+            return False
+        guessed = row.origin == "adopted" and row.commit is None
+        if guessed and any(os.path.exists(ctx.places.used + other.key) for other in rivals(entry)):
+            return False
+    return True
 
 
 def last_use(ctx: Context, rows: Sequence[Row]) -> float:

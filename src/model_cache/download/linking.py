@@ -8,10 +8,9 @@ Concurrency:
 
 from __future__ import annotations
 
-import hashlib
 import os
 
-from .. import disk, hit, locks
+from .. import digest, disk, hit, locks
 from ..context import Context
 from ..errors import ModelCacheError
 from ..hub.client import FileMeta
@@ -21,8 +20,6 @@ from ..layout import Entry
 from ..locks import WriteLock
 from ..log import logger
 from ..recorder import Recorder
-
-_BLOCK = 1 << 20  # bytes per read
 
 
 class Source:
@@ -49,25 +46,12 @@ def find_source(ctx: Context, entry: Entry, meta: FileMeta, recorder: Recorder) 
         if fd is None:
             continue
         ctx.step("link:hash")
-        sha256, git_sha1 = _hash(fd)
-        if (sha256 == meta.sha256) if meta.sha256 else (git_sha1 == meta.git_sha1):
+        sha256, size = digest.sha256(fd)
+        if sha256 == meta.sha256 if meta.sha256 else digest.git_sha1(fd, size) == meta.git_sha1:
             return Source(row, other.path(ctx.root), fd, sha256)
         logger.warning("%s has other bytes than were recorded; %s is downloaded instead", other, entry)
         locks.release(fd)
     return None
-
-
-def _hash(fd: int) -> tuple[str, str]:
-    found = os.fstat(fd)
-    sha256, sha1 = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % found.st_size, usedforsecurity=False)
-    small = found.st_size <= 16 * _BLOCK  # only small files have a git-sha1 for an identifier
-    offset = 0
-    while block := os.pread(fd, _BLOCK, offset):
-        sha256.update(block)
-        if small:
-            sha1.update(block)
-        offset += len(block)
-    return sha256.hexdigest(), sha1.hexdigest()
 
 
 def link(ctx: Context, entry: Entry, lock: WriteLock, source: Source, recorder: Recorder) -> bool:

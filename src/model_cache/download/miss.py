@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from .. import disk, hit, recovery
+from ..budget.eviction import refuse_without_flock
 from ..context import Context
 from ..errors import (
     AccessError,
@@ -26,7 +27,7 @@ from ..layout import Entry
 from ..locks import WriteLock
 from ..log import logger
 from ..recorder import Recorder
-from . import linking, notes, place, publish, staging
+from . import linking, mending, notes, place, publish, staging
 from .replacing import Replacement, replace
 from .request import Outcome, Request
 from .staging import Job
@@ -75,9 +76,12 @@ def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outc
             path=found.text,
             hint=f"move it away: mv {quoted(found.text)} {quoted(f'{found.text}.mine')}",
         )
+    if found:
+        refuse_without_flock(ctx)
     note = notes.begin(ctx, entry)
+    job = Job(entry, lock, request, recorder, note)
     try:
-        source, received = _download(ctx, Job(entry, lock, request, recorder, note), row if found else None)
+        source, received = _mend(ctx, job, row) or _download(ctx, job, row if found else None)
     except ModelCacheError as error:
         note.error = notes.as_error(error)
         notes.write(ctx, entry, note)
@@ -88,6 +92,12 @@ def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outc
     if handed_out is None:
         raise StorageError(f"{entry.path(ctx.root)} vanished while it was being handed out", path=entry.path(ctx.root))
     return Outcome(handed_out, source, received)
+
+
+def _mend(ctx: Context, job: Job, row: Row | None) -> tuple[str, int] | None:
+    """Of a file that is known to be damaged: its recorded bytes again, or None with its path free."""
+    bad = mending.damaged(ctx, job.entry)
+    return None if bad is None else mending.mend(ctx, job, row, bad)
 
 
 def _is_ours(found: hit.Found, row: Row | None) -> bool:
@@ -170,6 +180,7 @@ def _ask(ctx: Context, entry: Entry, request: Request, revision: str) -> FileMet
 
 def _refuse_offline(ctx: Context, entry: Entry, request: Request) -> None:
     path = entry.path(ctx.root)
+    mending.refuse_offline(ctx, entry, request)
     if request.offline:
         raise OfflineMissError(
             f"{entry} is not in the cache ({path}), and the network is switched off",

@@ -10,15 +10,13 @@ import hashlib
 import os
 import stat
 
-from .. import disk
+from .. import digest, disk
 from ..context import Context
 from ..errors import CacheFullError, IntegrityError, StorageError
 from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..layout import Entry
 from ..locks import WriteLock, open_own
-
-_BLOCK = 1 << 20  # bytes per read when hashing what is already there
 
 
 class Partial:
@@ -105,29 +103,17 @@ class Partial:
 
     def hash_prefix(self) -> None:
         """Hash what an earlier process left, so that the running hash covers the whole."""
-        buffer = bytearray(_BLOCK)
-        view = memoryview(buffer)
-        while self.hashed < self.size:
-            count = os.preadv(self._fd, [view[: self.size - self.hashed]], self.hashed)
-            if count == 0:
-                raise StorageError(f"{self.path} became shorter while it was read", path=self.path)
-            self._sha256.update(view[:count])
-            self.hashed += count
+        for block in digest.blocks(self._fd, self.hashed, self.size):
+            self._sha256.update(block)
+            self.hashed += len(block)
+        if self.hashed < self.size:
+            raise StorageError(f"{self.path} became shorter while it was read", path=self.path)
 
     @property
     def sha256(self) -> str:
         """Of all bytes so far."""
         assert self.hashed == self.size, "the running hash covers the file"
         return self._sha256.hexdigest()
-
-    def git_sha1(self) -> str:
-        """Git's object name of the bytes: sha1 over `blob {length}`, a NUL, and the content."""
-        digest = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
-        offset = 0
-        while block := os.pread(self._fd, _BLOCK, offset):
-            digest.update(block)
-            offset += len(block)
-        return digest.hexdigest()
 
     def check(self, meta: FileMeta, name: str) -> None:
         """Compare length and hash with what the Hub promised.
@@ -140,7 +126,7 @@ class Partial:
                 f"{name}: expected {meta.size} bytes, received {self.size}", expected=meta.size, found=self.size
             )
         kind, expected = ("sha256", meta.sha256) if meta.sha256 else ("git-sha1", meta.git_sha1)
-        found = self.sha256 if meta.sha256 else self.git_sha1()
+        found = self.sha256 if meta.sha256 else digest.git_sha1(self._fd, self.size)
         if found != expected:
             raise IntegrityError(
                 f"{name}: expected {kind} {expected}, received bytes with {found}", expected=expected, found=found

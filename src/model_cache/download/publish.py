@@ -7,10 +7,9 @@ Concurrency:
 
 from __future__ import annotations
 
-import hashlib
 import os
 
-from .. import disk, hit
+from .. import digest, disk, hit
 from ..context import Context
 from ..errors import StorageError, quoted
 from ..hub.client import FileMeta
@@ -46,12 +45,13 @@ def publish(
     recorder.ready(source)
 
 
-def seal(ctx: Context, entry: Entry, partial: Partial) -> Installed:
-    """Make the bytes durable and the entry recently used: from here on only names are missing."""
+def seal(ctx: Context, entry: Entry, partial: Partial, *, used: bool = True) -> Installed:
+    """Make the bytes durable and (`used`) the entry recently used: from here on only names are missing."""
     ctx.step("publish:fsync-file")
     file = partial.seal()
-    ctx.step("publish:touch")
-    hit.touch(ctx, entry)
+    if used:
+        ctx.step("publish:touch")
+        hit.touch(ctx, entry)
     return file
 
 
@@ -90,16 +90,18 @@ def _adopt(ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, our
         fd = disk.open_regular(path)
     except OSError as error:
         raise disk.storage_error(error, f"{entry} was downloaded, and cannot be published: cannot open", path) from None
-    with os.fdopen(fd, "rb") as file:
-        found = os.fstat(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest() if found.st_size == ours.size else ""
+    try:
+        found = os.fstat(fd)
+        sha256 = digest.sha256(fd)[0] if found.st_size == ours.size else ""
+    finally:
+        os.close(fd)
     disk.remove(partial.path)
-    if digest != ours.sha256:
+    if sha256 != ours.sha256:
         recorder.stopped(0, replacing=False)
         raise StorageError(
             f"{path} was put there by somebody while {entry} was downloaded, and has other bytes; it was left as it is",
             path=path,
             hint=f"move it away: mv {quoted(path)} {quoted(f'{path}.mine')}",
         )
-    theirs = Installed(found.st_ino, found.st_mtime_ns, found.st_size, disk.allocated(found), digest)
+    theirs = Installed(found.st_ino, found.st_mtime_ns, found.st_size, disk.allocated(found), sha256)
     recorder.adopted(theirs, meta.etag, meta.commit)

@@ -11,6 +11,8 @@ Concurrency:
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .. import disk, locks
@@ -22,15 +24,22 @@ from ..recorder import Recorder
 from . import publish
 from .partial import Partial
 
+Identity = tuple[int | None, int | None, int | None]  # inode, size in bytes, mtime in ns
+
 
 @dataclass
 class Replacement:
-    """One file that is about to be replaced: what the index knows of the old one, and the new bytes."""
+    """One file that is about to be replaced: what the index knows of the old one, and the new bytes.
+
+    Attributes:
+        same: The new bytes are those that were recorded: the file is replaced though it be in use, and is not thereby used.
+    """
 
     entry: Entry
     row: Row
     partial: Partial
     recorder: Recorder
+    same: bool = False
     directory: int = -1
     fd: int = -1
     sole: bool = False
@@ -45,15 +54,14 @@ def replace(ctx: Context, replacements: list[Replacement], source: str) -> None:
     """
     try:
         for one in replacements:
-            file = publish.seal(ctx, one.entry, one.partial)
+            file = publish.seal(ctx, one.entry, one.partial, used=not one.same)
             one.recorder.installing(file, replacing=True)
             one.directory = disk.open_parent(ctx.root, one.entry.relative, ctx.settings.directory_mode)
         for one in replacements:
             ctx.step("replace:claim")
             _claim(ctx, one)
         for one in replacements:
-            if one.sole and not locks.has_sole_use(one.fd):
-                raise _in_use(one.entry.path(ctx.root))  # somebody opens it right now
+            _refuse_opened(ctx, one)
         for one in replacements:
             _rename(ctx, one)
         for one in replacements:
@@ -63,27 +71,59 @@ def replace(ctx: Context, replacements: list[Replacement], source: str) -> None:
         for one in replacements:
             _let_go(one)
     for one in replacements:
-        one.recorder.ready(source)
+        one.recorder.ready(source, used=not one.same)
+
+
+@contextmanager
+def claimed(ctx: Context, entry: Entry, identity: Identity) -> Iterator[None]:
+    """Hold the very file of this identity exclusively for the block, in which its path may be taken away.
+
+    Raises:
+        InUseError: It is leased or open. StorageError: Another file is at the path.
+    """
+    fd, sole = _claimed_file(ctx, entry, identity, same=False)
+    try:
+        if sole and not locks.has_sole_use(fd):
+            raise _in_use(entry.path(ctx.root))
+        yield
+    finally:
+        locks.release(fd)
+
+
+def _refuse_opened(ctx: Context, one: Replacement) -> None:
+    if one.sole and not locks.has_sole_use(one.fd):
+        raise _in_use(one.entry.path(ctx.root))  # somebody opens it right now
 
 
 def _claim(ctx: Context, one: Replacement) -> None:
-    """The exclusive lease on the file the index knows, while nobody has it open."""
-    path = one.entry.path(ctx.root)
+    """The exclusive lease on the file the index knows, while nobody has it open; of the same bytes only the file."""
+    one.fd, one.sole = _claimed_file(ctx, one.entry, one.row.identity, same=one.same)
+
+
+def _claimed_file(ctx: Context, entry: Entry, identity: Identity, *, same: bool) -> tuple[int, bool]:
+    """(open file, whether the kernel says that nobody else has it open)."""
+    path = entry.path(ctx.root)
     try:
-        one.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError as error:
         raise disk.storage_error(error, "cannot open", path) from None
-    found = os.fstat(one.fd)
-    if (found.st_ino, found.st_size, found.st_mtime_ns) != one.row.identity:
-        raise StorageError(
-            f"{path} is not the file that was downloaded there: somebody changed it; it was left as it is",
-            path=path,
-            hint=f"move it away: mv {quoted(path)} {quoted(path + '.mine')}",
-        )
-    sole = locks.try_sole_use(one.fd) if locks.try_exclusive(one.fd) else False
-    if sole is False:
-        raise _in_use(path)
-    one.sole = sole is True
+    try:
+        found = os.fstat(fd)
+        if (found.st_ino, found.st_size, found.st_mtime_ns) != identity:
+            raise StorageError(
+                f"{path} is not the file that was downloaded there: somebody changed it; it was left as it is",
+                path=path,
+                hint=f"move it away: mv {quoted(path)} {quoted(path + '.mine')}",
+            )
+        if same:
+            return fd, False
+        sole = locks.try_sole_use(fd) if locks.try_exclusive(fd) else False
+        if sole is False:
+            raise _in_use(path)
+        return fd, sole is True
+    except BaseException:
+        locks.release(fd)
+        raise
 
 
 def _rename(ctx: Context, one: Replacement) -> None:

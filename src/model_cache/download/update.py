@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from ..budget.eviction import refuse_without_flock
 from ..context import Context
 from ..errors import InUseError, ModelCacheError, NotFoundError, OfflineMissError
 from ..hub.client import FileMeta
@@ -57,7 +58,7 @@ def update(ctx: Context, rows: list[Row], request: Request) -> UpdateReport:
 
     Raises:
         OfflineMissError: The network is switched off.
-        CacheFullError: Old and new bytes do not fit together.
+        CacheFullError: Old and new bytes do not fit together. StorageError: This file system has no locks.
         DownloadError, IntegrityError, LockTimeoutError, StorageError: Then nothing was replaced.
     """
     first = rows[0]
@@ -68,6 +69,7 @@ def update(ctx: Context, rows: list[Row], request: Request) -> UpdateReport:
         )
     ctx.meet_hub(request.progress)
     ctx.prepare()
+    refuse_without_flock(ctx)
     report = UpdateReport()
     commit = ctx.hub.commit(first.repo_type, first.repo, first.revision)
     with ExitStack() as held:

@@ -23,7 +23,8 @@ from .. import disk
 from ..clock import Clock
 from ..errors import IndexUnavailableError, LockTimeoutError, quoted
 from ..locks import FileMutex
-from . import schema
+from . import backup, rows, schema
+from .rows import Provenance
 
 _MUTEX_TIMEOUT = 60.0  # seconds to queue behind other writers, each of which takes about a millisecond
 _BUSY_TIMEOUT = 5.0  # seconds for a foreign program (Datasette, a backup) that has the file locked
@@ -72,27 +73,22 @@ class Index:
         Raises:
             IndexUnavailableError: It cannot be opened, locked, understood or written; it may have been set aside.
         """
-        mutex = FileMutex(self._lock_path, self._mode, self.clock)
-        with self._errors():
-            mutex.acquire(_MUTEX_TIMEOUT)
-            _inside.acquire()
+        with self._locked() as mutex:
+            connection = self._writable()
+            connection.execute("BEGIN IMMEDIATE")
             try:
-                connection = self._writable()
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield connection
-                    self._step(step)
-                    connection.execute("COMMIT")
-                except BaseException as error:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    if _is_damage(error):
-                        self._drop()
-                        self._set_aside()
-                    raise
-            finally:
-                _inside.release()
-                mutex.release()
+                generation = _next_generation(connection, int(mutex.word) if mutex.word.isdecimal() else 0)
+                yield connection
+                self._step(step)
+                connection.execute("COMMIT")
+                mutex.word = str(generation)
+            except BaseException as error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                if _is_damage(error):
+                    self._drop()
+                    self._set_aside()
+                raise
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
@@ -137,14 +133,19 @@ class Index:
         self._set_aside()
         return self._open(write=True)
 
-    def _open(self, *, write: bool) -> sqlite3.Connection:
+    @property
+    def _backups(self) -> str:
+        return f"{os.path.dirname(self.path)}/backup"
+
+    def _open(self, *, write: bool, restore: bool = True) -> sqlite3.Connection:
         for path in (self.path, f"{self.path}-journal"):
             _refuse_odd(path)
-        if write:
+        if write and _is_empty(self.path) and not (restore and self._restore()):
             self._create_file()
         uri = f"file:{quote(self.path)}?mode=rw"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT, cached_statements=256)
         try:
+            connection.create_function("seal", -1, rows.seal, deterministic=True)
             connection.execute("PRAGMA journal_mode = PERSIST")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA trusted_schema = OFF")
@@ -162,6 +163,10 @@ class Index:
         slot.connection, slot.pid, slot.identity = connection, os.getpid(), _identity(self.path)
         return connection
 
+    def _restore(self) -> bool:
+        """Bring the newest sound copy back in the place of an index that is gone."""
+        return backup.restore(self._backups, self.path, self._mode, schema.VERSION, self._step)
+
     def _create_file(self) -> None:
         """Make an empty file of the right mode; SQLite gives its journal the same one."""
         try:
@@ -170,6 +175,39 @@ class Index:
             return
         os.fchmod(fd, self._mode)
         os.close(fd)
+
+    def back_up(self, max_age: float) -> bool:
+        """Keep a copy of the index, unless there is one that is younger than `max_age` seconds; whether one was made.
+
+        Raises:
+            IndexUnavailableError: The index cannot be read, or the copy not written.
+        """
+        with self._locked():
+            try:
+                age = self.clock.time() - os.stat(f"{self._backups}/{backup.NEWEST}").st_mtime
+            except OSError:
+                age = max_age
+            if 0 <= age < max_age:
+                return False
+            try:
+                return backup.keep(self._writable(), self._backups, self._mode, self._step)
+            except OSError as error:
+                raise IndexUnavailableError(
+                    f"no backup of the index in {self._backups}: {error.strerror}",
+                    hint=f"ls -ld {quoted(self._backups)}",
+                ) from None
+
+    def remembered(self) -> dict[str, Provenance]:
+        """Where files came from, by path, as the newest sound backup has it."""
+        return backup.remembered(self._backups, schema.VERSION)
+
+    def rebuild(self) -> None:
+        """Set the index aside, whatever its state, so that the next transaction begins an empty one."""
+        with self._locked():
+            self._drop()
+            if _identity(self.path) is not None:
+                self._set_aside("replaced")
+            self._open(write=True, restore=False)
 
     def mend(self) -> bool:
         """Look whether the index is damaged, and set it aside if it is; the next transaction makes a new one.
@@ -180,16 +218,22 @@ class Index:
         Raises:
             IndexUnavailableError: It cannot even be looked at.
         """
+        with self._locked():
+            self._drop()
+            damaged = self._is_damaged()
+            if damaged:
+                self._set_aside()
+            return damaged
+
+    @contextmanager
+    def _locked(self) -> Iterator[FileMutex]:
+        """The index lock, for work on the file as a whole."""
         mutex = FileMutex(self._lock_path, self._mode, self.clock)
         with self._errors():
             mutex.acquire(_MUTEX_TIMEOUT)
             _inside.acquire()
             try:
-                self._drop()
-                damaged = self._is_damaged()
-                if damaged:
-                    self._set_aside()
-                return damaged
+                yield mutex
             finally:
                 _inside.release()
                 mutex.release()
@@ -198,18 +242,17 @@ class Index:
         if _identity(self.path) is None:
             return False
         try:
-            found = self._open(write=False).execute("PRAGMA quick_check(1)").fetchone()
+            return not backup.is_sound(self._open(write=False))
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise
             return True
         finally:
             self._drop()
-        return bool(found[0] != "ok")
 
-    def _set_aside(self) -> None:
-        """Rename a damaged index out of the way, its journal with it; the index lock is held (I8)."""
-        aside = f"{self.path}.damaged-{int(self.clock.time())}-{os.urandom(2).hex()}"
+    def _set_aside(self, why: str = "damaged") -> None:
+        """Rename an index out of the way, its journal with it; the index lock is held (I8)."""
+        aside = f"{self.path}.{why}-{int(self.clock.time())}-{os.urandom(2).hex()}"
         self._step("index:set-aside")
         for suffix in ("-journal", ""):
             if os.path.exists(self.path + suffix):
@@ -258,6 +301,29 @@ def _identity(path: str) -> tuple[int, int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino
+
+
+def _is_empty(path: str) -> bool:
+    """Whether there is no index: it was never made, or somebody removed it or cut it to nothing."""
+    try:
+        return os.lstat(path).st_size == 0
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+
+
+def _next_generation(connection: sqlite3.Connection, seen: int) -> int:
+    """Count this transaction, in the index and (`seen`, by the caller) beside it.
+
+    An index that has counted less than was seen is an older one that somebody put back: it does not know of every file,
+    and is incomplete until all have been looked at again.
+    """
+    found = connection.execute("SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'generation'").fetchone()
+    known = 0 if found is None else int(found[0])
+    if known < seen:
+        connection.execute("DELETE FROM meta WHERE name = 'complete'")
+    generation = max(known, seen) + 1
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('generation', ?)", (str(generation),))
+    return generation
 
 
 def _refuse_odd(path: str) -> None:

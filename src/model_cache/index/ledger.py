@@ -20,7 +20,7 @@ from typing import NamedTuple
 from ..errors import InvalidNameError
 from ..layout import Entry
 from .connection import Index
-from .rows import Row, select
+from .rows import SEALED, Row, select
 
 _REGRET_AGE = 86400.0  # seconds: a file that is wanted again within a day should not have gone
 
@@ -91,7 +91,7 @@ class Ledger:
                 return None
             found = connection.execute(
                 'SELECT "commit" FROM entries WHERE repo_type = ? AND repo = ? AND revision = ? AND filename <> ?'
-                " AND state = 'ready' AND \"commit\" IS NOT NULL ORDER BY downloaded_at DESC LIMIT 1",
+                " AND state = 'ready' AND origin <> 'placed' AND \"commit\" IS NOT NULL ORDER BY downloaded_at DESC LIMIT 1",
                 entry.identity,
             ).fetchall()
         # It becomes part of an address and of messages, and anybody may have written the index.
@@ -113,16 +113,17 @@ class Ledger:
                 (file.ino, file.mtime_ns, file.size, file.charged, file.sha256, entry.key),
             )
 
-    def ready(self, entry: Entry, *, source: str) -> None:
-        """Say that the file stands at its path: the entry is whole (I1)."""
+    def ready(self, entry: Entry, *, source: str, used: bool = True) -> None:
+        """Say that the file stands at its path: the entry is whole (I1). Not `used`: its last use stays what it was."""
         now = self._index.clock.time()
         with self._index.transaction("row:ready") as connection:
             _promote(connection, entry)
             connection.execute(
-                "UPDATE entries SET state = 'ready', origin = ?, downloaded_at = ?, last_used_at = ?, verified_at = ?,"
-                " verdict = 'ok', holder = NULL WHERE key = ?",
-                (source, now, now, now, entry.key),
+                "UPDATE entries SET state = 'ready', origin = ?, downloaded_at = ?, last_used_at = iif(?, ?, last_used_at),"
+                " verified_at = ?, verdict = 'ok', holder = NULL WHERE key = ?",
+                (source, now, used, now, now, entry.key),
             )
+            _settle(connection, entry)
             record(connection, now, source, entry)
             if source in ("download", "resume"):
                 _regret(connection, now, entry)
@@ -146,6 +147,7 @@ class Ledger:
         `ready`: the file stands at its path. `promote`: the new one does. `keep`: the old one does. `stopped`: neither,
         only a partial, or nothing. `gone`: it was evicted.
         """
+        now = self._index.clock.time()
         with self._index.transaction("row:settled") as connection:
             if found == "gone" or (found == "stopped" and not allocated):
                 connection.execute("DELETE FROM entries WHERE key = ?", (entry.key,))
@@ -161,13 +163,24 @@ class Ledger:
             elif found == "keep":
                 _stop_next(connection, entry, allocated)
                 return
+            if found == "ready":
+                # Also of an eviction that did not happen: then nothing was verified.
+                connection.execute(
+                    "UPDATE entries SET verdict = 'ok', verified_at = ?, downloaded_at = ? WHERE key = ?"
+                    " AND state = 'installing'",
+                    (now, now, entry.key),
+                )
+            settled = connection.execute("SELECT state FROM entries WHERE key = ?", (entry.key,)).fetchone()
             connection.execute("UPDATE entries SET state = 'ready', holder = NULL WHERE key = ?", (entry.key,))
+            if settled is not None and settled[0] != "deleting":
+                _settle(connection, entry)
 
     def at_commit(self, rows: list[Row], commit: str) -> None:
         """Say that these files are the same at another commit, which their repo is at now."""
         with self._index.transaction("row:commit") as connection:
             for row in rows:
                 connection.execute('UPDATE entries SET "commit" = ? WHERE id = ?', (commit, row.id))
+                connection.execute(f"{SEALED} WHERE id = ?", (row.id,))
 
     def rebound(self, entry: Entry, file: Installed, *, origin: str, etag: str | None, commit: str | None) -> None:
         """Enter a file that stands at its path and was hashed there, by whatever way it came."""
@@ -182,6 +195,7 @@ class Ledger:
                 (entry.key, *entry.identity, entry.relative, file.size, file.charged, file.sha256, etag, commit)
                 + (file.ino, file.mtime_ns, origin, now, now, now),
             )
+            _settle(connection, entry)
             record(connection, now, "adopt", entry)
 
 
@@ -191,7 +205,11 @@ def _row(connection: sqlite3.Connection, entry: Entry) -> Row | None:
 
 
 def _refuse_collision(connection: sqlite3.Connection, entry: Entry) -> None:
-    """Two different entries never share a path."""
+    """Two different entries never share a path; whose name was only guessed from the path gives way."""
+    connection.execute(
+        "DELETE FROM entries WHERE path = ? AND key <> ? AND origin IN ('placed', 'adopted') AND \"commit\" IS NULL",
+        (entry.relative, entry.key),
+    )
     found = connection.execute(
         "SELECT repo_type, repo, revision, filename FROM entries WHERE path = ? AND key <> ?",
         (entry.relative, entry.key),
@@ -231,10 +249,17 @@ def _promote(connection: sqlite3.Connection, entry: Entry) -> None:
     """The `next_*` values become the current ones, if a replacement was under way."""
     connection.execute(
         "UPDATE entries SET size = next_size, charged = next_charged, sha256 = next_sha256, etag = next_etag,"
-        " \"commit\" = next_commit, ino = next_ino, mtime_ns = next_mtime_ns WHERE key = ? AND next_state = 'installing'",
+        " \"commit\" = next_commit, ino = next_ino, mtime_ns = next_mtime_ns, verdict = 'ok'"
+        " WHERE key = ? AND next_state = 'installing'",
         (entry.key,),
     )
     _drop_next(connection, entry)
+
+
+def _settle(connection: sqlite3.Connection, entry: Entry) -> None:
+    """Verified bytes stand at the path: their facts are sealed, and whatever was damaged there is mended."""
+    connection.execute(f"{SEALED} WHERE key = ?", (entry.key,))
+    connection.execute("UPDATE quarantine SET mended = 1 WHERE key = ?", (entry.key,))
 
 
 def _drop_next(connection: sqlite3.Connection, entry: Entry) -> None:

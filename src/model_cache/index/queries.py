@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
 
 from .connection import Index
 from .rows import Row, select
@@ -17,11 +17,12 @@ class Totals(NamedTuple):
     reserved: int
     partial: int
     deleting: int
+    quarantined: int = 0
 
     @property
     def all(self) -> int:
         """Everything that counts against the budget, in bytes (I4)."""
-        return self.ready + self.reserved + self.partial + self.deleting
+        return self.ready + self.reserved + self.partial + self.deleting + self.quarantined
 
 
 def totals(index: Index) -> Totals:
@@ -36,6 +37,7 @@ def totals(index: Index) -> Totals:
         reserved=size.get("downloading", 0) + size.get("installing", 0) + size.get("next", 0),
         partial=size.get("partial", 0),
         deleting=size.get("deleting", 0),
+        quarantined=size.get("quarantined", 0),
     )
 
 
@@ -95,6 +97,39 @@ def entries(index: Index, repo: str | None = None) -> list[Row]:
         return select(connection, order) if repo is None else select(connection, f"WHERE repo = ? {order}", (repo,))
 
 
+# What a listing shows, the names first: a page begins behind those of the page before it.
+LISTED = (
+    *("repo_type", "repo", "revision", "filename", "path", "key", "id"),
+    *("last_used_at", "size", "downloaded_at", "verified_at", "pinned", "sha256", "etag", "commit", "state"),
+)
+_LISTED = ", ".join(f'"{name}"' for name in LISTED)
+_PAGE = 256  # rows; a hundred kilobytes
+
+
+def pages(index: Index, repo: str | None = None) -> Iterator[list[tuple[Any, ...]]]:
+    """The columns `LISTED` of all rows in the order of their names, or of those of one repo, in bounded memory.
+
+    Concurrency:
+        Each page is a statement of its own, ended before the page is handed out, so a listing that is read slowly holds
+        nobody up. What is written meanwhile may be seen or not; no row is seen twice.
+    """
+    where, after = ("", ()) if repo is None else ("repo = ? AND", (repo,))
+    names: tuple[Any, ...] = ("", "", "", "")
+    page = [names]
+    while page:
+        with index.reading() as connection:
+            page = []
+            if connection is not None:
+                page = connection.execute(
+                    f"SELECT {_LISTED} FROM entries WHERE {where} (repo_type, repo, revision, filename) > (?, ?, ?, ?)"  # noqa: S608 - constants
+                    f" ORDER BY repo_type, repo, revision, filename LIMIT {_PAGE:d}",
+                    (*after, *names),
+                ).fetchall()
+        if page:
+            yield page
+            names = page[-1][:4]
+
+
 def unsettled(index: Index) -> list[Row]:
     """Rows of which something is under way, or was when its process died."""
     with index.reading() as connection:
@@ -122,10 +157,21 @@ def regret(index: Index, since: float) -> Regret:
     return Regret(*found[0])
 
 
-def last_event(index: Index, kind: str) -> float | None:
-    """When an event of this kind last happened, in seconds since the epoch."""
+def last_run(index: Index, name: str) -> float | None:
+    """When a run last ended, in seconds since the epoch: `gc`, `verify` (of the whole cache), or `verify_success`."""
     with index.reading() as connection:
         if connection is None:
             return None
-        found = connection.execute("SELECT max(at) FROM events WHERE kind = ?", (kind,)).fetchall()
-    return None if found[0][0] is None else float(found[0][0])
+        asked = "SELECT CAST(value AS REAL) FROM meta WHERE name = ?"
+        found = connection.execute(asked, (f"last_{name}",)).fetchall()
+    return float(found[0][0]) if found else None
+
+def health(index: Index) -> str:
+    """`ok`, also where there is no index, or the first thing that SQLite finds wrong in it.
+
+    Raises:
+        IndexUnavailableError: It cannot be read at all, or is of a later version.
+    """
+    with index.reading() as connection:
+        found = [("ok",)] if connection is None else connection.execute("PRAGMA quick_check(1)").fetchall()
+    return str(found[0][0])

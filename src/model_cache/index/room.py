@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 from ..layout import Entry
@@ -39,16 +38,6 @@ class Claim(NamedTuple):
     replacing: bool
     wanted: int
     limit: int | None
-
-
-class Placed(NamedTuple):
-    """A file that stands at an entry's path without a row: sizes in bytes."""
-
-    entry: Entry
-    ino: int
-    mtime_ns: int
-    size: int
-    charged: int
 
 
 class Room:
@@ -142,48 +131,12 @@ class Room:
         with self._index.reading() as connection:
             return 0 if connection is None else _total(connection)
 
-    def is_complete(self) -> bool:
-        """Whether every file that was there when this index was made has been entered."""
-        with self._index.reading() as connection:
-            if connection is None:
-                return False
-            return bool(connection.execute("SELECT 1 FROM meta WHERE name = 'complete'").fetchall())
-
-    def complete(self) -> None:
-        """Say that every file has been entered."""
-        with self._index.transaction("row:complete") as connection:
-            connection.execute("INSERT OR REPLACE INTO meta VALUES ('complete', '1')")
-
-    def enter(self, files: Iterable[Placed]) -> int:
-        """Enter files that have no row, a page per transaction; returns how many."""
-        count = 0
-        rest = iter(files)
-        while page := list(islice(rest, PAGE)):
-            with self._index.transaction("row:enter") as connection:
-                for file in page:
-                    count += connection.execute(
-                        "INSERT OR IGNORE INTO entries (key, repo_type, repo, revision, filename, path, state, size,"
-                        " charged, ino, mtime_ns, origin, last_used_at)"
-                        " VALUES (?, ?, ?, ?, ?, ?, 'ready', ?, ?, ?, ?, 'placed', ?)",
-                        (
-                            file.entry.key,
-                            *file.entry.identity,
-                            file.entry.relative,
-                            file.size,
-                            file.charged,
-                            file.ino,
-                            file.mtime_ns,
-                            self._index.clock.time(),
-                        ),
-                    ).rowcount
-        return count
-
     def note_gc(self, freed: int) -> None:
         """Say that a collection ended now, and how many bytes it freed."""
         with self._index.transaction("row:gc") as connection:
-            connection.execute(
-                "INSERT INTO events (at, kind, size) VALUES (?, 'gc', ?)", (self._index.clock.time(), freed)
-            )
+            now = self._index.clock.time()
+            connection.execute("INSERT INTO events (at, kind, size) VALUES (?, 'gc', ?)", (now, freed))
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('last_gc', ?)", (repr(now),))
 
     def pin(self, rows: Sequence[Row], *, pinned: bool) -> None:
         """Keep entries from eviction, or no longer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from hashlib import blake2b
 from typing import NamedTuple
 
 from ..errors import InvalidNameError
@@ -47,11 +48,18 @@ class Row(NamedTuple):
     next_commit: str | None
     next_ino: int | None
     next_mtime_ns: int | None
+    seal: str | None
 
     @property
     def identity(self) -> tuple[int | None, int | None, int | None]:
         """Inode, size and mtime of the file that was recorded: an inode's number alone is used again at once."""
         return self.ino, self.size, self.mtime_ns
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the facts are those that were written: SQLite does not notice a bit that rots inside a value."""
+        facts = (self.key, self.origin, self.size, self.sha256, self.etag, self.commit, self.ino, self.mtime_ns)
+        return self.seal == seal(*facts)
 
     def entry(self) -> Entry | None:
         """The entry, its names checked again: an index can have been written by anybody. None if they do not pass."""
@@ -62,9 +70,37 @@ class Row(NamedTuple):
         return entry if entry.relative == self.path and entry.key == self.key else None
 
 
+# Written with every change of the facts, in the same transaction; `seal` is registered on each connection.
+SEALED = 'UPDATE entries SET seal = seal(key, origin, size, sha256, etag, "commit", ino, mtime_ns)'
+
+
+def seal(*facts: object) -> str:
+    """A checksum over what an entry is judged by: key, origin, size, sha256, etag, commit, inode, mtime."""
+    return blake2b(repr(facts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
 COLUMNS = ", ".join(f'"{name}"' for name in Row._fields)
 
 
 def select(connection: sqlite3.Connection, rest: str = "", values: tuple[object, ...] = ()) -> list[Row]:
     """All rows that match, fetched before returning: an open cursor would make another process's commit fail."""
     return [Row(*found) for found in connection.execute(f"SELECT {COLUMNS} FROM entries {rest}", values).fetchall()]  # noqa: S608 - constants
+
+
+class Provenance(NamedTuple):
+    """What had been recorded of an entry, and holds if its hash still does."""
+
+    sha256: str | None
+    etag: str | None
+    commit: str | None
+    origin: str
+    pinned: int
+    downloaded_at: float | None
+
+
+def provenance(connection: sqlite3.Connection) -> dict[str, Provenance]:
+    """What an index knows of where its files came from, by path."""
+    found = connection.execute(
+        "SELECT path, sha256, etag, \"commit\", origin, pinned, downloaded_at FROM entries WHERE state = 'ready'"
+    ).fetchall()
+    return {row[0]: Provenance(*row[1:]) for row in found}

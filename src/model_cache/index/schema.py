@@ -10,8 +10,9 @@ from __future__ import annotations
 import sqlite3
 
 from ..errors import IndexUnavailableError
+from .rows import SEALED
 
-VERSION = 1
+VERSION = 2
 EVENTS_KEPT = 10_000  # rows; about 1.5 MB
 
 # The states of an entry; the totals are kept per state.
@@ -110,6 +111,9 @@ _EVENTS = (
 )
 
 # For people who open a copy of the index with the sqlite-utils command or Datasette.
+_QUARANTINED = """
+    SELECT repo_type, repo, revision, filename, size, charged, name, sha256 AS expected,
+           datetime(at, 'unixepoch') AS since, mended FROM quarantine ORDER BY at"""
 _VIEWS = {
     "size_by_repo": """
         SELECT repo_type, repo, revision, count(*) AS files, sum(size) AS bytes, sum(charged) AS bytes_on_disk,
@@ -125,6 +129,60 @@ _VIEWS = {
         SELECT repo_type, repo, revision, filename, state, next_state, charged, next_charged, holder
         FROM entries WHERE state <> 'ready' OR next_state IS NOT NULL""",
 }
+
+
+# 2: what verify, repair and metrics keep.
+
+_SEAL = ("ALTER TABLE entries ADD COLUMN seal TEXT",)
+
+# Bytes that were damaged: beside the entry that a repair gave new ones, or alone. `mended` is 0 while nothing has taken
+# their place.
+_QUARANTINE = (
+    """CREATE TABLE quarantine (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, key TEXT NOT NULL, repo_type TEXT NOT NULL, repo TEXT NOT NULL,
+        revision TEXT NOT NULL, filename TEXT NOT NULL, size INTEGER, charged INTEGER NOT NULL DEFAULT 0 CHECK (charged >= 0),
+        sha256 TEXT, "commit" TEXT, ino INTEGER, mtime_ns INTEGER, at REAL NOT NULL,
+        mended INTEGER NOT NULL DEFAULT 0
+    )""",
+    "CREATE INDEX quarantine_of ON quarantine (key)",
+    """CREATE TRIGGER quarantine_insert AFTER INSERT ON quarantine BEGIN
+        UPDATE totals SET files = files + 1, bytes = bytes + NEW.charged WHERE state = 'quarantined';
+    END""",
+    """CREATE TRIGGER quarantine_delete AFTER DELETE ON quarantine BEGIN
+        UPDATE totals SET files = files - 1, bytes = bytes - OLD.charged WHERE state = 'quarantined';
+    END""",
+    """CREATE TRIGGER quarantine_update AFTER UPDATE OF charged ON quarantine BEGIN
+        UPDATE totals SET bytes = bytes - OLD.charged + NEW.charged WHERE state = 'quarantined';
+    END""",
+)
+
+# While a repair goes on, the damaged file has two names: its entry's, which is charged for it, and one in quarantine. When
+# the entry lets go of it and no other entry has it, the name in quarantine takes the charge over.
+_QUARANTINE_CHARGE = """
+    UPDATE quarantine SET charged = OLD.charged WHERE id = (
+        SELECT id FROM quarantine WHERE ino = OLD.ino AND mtime_ns = OLD.mtime_ns AND size = OLD.size AND charged = 0
+        LIMIT 1) AND NOT EXISTS (
+        SELECT 1 FROM entries WHERE ino = OLD.ino AND mtime_ns = OLD.mtime_ns AND size = OLD.size AND charged > 0
+        AND state IN ('installing', 'ready', 'deleting') AND id <> OLD.id);
+END"""
+_CHARGE_FURTHER = tuple(
+    statement
+    for name, trigger in (("entries_charge", _CHARGE), ("entries_charge_moved", _CHARGE_MOVED))
+    for statement in (f"DROP TRIGGER {name}", trigger.removesuffix("END") + _QUARANTINE_CHARGE)
+)
+
+# Events are bounded; what is counted over the life of the index is not.
+_COUNTERS = (
+    "CREATE TABLE counters (kind TEXT PRIMARY KEY, events INTEGER NOT NULL, bytes INTEGER NOT NULL)",
+    "INSERT INTO counters SELECT kind, count(*), coalesce(sum(size), 0) FROM events GROUP BY kind",
+    """CREATE TRIGGER events_counted AFTER INSERT ON events BEGIN
+        INSERT INTO counters VALUES (NEW.kind, 1, coalesce(NEW.size, 0)) ON CONFLICT (kind)
+        DO UPDATE SET events = events + 1, bytes = bytes + excluded.bytes;
+    END""",
+)
+_RUNS = (
+    "INSERT INTO meta SELECT 'last_gc', CAST(max(at) AS TEXT) FROM events WHERE kind = 'gc' HAVING max(at) IS NOT NULL"
+)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -156,6 +214,14 @@ def migrate(connection: sqlite3.Connection) -> None:
         db.table("meta").create({"name": str, "value": str}, pk="name")
         for name, sql in _VIEWS.items():
             db.create_view(name, sql)
+
+    @migrations(name="0002_verify")
+    def _second(db: Database) -> None:
+        for statement in (*_SEAL, *_QUARANTINE, *_CHARGE_FURTHER, *_COUNTERS, _RUNS):
+            db.execute(statement)
+        db.table("totals").insert({"state": "quarantined"})
+        db.create_view("quarantined", _QUARANTINED)
+        db.execute(SEALED)
 
     migrations.apply(Database(connection, execute_plugins=False))
     connection.execute(f"PRAGMA user_version = {VERSION:d}")

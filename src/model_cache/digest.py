@@ -1,0 +1,67 @@
+"""Hashes of open files, read without moving their offset; the bytes are never held as a whole.
+
+Concurrency:
+    `os.preadv` and `update` both let other threads run, so several files are hashed at once by as many threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_BLOCK = 1 << 18  # bytes per read: copied and hashed while they are in the processor's second-level cache
+
+
+def blocks(fd: int, start: int = 0, end: int | None = None) -> Iterator[memoryview]:
+    """The bytes of an open file from `start` up to `end` (or its end), in views that hold until the next one."""
+    buffer = memoryview(bytearray(_BLOCK))
+    while end is None or start < end:
+        count = os.preadv(fd, [buffer if end is None else buffer[: end - start]], start)
+        if count == 0:
+            return
+        yield buffer[:count]
+        start += count
+
+
+def sha256(fd: int, each: Callable[[int], None] | None = None) -> tuple[str, int]:
+    """The sha256 of an open file, and how many bytes that were.
+
+    Args:
+        each: Called with the size of each block before it is hashed; what it raises ends the reading.
+
+    Raises:
+        OSError: A block cannot be read.
+    """
+    digest, size = hashlib.sha256(), 0
+    for block in blocks(fd):
+        if each is not None:
+            each(len(block))
+        digest.update(block)
+        size += len(block)
+    return digest.hexdigest(), size
+
+
+def git_sha1(fd: int, size: int) -> str:
+    """Git's object name of a file of `size` bytes: sha1 over `blob {size}`, a NUL, and the content."""
+    digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    for block in blocks(fd):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def forget_cached(fd: int) -> bool:
+    """Ask the kernel to drop a file's pages, so that the next read comes from the disk; False where it cannot be asked.
+
+    Pages that are dirty, or mapped by a running program, stay (posix_fadvise(2), POSIX_FADV_DONTNEED).
+    """
+    if not hasattr(os, "posix_fadvise"):  # pragma: no cover - macOS, Windows
+        return False
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,222 @@
+"""A damaged file is given its recorded bytes again, and what was damaged is moved aside.
+
+The order: the Hub still has the recorded bytes → they are staged, verified → the damaged file gets a second name in
+quarantine → the new bytes take its place by rename → the mark goes. Running programs keep the old inode mapped.
+
+Where the Hub has other bytes by now, the damaged file moves into quarantine alone, unless somebody uses it, and its path
+is free. Where old and new bytes do not fit together, the damaged ones are dropped instead of kept.
+
+Concurrency:
+    W is held. I7: only the very file that was recorded and found to be damaged is moved or dropped; a file that somebody
+    put in its place is left alone. Identical bytes may replace a file that is in use; taking a path away may not.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import damage, disk
+from ..context import Context
+from ..errors import CacheFullError, IntegrityError, NotFoundError, StorageError, quoted
+from ..hub.client import FileMeta
+from ..index import Row, quarantine
+from ..index.quarantine import Damaged
+from ..layout import Entry
+from ..log import logger
+from . import linking, place, publish, staging
+from .replacing import Replacement, claimed, replace
+from .request import Request
+from .staging import Job, Staged
+
+_HEX = frozenset("0123456789abcdef")
+
+
+def damaged(ctx: Context, entry: Entry) -> Damaged | None:
+    """What is known of the file at the entry's path, if it is marked as damaged."""
+    mark = damage.read(ctx, entry.key)
+    if mark is None:
+        return None
+    try:
+        found = os.stat(entry.path(ctx.root), follow_symlinks=False)
+    except OSError:
+        return None
+    if not mark.fits(found):
+        return None
+    identity = found.st_ino, found.st_size, found.st_mtime_ns
+    return Damaged(entry, *identity, mark.sha256, mark.commit, disk.allocated(found))
+
+
+def refuse_offline(ctx: Context, entry: Entry, request: Request) -> None:
+    """Refuse to do anything about a damaged file where nothing can be downloaded.
+
+    Raises:
+        IntegrityError: The entry's file is marked as damaged.
+    """
+    if (request.offline or ctx.settings.read_only) and damaged(ctx, entry) is not None:
+        raise IntegrityError(
+            f"{entry.path(ctx.root)} is damaged (verify found other bytes than were recorded), and nothing can be"
+            " downloaded now",
+            hint="model-cache verify --repair, with the network and where the root may be written",
+        )
+
+
+def mend(ctx: Context, job: Job, row: Row | None, bad: Damaged) -> tuple[str, int] | None:
+    """Give the entry its recorded bytes again; returns how they came, and how many over the network.
+
+    Args:
+        row: What the index knows of the entry, after recovery.
+
+    Returns:
+        None where they cannot be had: the damaged file is in quarantine, and its path is free.
+
+    Raises:
+        DownloadError, StorageError, CacheFullError: The damaged file stays where it is.
+        InUseError: It cannot be mended, and is in use.
+    """
+    ours = row is not None and row.state == "ready" and row.identity == bad.identity
+    meta = _recorded(ctx, job, row) if row is not None and ours else None
+    if row is None or meta is None:
+        if not bad.commit:
+            raise _placed(ctx, bad)
+        _move_aside(ctx, job, bad)
+        return None
+    # Bytes of another entry are as good, once they were hashed; a damaged one is passed over.
+    source = linking.find_source(ctx, job.entry, meta, job.recorder)
+    try:
+        return _replace(ctx, job, row, bad, meta, source)
+    finally:
+        if source is not None:
+            source.close()
+
+
+def _recorded(ctx: Context, job: Job, row: Row) -> FileMeta | None:
+    """What the Hub promises at the recorded commit, or None if these are other bytes than were recorded.
+
+    Of a file that was adopted no commit is known: the revision may have the same bytes, as their hash will tell.
+    """
+    revision = row.commit or row.revision
+    if row.commit and (len(revision) != 40 or not set(revision) <= _HEX):
+        return None
+    try:
+        meta = ctx.hub.metadata(row.repo_type, row.repo, revision, row.filename, deadline=job.request.deadline)
+    except NotFoundError:
+        return None
+    if meta.sha256:
+        return meta if meta.sha256 == row.sha256 else None
+    return meta if meta.git_sha1 and row.etag in (meta.etag, None) else None
+
+
+def _placed(ctx: Context, bad: Damaged) -> StorageError:
+    path = bad.entry.path(ctx.root)
+    return StorageError(
+        f"{path} is damaged, and was placed by hand: the Hub has no file with its recorded hash, and it is not replaced",
+        path=path,
+        hint=f"move it away: mv {quoted(path)} {quoted(f'{path}.damaged')}",
+    )
+
+
+def _replace(
+    ctx: Context, job: Job, row: Row, bad: Damaged, meta: FileMeta, source: linking.Source | None
+) -> tuple[str, int]:
+    try:
+        with staging.stage(ctx, job, meta, source, replacing=True) as staged:
+            _check(job, row, staged)
+            if bad.commit:
+                _link_aside(ctx, bad)  # what somebody placed does not enter quarantine
+            replace(ctx, [Replacement(job.entry, row, staged.partial, job.recorder, same=True)], "repair")
+            damage.forget(ctx, job.entry.key)
+            return staged.way, staged.received
+    except CacheFullError as error:
+        if not error.needed:
+            raise  # it is not room that is missing
+        message = f"{error}; the damaged bytes of {job.entry} are dropped to make room, not kept in quarantine"
+        logger.warning(message)
+        job.request.progress.warning(message)
+    _drop(ctx, job, bad)
+    with staging.stage(ctx, job, meta, source, replacing=False) as staged:
+        _check(job, row, staged)
+        publish.publish(ctx, job.entry, job.lock, staged.partial, job.recorder, meta, staged.way)
+        damage.forget(ctx, job.entry.key)
+        return staged.way, staged.received
+
+
+def _check(job: Job, row: Row, staged: Staged) -> None:
+    """git-sha1 is weak; the bytes have the sha256 that was recorded when they first came."""
+    if staged.partial.sha256 != row.sha256:
+        raise IntegrityError(
+            f"{job.entry}: expected the recorded sha256 {row.sha256}, received bytes with {staged.partial.sha256}",
+            expected=row.sha256,
+            found=staged.partial.sha256,
+        )
+
+
+def _enter(ctx: Context, bad: Damaged) -> str:
+    """The damaged file's name in quarantine, which it need not have yet."""
+    for known in quarantine.of(ctx.index, bad.entry):
+        if known.identity == bad.identity:
+            return known.name  # of a repair that did not come to its end
+    name = f"{bad.entry.key}-{int(ctx.clock.time())}-{os.urandom(2).hex()}"
+    quarantine.enter(ctx.index, bad, name)
+    return name
+
+
+def _link(ctx: Context, bad: Damaged, name: str) -> bool:
+    """Give the damaged file its second name, durably; False where this file system has no second names."""
+    ctx.step("quarantine:link")
+    directory = disk.open_parent(ctx.places.quarantine.rstrip("/"), name, ctx.settings.directory_mode)
+    try:
+        linked = os.path.lexists(ctx.places.quarantine + name) or disk.link(
+            bad.entry.path(ctx.root), name, directory, bad.ino
+        )
+        disk.sync(directory)
+        return linked
+    finally:
+        os.close(directory)
+
+
+def _link_aside(ctx: Context, bad: Damaged) -> None:
+    """A name in quarantine beside the one at the path, where there can be one."""
+    name = _enter(ctx, bad)
+    if not _link(ctx, bad, name):
+        quarantine.gone(ctx.index, [name])
+
+
+def _move_aside(ctx: Context, job: Job, bad: Damaged) -> None:
+    """Leave the damaged file its name in quarantine alone.
+
+    Raises:
+        InUseError: A running program has it leased or open.
+    """
+    path = bad.entry.path(ctx.root)
+    name, kept = _enter(ctx, bad), False
+    try:
+        with claimed(ctx, bad.entry, bad.identity):
+            kept = _link(ctx, bad, name)
+            ctx.step("quarantine:unlink")
+            disk.remove(path)
+            disk.fsync_directory(os.path.dirname(path))
+    finally:
+        if not kept:
+            quarantine.gone(ctx.index, [name])
+    quarantine.alone(ctx.index, bad, name)
+    damage.forget(ctx, bad.entry.key)
+    where = "is in quarantine" if kept else "was removed: this file system gives no second names for a quarantine"
+    message = f"{bad.entry} was damaged, and the Hub has other bytes than were recorded; the damaged file {where}"
+    logger.warning(message)
+    job.request.progress.warning(message)
+
+
+def _drop(ctx: Context, job: Job, bad: Damaged) -> None:
+    """Let the damaged bytes go, from the path and from quarantine; they are coming again."""
+    path = bad.entry.path(ctx.root)
+    for known in quarantine.of(ctx.index, bad.entry):
+        if known.identity == bad.identity:
+            disk.remove(ctx.places.quarantine + known.name)
+            quarantine.gone(ctx.index, [known.name])
+    found = os.stat(path, follow_symlinks=False)
+    if (found.st_ino, found.st_size, found.st_mtime_ns) == bad.identity:
+        ctx.step("quarantine:drop")
+        disk.remove(path)
+        disk.fsync_directory(os.path.dirname(path))
+    quarantine.alone(ctx.index, bad, "")
+    place.check(ctx, job.entry)

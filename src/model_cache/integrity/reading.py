@@ -1,0 +1,150 @@
+"""Reading one file from end to end, gently, and saying whether it held still meanwhile.
+
+Concurrency:
+    No lock is taken and nobody is kept waiting: what happens to the file meanwhile is seen afterwards, by its status and
+    by the path. While it is open here the open test spares it from eviction, where there is one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from typing import NamedTuple
+
+from .. import digest, disk
+from ..clock import Clock
+from .verdict import Identity, Reading
+
+_BUSY_WAIT = 0.002  # seconds between two tries of a file that an evictor tests
+_BUSY_TRIES = 5000
+_RATE_SLACK = 0.05  # seconds a reader may be behind and catch up; beyond that the time is lost
+
+
+class Stopped(Exception):
+    """The run was told to end while a file was being read."""
+
+
+class Pace:
+    """How fast all readers together may go, and whether they may go on.
+
+    Args:
+        rate: Bytes per second for all of them; None for as fast as they can.
+    """
+
+    def __init__(self, clock: Clock, rate: int | None) -> None:
+        self._clock, self._rate = clock, rate
+        self._lock = threading.Lock()
+        self._next = 0.0
+        self._stopped = False
+        self.read = 0  # bytes, by all readers
+
+    def stop(self) -> None:
+        """Let every reader end at its next block."""
+        self._stopped = True
+
+    def take(self, size: int) -> None:
+        """Account for a block, and wait until it may be read.
+
+        Raises:
+            Stopped: `stop` was called.
+        """
+        if self._stopped:
+            raise Stopped
+        with self._lock:
+            self.read += size
+            if self._rate is None:
+                return
+            now = self._clock.monotonic()
+            self._next = max(self._next, now - _RATE_SLACK) + size / self._rate
+            wait = self._next - now
+        if wait > 0:
+            self._clock.sleep(wait)
+
+
+class Expected(NamedTuple):
+    """What a file was recorded as: a difference in the hash of this very file is looked at twice."""
+
+    identity: tuple[int | None, int | None, int | None] | None = None
+    sha256: str | None = None
+
+
+def read(path: str, expected: Expected, pace: Pace, clock: Clock, *, direct: bool = False) -> Reading:
+    """Hash the file at a path; where it differs from what was expected, read it again past the page cache.
+
+    Args:
+        direct: Drop the file's pages first, so that the disk is read and not the memory.
+
+    Raises:
+        Stopped: The run was told to end.
+    """
+    try:
+        fd = _open(path, clock)
+    except (FileNotFoundError, NotADirectoryError):
+        return Reading(missing=True)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return Reading(odd=True)
+        return Reading(identity=_identity_at(path), error=error.errno or errno.EIO)
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            return Reading(odd=True)
+        if direct:
+            digest.forget_cached(fd)
+        return _hashed(fd, path, expected, pace, before)
+    finally:
+        os.close(fd)
+
+
+def _open(path: str, clock: Clock) -> int:
+    for _ in range(_BUSY_TRIES):
+        try:
+            # O_NONBLOCK: neither a FIFO nor a kernel lease that an evictor holds for its test may hang us.
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except BlockingIOError:
+            clock.sleep(_BUSY_WAIT)
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+
+
+def _hashed(fd: int, path: str, expected: Expected, pace: Pace, before: os.stat_result) -> Reading:
+    sha256, size, error = _hash(fd, pace)
+    wavered = False
+    # Before anybody is accused: memory can be wrong where the disk is right, and a read can fail once.
+    if error or (sha256 != expected.sha256 and _identity(before) == expected.identity):
+        digest.forget_cached(fd)
+        sha256, again, error = _hash(fd, pace)
+        size += again
+        wavered = not error and sha256 == expected.sha256
+    after = os.fstat(fd)
+    return Reading(
+        identity=_identity(before),
+        steady=_identity(before) == _identity(after) and _identity_at(path) == _identity(after),
+        sha256=sha256,
+        charged=disk.allocated(after),
+        links=after.st_nlink,
+        size=size,
+        error=error,
+        wavered=wavered,
+    )
+
+
+def _hash(fd: int, pace: Pace) -> tuple[str, int, int]:
+    """(sha256, bytes, errno of a read that failed)."""
+    try:
+        sha256, size = digest.sha256(fd, pace.take)
+        return sha256, size, 0
+    except OSError as error:
+        return "", 0, error.errno or errno.EIO
+
+
+def _identity(found: os.stat_result) -> Identity:
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _identity_at(path: str) -> Identity | None:
+    try:
+        return _identity(os.stat(path, follow_symlinks=False))
+    except OSError:
+        return None

@@ -1,0 +1,49 @@
+"""Every file below a root that can be an entry: its path, and what `stat` says of it.
+
+What is the cache's own is left out, and so is what is no regular file: a symlink is not followed and never an entry.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .layout import OWN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def files(root: str, below: str = "") -> Iterator[tuple[str, os.stat_result]]:
+    """(path relative to the root, status) of every regular file; of those below one directory, or one file.
+
+    What appears or vanishes meanwhile may be in it or not; directories that may not be read are passed over.
+    """
+    waiting = [below]
+    if below:
+        try:
+            found = os.stat(f"{root}/{below}", follow_symlinks=False)
+        except OSError:
+            return
+        if not stat.S_ISDIR(found.st_mode):
+            if stat.S_ISREG(found.st_mode):
+                yield below, found
+            return
+    while waiting:
+        place = waiting.pop()
+        try:
+            scan = os.scandir(f"{root}/{place}")
+        except OSError:
+            continue
+        with scan as entries:
+            for entry in entries:
+                name = entry.name if not place else f"{place}/{entry.name}"
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        if name != OWN:
+                            waiting.append(name)
+                    elif entry.is_file(follow_symlinks=False):
+                        yield name, entry.stat(follow_symlinks=False)
+                except OSError:
+                    continue
