@@ -90,8 +90,16 @@ def try_shared(fd: int) -> bool:
 
 
 def try_exclusive(fd: int) -> bool:
-    """Take the exclusive lease on the open model file; False while anybody holds a lease."""
-    return _flock(fd, fcntl.LOCK_EX if fcntl else 0)
+    """Take the exclusive lease on the open model file; False while anybody holds a lease, or it cannot be told.
+
+    NFS refuses an exclusive lock through a read-only descriptor (EBADF; flock(2), "NFS details").
+    """
+    try:
+        return _flock(fd, fcntl.LOCK_EX if fcntl else 0)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        return False
 
 
 def release(fd: int) -> None:

@@ -7,7 +7,7 @@ import os
 import click
 
 from ..context import Context
-from ..errors import OfflineMissError, StorageError, quoted
+from ..errors import OfflineMissError, SettingError, StorageError, quoted
 from ..settings import Settings
 from ..units import parse_duration, parse_size
 
@@ -21,6 +21,8 @@ EXIT_CODES = {
     0: "done",
     1: "the operation failed: network, authorisation, not found, I/O",
     2: "usage: an unknown name, option or value; nothing was changed",
+    3: "verify found damage that remains; doctor found a failure",
+    4: "verify --repair found damage and mended all of it",
     10: "not in the cache",
     11: "busy: a lock was not free in time, or the entry is in use",
     12: "no room: the budget or the disk cannot hold it",
@@ -178,3 +180,13 @@ def duration(_ctx: click.Context, parameter: click.Parameter, value: str | None)
 def size(_ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
     """Read an option such as `--min-free 50GB` (a click callback); raises SettingError."""
     return None if value is None else parse_size(value, parameter.opts[-1])
+
+
+def rate(_ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Read an option such as `--rate 200MB` or `200MB/s` (a click callback); raises SettingError."""
+    if value is None:
+        return None
+    found = parse_size(value.removesuffix("/s"), parameter.opts[-1])
+    if found == 0:
+        raise SettingError(f"{parameter.opts[-1]}: expected more than 0 bytes per second, found {value!r}")
+    return found

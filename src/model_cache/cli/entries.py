@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..layout import DEFAULT_REVISION, Entry, repo_directory
 from ..units import plural
+from . import output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..budget.eviction import Spared
     from ..context import Context
+    from ..errors import LockTimeoutError
     from ..index import Row
     from ..users import File
     from .command import Run
@@ -69,6 +71,20 @@ def checked(run: Run, repo: str, files: tuple[str, ...], revision: str, repo_typ
         with closing(ctx.index):
             rows_of(ctx, repo, files, revision, repo_type)
     return run.prepared()
+
+
+def skipped(run: Run, error: LockTimeoutError, *, skip: bool) -> int:
+    """End a run that another one is in the way of.
+
+    Raises:
+        LockTimeoutError: It was not asked to give way.
+    """
+    if not skip:
+        raise error
+    if run.json:
+        output.write_json({"skipped": True, "reason": str(error)})
+    run.note(f"skipped: {error}")
+    return 0
 
 
 class Holders:

@@ -12,11 +12,12 @@ import click
 from .. import disk
 from ..budget.collection import GcReport
 from ..budget.limits import ceiling
+from ..errors import LockTimeoutError
 from ..operations import gc as collect
 from ..units import format_duration, format_size, parse_budget, plural
 from . import output
 from .command import Run, command, duration, size
-from .entries import Reasons, directory, last_use, named
+from .entries import Reasons, directory, last_use, named, skipped
 
 if TYPE_CHECKING:
     from ..budget.eviction import Spared
@@ -31,7 +32,15 @@ if TYPE_CHECKING:
     "--older-than", metavar="DURATION", callback=duration, help="Expire what was not used for this long (30d)."
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan; change nothing.")
-def gc(run: Run, max_size: str | None, min_free: int | None, older_than: float | None, dry_run: bool) -> int | None:
+@click.option("--skip-if-busy", is_flag=True, help="Exit 0 while another eviction is under way, not 11.")
+def gc(
+    run: Run,
+    max_size: str | None,
+    min_free: int | None,
+    older_than: float | None,
+    dry_run: bool,
+    skip_if_busy: bool,
+) -> int | None:
     """Evict the least recently used down to the budget, expire, and remove what downloads that died have left.
 
     What it goes by is the policy of the root (`model-cache config`), unless an option says otherwise this once. With a
@@ -48,7 +57,10 @@ def gc(run: Run, max_size: str | None, min_free: int | None, older_than: float |
     else:
         ctx = run.prepared()
         with closing(ctx.index):
-            report = collect(ctx, limit, min_free, older_than, dry_run=dry_run)
+            try:
+                report = collect(ctx, limit, min_free, older_than, dry_run=dry_run)
+            except LockTimeoutError as error:
+                return skipped(run, error, skip=skip_if_busy)
     by_row: dict[int, Spared] = {}
     for one in report.spared:
         by_row.setdefault(one.row.id, one)  # the first reason is the telling one
@@ -75,6 +87,7 @@ def _document(ctx: Context, report: GcReport, spared: list[Spared], reasons: Rea
         "total_bytes": report.total_bytes,
         "budget_bytes": report.budget_bytes,
         "partials_removed": report.partials_removed,
+        "quarantine_removed": report.quarantine_removed,
         "dry_run": report.dry_run,
     }
 
@@ -102,8 +115,9 @@ def _sum_up(run: Run, ctx: Context, report: GcReport, min_free: int | None) -> N
     if report.dry_run:
         run.note(f"would free {freed} ({files}), leaving {total}; {of}")
     else:
-        partials = f", {plural(report.partials_removed, 'partial')}" if report.partials_removed else ""
-        run.note(f"freed {freed} ({files}{partials}), leaving {total}; {of}")
+        for count, noun in ((report.partials_removed, "partial"), (report.quarantine_removed, "damaged file")):
+            files += f", {plural(count, noun)}" if count else ""
+        run.note(f"freed {freed} ({files}), leaving {total}; {of}")
     idle = ctx.settings.min_idle
     why = f"in use, pinned, under way, or was used less than {format_duration(idle)} ago"
     if budget is not None and report.total_bytes > budget:

@@ -21,10 +21,13 @@ COMMANDS = {
     "ls": ("listing", "List what is in the cache."),
     "status": ("status", "Usage against the budget, free disk, downloads in flight."),
     "gc": ("gc", "Evict down to the budget, expire, remove what died."),
+    "verify": ("verify", "Re-read files against what was recorded; --repair mends."),
+    "reconcile": ("reconcile", "Bring the index into agreement with the disk."),
     "rm": ("remove", "Remove files, never one in use unless forced."),
     "update": ("update", "Move files to the Hub's current commit."),
     "pin": ("pins", "Keep files from eviction."),
     "unpin": ("pins", "Let pinned files be evicted again."),
+    "doctor": ("doctor", "Try whether the cache works on this file system."),
     "config": ("config", "Show or set the policy of a root."),
     "demo": ("demo", "The whole life of a cache in half a minute, on this machine."),
 }

@@ -9,7 +9,7 @@ import time
 import click
 
 from ..progress import Progress
-from ..units import format_duration, format_size
+from ..units import format_duration, format_size, plural
 from .output import one_line
 
 TYPE_CHECKING = False
@@ -81,6 +81,14 @@ class Lines(Narrator):
             rate = (done - self._first) / max(now - self._began, 1e-6)
             self.say(f"{self._name}: {_amount(done, self._total)}, {format_size(rate)}/s")
 
+    def verifying(self, files: int, total: int) -> None:
+        """So many files are about to be read."""
+        self._name, self._total, self._first = "verifying", total, 0
+        self._began = self._told_at = time.monotonic()
+        self._told = 0
+        if self._bars:
+            self.say(f"verifying {plural(files, 'file')}: {format_size(total)}")
+
     def waiting(self, name: str, holder: str, done: int, total: int | None, seconds: float) -> None:
         """Somebody else downloads it."""
         now, share = time.monotonic(), _share(done, total)
@@ -111,6 +119,10 @@ class Bars(Narrator):
         """So many bytes are on disk."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)
+
+    def verifying(self, files: int, total: int) -> None:
+        """So many files are about to be read."""
+        self._show(f"verifying {plural(files, 'file')}", total, 0)
 
     def waiting(self, name: str, holder: str, done: int, total: int | None, seconds: float) -> None:  # noqa: ARG002 - see Progress
         """Somebody else downloads it."""

@@ -1,0 +1,113 @@
+"""Whose are the root and the cache's own directories and files, and may this user do with them what has to be done?"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ..context import Context
+from ..errors import quoted
+from .check import Check, fail, ok, warn
+
+_NAME = "permissions"
+
+
+def permissions(ctx: Context) -> list[Check]:
+    """One finding for each thing that is wrong, or one that says that nothing is."""
+    # The root itself may be a symlink; nothing below it that is the cache's own may.
+    found = _look(ctx, ctx.root, os.stat(ctx.root))
+    for path in (ctx.places.own, *_inside(ctx.places.own)):
+        try:
+            found += _look(ctx, path, os.lstat(path))
+        except FileNotFoundError:
+            continue  # not made yet, or a file of a process that has ended
+    found += [
+        fail(_NAME, f"{path} is a file, where a directory is needed", f"ls -ld {quoted(path)}")
+        for path in _directories(ctx)
+        if os.path.isfile(path) and not os.path.islink(path)
+    ]
+    return found or [ok(_NAME, "this user may read and write everything of the cache's own")]
+
+
+def _inside(own: str) -> list[str]:
+    """What is directly in `.model-cache/`."""
+    if os.path.islink(own):
+        return []
+    try:
+        return [f"{own}/{name}" for name in sorted(os.listdir(own))]
+    except OSError:
+        return []  # not there, or said of the directory itself
+
+
+def _directories(ctx: Context) -> list[str]:
+    places = ctx.places
+    made = (places.locks, places.used, places.damaged, places.partials, places.trash, places.quarantine)
+    return [places.own, *(path.rstrip("/") for path in made)]
+
+
+def _look(ctx: Context, path: str, found: os.stat_result) -> list[Check]:
+    """What is wrong with one file or directory."""
+    if stat.S_ISLNK(found.st_mode):
+        what = f"{path} is a symlink to {os.readlink(path)}"
+        return [fail(_NAME, f"{what}, and what is the cache's own is never reached through one", _list(path))]
+    return [
+        check
+        for check in (
+            judge_access(path, _denied(ctx, path, found)),
+            judge_owner(path, found, os.geteuid(), ctx.settings.sharing),
+            judge_mode(path, found, ctx.settings.sharing),
+        )
+        if check is not None
+    ]
+
+
+def _denied(ctx: Context, path: str, found: os.stat_result) -> list[str]:
+    """What this user may not do with it, of what it is there for."""
+    wanted = [(os.R_OK, "read")]
+    if not ctx.settings.read_only:
+        wanted.append((os.W_OK, "write"))
+    if stat.S_ISDIR(found.st_mode):
+        wanted.append((os.X_OK, "search"))
+    return [what for mode, what in wanted if not os.access(path, mode)]
+
+
+def judge_access(path: str, denied: list[str]) -> Check | None:
+    """What it means that this user may not do so with it."""
+    if not denied:
+        return None
+    what = f"this user may not {' or '.join(denied)} {path}"
+    return fail(_NAME, f"{what}: a hit needs to read, a download to write as well", _list(path))
+
+
+def judge_owner(path: str, found: os.stat_result, user: int, sharing: str) -> Check | None:
+    """What it means that it belongs to somebody; with `sharing=group` that may be anybody of the group."""
+    if found.st_uid == user or sharing == "group":
+        return None
+    what = f"{path} belongs to {_name(found.st_uid)}, and this is {_name(user)}"
+    return warn(_NAME, f"{what}: what one of the two makes, the other may be unable to use", _list(path))
+
+
+def judge_mode(path: str, found: os.stat_result, sharing: str) -> Check | None:
+    """What its mode means under this `sharing`."""
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & stat.S_IWOTH:
+        what = f"every user of this machine can write {path} (mode {mode:o})"
+        return warn(_NAME, f"{what}, and so decide what a model is", f"chmod o-w {quoted(path)}")
+    if sharing == "group" and not mode & stat.S_IWGRP:
+        what = f"the group cannot write {path} (mode {mode:o}), and sharing is group"
+        return warn(_NAME, f"{what}: other users cannot download into this root", f"chmod g+rwX {quoted(path)}")
+    return None
+
+
+def _name(user: int) -> str:
+    """A user as people know them."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"
+
+
+def _list(path: str) -> str:
+    return f"ls -ld {quoted(path)}"
