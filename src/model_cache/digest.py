@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_BLOCK = 1 << 18  # bytes per read: copied and hashed while they are in the processor's second-level cache
+_BLOCK = 1 << 20  # bytes per read: measured the fastest from 64 KiB to 1 MiB, for one reader and for several
 
 
 def blocks(fd: int, start: int = 0, end: int | None = None) -> Iterator[memoryview]:

@@ -21,6 +21,9 @@ class Progress:
     def verifying(self, files: int, total: int) -> None:
         """So many files of `total` bytes are about to be read; `advanced` says how far it is."""
 
+    def reading(self, path: str) -> None:
+        """A file is about to be read, as soon as a reader is free."""
+
     def verified(self, path: str, verdict: str) -> None:
         """A file was judged: `ok rebound changed corrupt unreadable missing unknown`; the result is written down."""
 

@@ -61,7 +61,8 @@ def admit(ctx: Context, claim: Claim, deadline: float | None, progress: Progress
 
 def _evict(ctx: Context, room: Room, claim: Claim) -> Plan | None:
     """Under G: the dead first, then the least recently used; None when the claim has its room."""
-    skip: set[int] = set()
+    own = Ledger(ctx.index).row(claim.entry) if claim.replacing else None
+    skip = set() if own is None else {own.id}  # what is to be replaced makes no room before it is
     with eviction.sole_evictor(ctx):
         for partial in settle_dead(ctx, room, claim.entry.key):
             if not _missing(ctx, room, claim):

@@ -1,9 +1,10 @@
 """Looking at every file once: an index that was just made or brought back does not know what is there, and a budget must.
 
 An index is incomplete when it is new, restored from a backup, or an older one that somebody put back. One walk over the
-root then enters files that have no row, drops rows whose file is gone, and calls what differs from its row `placed`:
-it is not known whether this cache or somebody else put it there. Such files count, and are never evicted; `reconcile`
-hashes and adopts them.
+root then enters files that have no row. They count, and are never evicted; `reconcile` hashes and adopts them.
+
+Of an index that is older than the disk, rows are compared too: one whose file is gone is dropped, and a file that
+differs from its row is called `placed`, since it is not known whether this cache or somebody else put it there.
 
 Concurrency:
     Under G, so that no file is evicted between being seen and being entered. The rows are read before the files, and a
@@ -33,8 +34,12 @@ def take(ctx: Context) -> None:
         if inventory.is_complete():
             return
         known = inventory.recorded()
-        count = inventory.enter(strangers(ctx, known))
-        gone = inventory.forget(row for _, row in missing(ctx, known))
+        unlike = strangers(ctx, known)
+        if inventory.is_stale():
+            count = inventory.enter(unlike)
+            gone = inventory.forget(row for _, row in missing(ctx, known))
+        else:
+            count, gone = inventory.enter(file for file in unlike if file.known is None), 0
         settle_quarantine(ctx)
         inventory.complete()
     if count or gone:

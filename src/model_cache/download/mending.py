@@ -120,7 +120,7 @@ def _replace(
 ) -> tuple[str, int]:
     try:
         with staging.stage(ctx, job, meta, source, replacing=True) as staged:
-            _check(job, row, staged)
+            _check(ctx, job, bad, staged)
             if bad.commit:
                 _link_aside(ctx, bad)  # what somebody placed does not enter quarantine
             replace(ctx, [Replacement(job.entry, row, staged.partial, job.recorder, same=True)], "repair")
@@ -134,20 +134,24 @@ def _replace(
         job.request.progress.warning(message)
     _drop(ctx, job, bad)
     with staging.stage(ctx, job, meta, source, replacing=False) as staged:
-        _check(job, row, staged)
+        _check(ctx, job, bad, staged)
         publish.publish(ctx, job.entry, job.lock, staged.partial, job.recorder, meta, staged.way)
         damage.forget(ctx, job.entry.key)
         return staged.way, staged.received
 
 
-def _check(job: Job, row: Row, staged: Staged) -> None:
+def _check(ctx: Context, job: Job, bad: Damaged, staged: Staged) -> None:
     """git-sha1 is weak; the bytes have the sha256 that was recorded when they first came."""
-    if staged.partial.sha256 != row.sha256:
-        raise IntegrityError(
-            f"{job.entry}: expected the recorded sha256 {row.sha256}, received bytes with {staged.partial.sha256}",
-            expected=row.sha256,
-            found=staged.partial.sha256,
-        )
+    found = staged.partial.sha256
+    if found == bad.sha256:
+        return
+    if not bad.commit:
+        raise _placed(ctx, bad)
+    raise IntegrityError(
+        f"{job.entry}: expected the recorded sha256 {bad.sha256}, received bytes with {found}",
+        expected=bad.sha256,
+        found=found,
+    )
 
 
 def _enter(ctx: Context, bad: Damaged) -> str:

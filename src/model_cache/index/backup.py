@@ -17,7 +17,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from .. import disk
-from .rows import Provenance, provenance
+from .rows import Provenance, call_stale, provenance
 
 NEWEST, BEFORE = "index.db", "index.1.db"
 
@@ -48,7 +48,7 @@ def restore(folder: str, path: str, mode: int, version: int, step: Callable[[str
     for name in (NEWEST, BEFORE):
         try:
             with _open_sound(f"{folder}/{name}", version) as connection:
-                if not _copy(connection, temporary, mode, "DELETE FROM meta WHERE name = 'complete'"):
+                if not _copy(connection, temporary, mode, call_stale):
                     continue
             step("index:restore")
             # A journal that was left beside the lost index belongs to other pages than these.
@@ -101,7 +101,9 @@ def is_sound(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
 
 
-def _copy(source: sqlite3.Connection, target: str, mode: int, change: str = "") -> bool:
+def _copy(
+    source: sqlite3.Connection, target: str, mode: int, change: Callable[[sqlite3.Connection], None] | None = None
+) -> bool:
     """Copy a whole index into a new, durable file; False if the copy is damaged."""
     disk.remove(target)
     fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
@@ -111,8 +113,8 @@ def _copy(source: sqlite3.Connection, target: str, mode: int, change: str = "") 
     try:
         source.backup(copy)
         copy.execute("PRAGMA journal_mode = MEMORY")
-        if change:
-            copy.execute(change)
+        if change is not None:
+            change(copy)
         if not is_sound(copy):
             return False
     finally:

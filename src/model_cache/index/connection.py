@@ -320,7 +320,7 @@ def _next_generation(connection: sqlite3.Connection, seen: int) -> int:
     found = connection.execute("SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'generation'").fetchone()
     known = 0 if found is None else int(found[0])
     if known < seen:
-        connection.execute("DELETE FROM meta WHERE name = 'complete'")
+        rows.call_stale(connection)
     generation = max(known, seen) + 1
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('generation', ?)", (str(generation),))
     return generation

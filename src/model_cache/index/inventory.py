@@ -72,10 +72,18 @@ class Inventory:
                 return False
             return bool(connection.execute("SELECT 1 FROM meta WHERE name = 'complete'").fetchall())
 
+    def is_stale(self) -> bool:
+        """Whether this is an older index than was here: what it says of a file may be of the one before it."""
+        with self._index.reading() as connection:
+            if connection is None:
+                return False
+            return bool(connection.execute("SELECT 1 FROM meta WHERE name = 'stale'").fetchall())
+
     def complete(self) -> None:
-        """Say that every file has been entered."""
+        """Say that every file has been entered, and what was older than the disk compared with it."""
         with self._index.transaction("row:complete") as connection:
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('complete', '1')")
+            connection.execute("DELETE FROM meta WHERE name = 'stale'")
 
     def recorded(self) -> dict[str, Known]:
         """What is known of each file that nobody is at, by its path below the root."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
+from ..errors import IndexUnavailableError
+from . import schema
 from .connection import Index
 from .rows import Row, select
 
@@ -99,7 +101,7 @@ def entries(index: Index, repo: str | None = None) -> list[Row]:
 
 # What a listing shows, the names first: a page begins behind those of the page before it.
 LISTED = (
-    *("repo_type", "repo", "revision", "filename", "path", "key", "id"),
+    *("repo_type", "repo", "revision", "filename", "path", "key"),
     *("last_used_at", "size", "downloaded_at", "verified_at", "pinned", "sha256", "etag", "commit", "state"),
 )
 _LISTED = ", ".join(f'"{name}"' for name in LISTED)
@@ -166,6 +168,7 @@ def last_run(index: Index, name: str) -> float | None:
         found = connection.execute(asked, (f"last_{name}",)).fetchall()
     return float(found[0][0]) if found else None
 
+
 def health(index: Index) -> str:
     """`ok`, also where there is no index, or the first thing that SQLite finds wrong in it.
 
@@ -175,3 +178,86 @@ def health(index: Index) -> str:
     with index.reading() as connection:
         found = [("ok",)] if connection is None else connection.execute("PRAGMA quick_check(1)").fetchall()
     return str(found[0][0])
+
+
+class Condition(NamedTuple):
+    """How the files are that have a recorded hash.
+
+    Attributes:
+        verdicts: Files by what the last look at them found.
+        oldest: When the one that was verified longest ago was, in seconds since the epoch; None if none was.
+        never: Files that were not verified since they were entered.
+        quarantined: Damaged files in quarantine that nothing took the place of.
+    """
+
+    verdicts: dict[str, int]
+    oldest: float | None
+    never: int
+    quarantined: int
+
+
+def is_recorded(index: Index) -> bool:
+    """Whether there is an index, of this version.
+
+    Raises:
+        IndexUnavailableError: It cannot be read, or was written by another version.
+    """
+    with index.reading() as connection:
+        if connection is None:
+            return False
+        found = schema.version(connection)
+    if found < schema.VERSION:
+        raise IndexUnavailableError(
+            f"index {index.path} was written by an older model-cache: its schema is {found}, this one's {schema.VERSION}",
+            hint="model-cache verify brings it up to date",
+        )
+    return True
+
+
+# Below, numbers are cast: SQLite keeps anything in any column, and an index can have been written by anybody.
+
+
+def by_state(index: Index) -> dict[str, tuple[int, int]]:
+    """Files and bytes that count against the budget, by state; `next` is the room of replacements."""
+    return _pairs(index, "SELECT state, CAST(files AS INTEGER), CAST(bytes AS INTEGER) FROM totals")
+
+
+def counters(index: Index) -> dict[str, tuple[int, int]]:
+    """What happened over the life of the index, by kind: how often, and the sizes of the files."""
+    return _pairs(index, "SELECT kind, CAST(events AS INTEGER), CAST(bytes AS INTEGER) FROM counters")
+
+
+def by_repo(index: Index) -> dict[tuple[str, str], tuple[int, int]]:
+    """Ready files and the bytes they occupy, by type and name of the repo, all its revisions together."""
+    asked = (
+        "SELECT CAST(repo_type AS TEXT), CAST(repo AS TEXT), count(*), sum(CAST(charged AS INTEGER)) FROM entries"
+        " WHERE state = 'ready' GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    with index.reading() as connection:
+        found = [] if connection is None else connection.execute(asked).fetchall()
+    return {(repo_type, repo): (files, size) for repo_type, repo, files, size in found}
+
+
+def condition(index: Index) -> Condition:
+    """What is known of the files by verifying them."""
+    asked = (
+        "SELECT CAST(coalesce(verdict, '') AS TEXT), count(*), min(CAST(verified_at AS REAL)), sum(verified_at IS NULL)"
+        " FROM entries WHERE state = 'ready' AND origin <> 'placed' AND sha256 IS NOT NULL GROUP BY 1"
+    )
+    with index.reading() as connection:
+        if connection is None:
+            return Condition({}, None, 0, 0)
+        found = connection.execute(asked).fetchall()
+        aside = connection.execute("SELECT count(*) FROM quarantine WHERE mended = 0").fetchall()[0][0]
+    return Condition(
+        verdicts={verdict: count for verdict, count, _, _ in found},
+        oldest=min((oldest for _, _, oldest, _ in found if oldest is not None), default=None),
+        never=sum(never for _, _, _, never in found),
+        quarantined=aside,
+    )
+
+
+def _pairs(index: Index, asked: str) -> dict[str, tuple[int, int]]:
+    with index.reading() as connection:
+        found = [] if connection is None else connection.execute(asked).fetchall()
+    return {str(name): (first, second) for name, first, second in found}

@@ -98,6 +98,12 @@ class Provenance(NamedTuple):
     downloaded_at: float | None
 
 
+def call_stale(connection: sqlite3.Connection) -> None:
+    """Note that this index is an older one than was here: it does not know every file, nor what each is by now."""
+    connection.execute("DELETE FROM meta WHERE name = 'complete'")
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('stale', '1')")
+
+
 def provenance(connection: sqlite3.Connection) -> dict[str, Provenance]:
     """What an index knows of where its files came from, by path."""
     found = connection.execute(

@@ -55,6 +55,8 @@ class Readers:
         self._begun = 0  # bytes of the files that were begun
         self._tries: Counter[int] = Counter()
         self._again: deque[Row] = deque()
+        self._reading: set[int | None] = set()  # inodes; another name of one of them waits, as it is judged with it
+        self._names: list[Row] = []
 
     def read(self, due: Sequence[int]) -> None:
         """Read the files of these rows (ids) until all are judged, or a limit comes."""
@@ -67,33 +69,50 @@ class Readers:
         try:
             while True:
                 while len(running) < 2 * self._limits.jobs and (row := self._next(rows)):
+                    self._progress.reading(f"{self._ctx.root}/{row.path}")
                     running[executor.submit(self._read, row)] = row
                 if not running:
                     return
                 done, _ = wait(running, timeout=_LOOK, return_when=FIRST_COMPLETED)
                 self._progress.advanced(self._pace.read)
-                seen = [(running.pop(future), future.result()) for future in done]
-                self._again.extend(self._judge.take(seen) if seen else ())
+                self._take([(running.pop(future), future.result()) for future in list(running) if future in done])
         finally:
             self._pace.stop()
             executor.shutdown(cancel_futures=True)
             self._progress.finished()
 
+    def _take(self, seen: list[tuple[Row, Reading]]) -> None:
+        for row in self._judge.take(seen):
+            self._tries[row.id] += 1
+            if self._tries[row.id] < _TRIES:
+                self._again.append(row)
+        self._reading -= {row.ino for row, _ in seen}
+        self._again.extend(self._names)
+        self._names.clear()
+
     def _next(self, rows: Iterator[Row]) -> Row | None:
         """The next file to read: one that did not hold still, else the next that is due, within the limits."""
         while self._again:
-            row = self._again.popleft()
-            self._tries[row.id] += 1
-            if self._tries[row.id] < _TRIES and row.id not in self._judge.done:
+            if row := self._unless_known(self._again.popleft()):
                 return row
         limit = self._limits.byte_limit
         if self._ctx.clock.monotonic() >= self._deadline or (limit is not None and self._begun >= limit):
             return None
-        for row in rows:
-            if row.id not in self._judge.done:
+        for due in rows:
+            if row := self._unless_known(due):
                 self._begun += row.size or 0
                 return row
         return None
+
+    def _unless_known(self, row: Row) -> Row | None:
+        """The row, unless it was judged, or will be with another name of its file that is being read."""
+        if row.id in self._judge.done:
+            return None
+        if row.ino in self._reading:
+            self._names.append(row)
+            return None
+        self._reading.add(row.ino)
+        return row
 
     def _read(self, row: Row) -> Reading:
         entry = row.entry()

@@ -25,7 +25,6 @@ from ..layout import Entry, readings, repo_directory
 from ..progress import SILENT, Progress
 from .judging import Judge
 from .readers import Limits, Readers
-from .repairing import repair
 from .report import Trouble, VerifyReport
 from .turn import sole_run
 
@@ -47,15 +46,18 @@ def verify(
     with sole_run(ctx):
         audit = Audit(ctx.index, scope)
         judge = Judge(ctx, audit, report, progress)
+        now = ctx.clock.time()
         since = _begin(ctx, audit, scope, limits, judge)
-        report.resumed = since if since < ctx.clock.time() - 1 and limits.max_age is None else None
-        before = since if limits.max_age is None else ctx.clock.time() - limits.max_age
+        report.resumed = since if since < now else None
+        before = since if limits.max_age is None else now - limits.max_age
         due = audit.due(before, since, judge.marked)
         Readers(ctx, audit, limits, judge, progress).read(due)
         report.remaining = len([one for one in due if one not in judge.done])
         report.complete = not report.remaining
         _tell_damage(audit, judge, report)
         if mend:
+            from .repairing import repair  # HTTP, which a run that only looks does not load
+
             repair(ctx, report, progress)
         _tell_strangers(ctx, audit, scope, report)
         _end(audit, report)
