@@ -189,11 +189,13 @@ def test_status_of_a_quiet_cache(shell, root):
         "entries": 4,
         "reserved_bytes": 0,
         "pinned_bytes": 0,
+        "quarantined_bytes": 0,
         "budget_bytes": None,
         "downloads": [],
         "leases": [],
         "last_verify": None,
         "last_gc": None,
+        "damaged": {"corrupt": 0, "unreadable": 0, "changed": 0, "missing": 0, "quarantined": 0},
         "regret": {"files": 0, "bytes": 0, "lacking_bytes": 0},
     }
     lines = shell.ok("status").splitlines()

@@ -10,6 +10,7 @@ import click
 
 from .. import disk, locks
 from ..index import queries
+from ..index.audit import FAILED
 from ..units import format_size, plural
 from ..users import leases
 from . import output
@@ -19,7 +20,7 @@ from .listing import budget_bytes, is_sound
 
 if TYPE_CHECKING:
     from ..context import Context
-    from ..index import Row
+    from ..index import Index, Row
 
 _LOW = 0.1  # share of the file system; below that a person should know
 _TOLD = 500  # locks on one file system that are looked up: far more than programs that use models
@@ -40,19 +41,21 @@ def status(run: Run) -> int | None:
         downloads = [
             _download(ctx, row) for row in queries.unsettled(index) if row.state != "deleting" and is_sound(row)
         ]
-        leased = _leases(ctx)
-        events = {f"last_{kind}": output.timestamp(queries.last_event(index, kind)) for kind in ("verify", "gc")}
+        leased, damaged = _leases(ctx), _damaged(index)
+        events = {f"last_{kind}": output.timestamp(queries.last_run(index, kind)) for kind in ("verify", "gc")}
     document: dict[str, Any] = {
         "root": ctx.root,
         "entries": totals.files,
         "total_bytes": totals.all,
         "reserved_bytes": totals.reserved,
         "pinned_bytes": held.pinned,
+        "quarantined_bytes": totals.quarantined,
         "budget_bytes": budget_bytes(ctx.settings),
         "free_bytes": disk.free_bytes(ctx.root),
         "downloads": downloads,
         "leases": leased,
         **events,
+        "damaged": damaged,
         "regret": {"files": regret.files, "bytes": regret.bytes, "lacking_bytes": regret.lacking},
     }
     if run.json:
@@ -61,6 +64,12 @@ def status(run: Run) -> int | None:
         click.echo("\n".join(_lines(ctx, document)))
     _warn(run, ctx, document["free_bytes"])
     return None
+
+
+def _damaged(index: Index) -> dict[str, int]:
+    """How many files are known to be wrong, by what is wrong with them."""
+    condition = queries.condition(index)
+    return {name: condition.verdicts.get(name, 0) for name in FAILED} | {"quarantined": condition.quarantined}
 
 
 def _leases(ctx: Context) -> list[dict[str, Any]]:
@@ -115,6 +124,8 @@ def _lines(ctx: Context, document: dict[str, Any]) -> list[str]:
     budget, free, total = document["budget_bytes"], document["free_bytes"], disk.total_bytes(ctx.root)
     reserved, pinned = format_size(document["reserved_bytes"]), format_size(document["pinned_bytes"])
     used = f"{format_size(document['total_bytes'])}, {reserved} of it reserved, {pinned} pinned"
+    if document["quarantined_bytes"]:
+        used += f", {format_size(document['quarantined_bytes'])} quarantined"
     disk_line = "unknown" if free is None or total is None else f"{format_size(free)} free of {format_size(total)}"
     lines = [
         f"root         {output.one_line(ctx.root)} (from {ctx.settings.root_source})",
@@ -123,7 +134,11 @@ def _lines(ctx: Context, document: dict[str, Any]) -> list[str]:
         f"budget       {_budget_line(budget, document['total_bytes'])}",
         f"disk         {disk_line}",
         f"last gc      {document['last_gc'] or 'never'}",
+        f"last verify  {document['last_verify'] or 'never'}",
     ]
+    damaged = ", ".join(f"{count} {name}" for name, count in document["damaged"].items() if count)
+    if damaged:
+        lines.append(f"damage       {damaged}: model-cache verify --repair")
     if document["regret"]["files"]:
         lines.append(f"regret       {_regret_line(document['regret'], budget)}")
     for lease in document["leases"]:

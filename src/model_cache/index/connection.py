@@ -95,8 +95,12 @@ class Index:
         """A connection for statements that only read, or None where there is no index; creates nothing.
 
         Raises:
-            IndexUnavailableError: It is there and cannot be read.
+            IndexUnavailableError: It is there and cannot be read; or it is an older version's and cannot be written.
         """
+        with self._errors():
+            if self._is_old():
+                with self.transaction("index:upgrade"):
+                    pass  # opening it to be written migrates it
         with self._errors(), _inside:
             connection = self._current()
             if connection is None and _identity(self.path) is not None:
@@ -105,6 +109,16 @@ class Index:
                     self._drop()  # made, and killed before its first transaction
                     connection = None
             yield connection
+
+    def _is_old(self) -> bool:
+        """Whether the index is of an older version, looked at when it is opened; not under the lock that a writer waits for."""
+        with _inside:
+            if self._current() is not None or _identity(self.path) is None:
+                return False
+            found = schema.version(self._open(write=False))
+            if found < schema.VERSION:
+                self._drop()
+            return 0 < found < schema.VERSION
 
     def _current(self) -> sqlite3.Connection | None:
         """This thread's connection, if it is of this process and still of the file at the path."""
