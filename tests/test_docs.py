@@ -30,8 +30,20 @@ REPOS = {
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 # The order of steps, and what a crash before each leaves: (page, heading) of every part of each.
 STEP_TABLES = {
-    "order": [("design.md", "A miss"), ("eviction.md", "The order of an eviction"), ("eviction.md", "Who goes first")],
-    "crash": [("design.md", "What a crash leaves"), ("eviction.md", "What a crash in it leaves")],
+    "order": [
+        ("design.md", "A miss"),
+        ("eviction.md", "The order of an eviction"),
+        ("eviction.md", "Who goes first"),
+        ("integrity.md", "The order of a verify"),
+        ("integrity.md", "The order of a repair"),
+        ("integrity.md", "The order of a census"),
+        ("integrity.md", "The index's backups"),
+    ],
+    "crash": [
+        ("design.md", "What a crash leaves"),
+        ("eviction.md", "What a crash in it leaves"),
+        ("integrity.md", "What a crash in it leaves"),
+    ],
 }
 SHARED = {"--root", "--json", "--quiet", "--help"}  # of every command; they have a section of their own
 MARK = "@@end of command"

@@ -9,7 +9,7 @@ import pytest
 from support import FILE, REPO, Later, finish, pattern
 from verify_equipment import Told, found, rot
 
-from model_cache import ModelCache, StorageError
+from model_cache import IntegrityError, ModelCache, StorageError
 from model_cache.index import quarantine
 
 SIZE = 300_000
@@ -216,16 +216,13 @@ def test_a_read_that_fails_once_accuses_nobody(cache, hub, spawn_under, when, li
 def test_without_flock_nothing_is_repaired(damaged, spawn_under):
     """Where the file system has no locks verify reads and judges, and repair is refused with the reason."""
     code = """
-    from model_cache import StorageError
     print(cache.verify().exit_code())
-    try:
-        cache.verify(repair=True)
-    except StorageError as error:
-        print(error)
+    report = cache.verify(repair=True)
+    print(report.exit_code(), report.errors[0][1])
     """
     trace = "strace -f -qq -e trace=flock -e inject=flock:error=ENOSYS -o /dev/null"
     first, second = finish(spawn_under(trace, code)).splitlines()
-    assert (first, "has no file locks" in second) == ("3", True)
+    assert (first, second[:2], "has no file locks" in second) == ("3", "3 ", True)
     assert damaged.path(REPO, FILE).read_bytes() != WHOLE
 
 
@@ -244,3 +241,33 @@ def spawn_under(root, hub, environ, tmp_path):
         return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return start
+
+
+def test_a_touch_or_a_copy_does_not_hide_known_damage(damaged, hub, root, tmp_path):
+    """Damaged bytes under another mtime or inode are still known: not served, not called an edit, and repaired."""
+    damaged.verify()
+    damaged.path(REPO, FILE).touch()
+    shutil.copytree(root, tmp_path / "copy")
+    copy = ModelCache(tmp_path / "copy", endpoint=hub.url, token=False)
+    for cache in (damaged, copy):
+        with pytest.raises(IntegrityError):
+            cache.fetch(REPO, FILE, offline=True)
+        assert cache.reconcile().adopted == []
+        report = cache.verify(repair=True)
+        assert (found(report), report.exit_code()) == ({"corrupt": [FILE]}, 4)
+        assert cache.path(REPO, FILE).read_bytes() == WHOLE
+
+
+def test_what_was_dropped_and_did_not_come_again_is_missing(root, hub):
+    """Where the damaged bytes had to go first and the download then fails, every run says what is missing."""
+    cache = ModelCache(root, endpoint=hub.url, token=False, max_size=SIZE + 100_000)
+    hub.add_repo(REPO, {FILE: WHOLE})
+    rot(cache.fetch(REPO, FILE))
+    hub.fault(FILE, "flip", times=None)
+    report = cache.verify(repair=True)
+    assert (report.exit_code(), len(report.errors)) == (3, 1)
+    assert found(cache.verify()) == {"missing": [FILE]}
+    assert cache.usage().ready == 0
+    hub.clear_faults()
+    assert cache.fetch(REPO, FILE).read_bytes() == WHOLE
+    assert cache.verify().ok == 1

@@ -1,7 +1,8 @@
 """Damage marks: what verify found to be rotten is known to every hit without the index.
 
 A mark names the exact file that is damaged (inode, size, mtime), so it says nothing of what has taken that file's place
-since, and with what bytes it was recorded, so that it can be judged and mended though the index be lost.
+since; the hash of the damaged bytes, so that a touch or a copy of the whole root does not hide them; and what was
+recorded, so that the file can be judged and mended though the index be lost.
 
 Concurrency:
     Made by verify before the index is told; a hit reads it under its shared lease. Whoever replaces the file need not
@@ -11,8 +12,10 @@ Concurrency:
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from . import disk
+from .layout import is_sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,21 +23,22 @@ if TYPE_CHECKING:
     from .index.rows import Row
 
 _LIMIT = 4096  # bytes of a mark; it has some three hundred
-_FACTS = ("size", "sha256", "etag", "commit", "ino", "mtime_ns")
+_FACTS = ("size", "sha256", "etag", "commit", "ino", "mtime_ns", "found")
 
 
 class Mark:
     """What is known of a damaged file: its identity, and what had been recorded of it.
 
     Raises:
-        TypeError, KeyError: The facts are none that this cache writes.
+        TypeError, KeyError, UnicodeEncodeError: The facts are none that this cache writes.
     """
 
-    __slots__ = ("commit", "etag", "ino", "mtime_ns", "sha256", "size")
+    __slots__ = ("commit", "etag", "found", "ino", "mtime_ns", "sha256", "size")
 
     def __init__(self, facts: dict[str, object]) -> None:
         self.ino, self.size, self.mtime_ns = (_number(facts[name]) for name in ("ino", "size", "mtime_ns"))
-        self.sha256, self.etag, self.commit = (_text(facts[name]) for name in ("sha256", "etag", "commit"))
+        self.etag, self.commit = _text(facts["etag"]), _text(facts["commit"])
+        self.sha256, self.found = _hash(facts["sha256"]), _hash(facts["found"])
 
     @property
     def identity(self) -> tuple[int, int, int]:
@@ -55,15 +59,27 @@ def _number(value: object) -> int:
 def _text(value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(value)
+    if value is not None:
+        value.encode()  # JSON has escapes for what is no text
     return value
 
 
-def mark(ctx: Context, row: Row) -> None:
-    """Say that the file the row describes is damaged; durable."""
+def _hash(value: object) -> str | None:
+    if value is not None and not is_sha256(value):
+        raise TypeError(value)
+    return _text(value)
+
+
+def mark(ctx: Context, row: Row, found: str | None) -> None:
+    """Say that the file the row describes is damaged; durable.
+
+    Args:
+        found: The sha256 of its bytes, None where they could not be read.
+    """
     import json
 
     path = ctx.places.damaged + row.key
-    facts = {name: getattr(row, name) for name in _FACTS}
+    facts = {name: getattr(row, name) for name in _FACTS if name != "found"} | {"found": found}
     disk.write_small(path, json.dumps(facts).encode(), ctx.settings.file_mode)
     disk.fsync_file(path)
     disk.fsync_directory(ctx.places.damaged)
@@ -83,10 +99,24 @@ def read(ctx: Context, key: str) -> Mark | None:
         return None
 
 
-def is_marked(ctx: Context, key: str, found: os.stat_result) -> bool:
-    """Whether an entry's file, as it was found at its path, is known to be damaged."""
+def is_marked(ctx: Context, key: str, found: os.stat_result, fd: int | None = None) -> bool:
+    """Whether an entry's file, as it was found at its path, is known to be damaged.
+
+    Args:
+        fd: The file, open: where another one than the mark names is there, and has its size, the bytes are hashed.
+    """
     known = read(ctx, key)
-    return known is not None and known.fits(found)
+    if known is None or known.fits(found):
+        return known is not None
+    if fd is None or known.found is None or known.size != found.st_size:
+        return False
+    from . import digest
+
+    if digest.sha256(fd)[0] == known.found:
+        return True
+    with suppress(OSError):
+        forget(ctx, key)  # other bytes have its place: nobody need hash them again
+    return False
 
 
 def forget(ctx: Context, key: str) -> None:

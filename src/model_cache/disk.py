@@ -225,6 +225,32 @@ def set_aside(path: str, aside: str) -> None:
     os.rename(path, aside)
 
 
+def take(path: str, aside: str, identity: tuple[int | None, int | None, int | None]) -> bool:
+    """Rename the file of this identity (inode, size, mtime) within the root; False if another one was at the path.
+
+    Concurrency:
+        I7. A name is renamed before it can be known whose it is by then: somebody's own file that took the place at the
+        last moment gets its name back, and another one if that was taken too.
+    """
+    os.rename(path, aside)
+    found = os.stat(aside, follow_symlinks=False)
+    if (found.st_ino, found.st_size, found.st_mtime_ns) == identity:
+        return True
+    os.rename(aside, f"{path}.{found.st_ino}" if os.path.lexists(path) else path)
+    return False
+
+
+def discard(path: str, identity: tuple[int | None, int | None, int | None]) -> bool:
+    """Remove the name of the file of this identity (inode, size, mtime); False if it is another file's, or is not there."""
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    if (found.st_ino, found.st_size, found.st_mtime_ns) != identity:
+        return False
+    return remove(path)
+
+
 def write_small(path: str, data: bytes, mode: int) -> None:
     """Write a small file as a whole: readers see the old one or the new one. Not durable: it can be lost, not torn."""
     temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}"

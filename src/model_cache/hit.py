@@ -83,7 +83,7 @@ def _open_leased(ctx: Context, entry: Entry) -> tuple[int, os.stat_result] | Non
             found = _same_file(fd, path) if fd >= 0 and locks.try_shared(fd) else None
             if found is not None:
                 _check_inside(ctx, entry, fd, path)
-                if damage.is_marked(ctx, entry.key, found):
+                if damage.is_marked(ctx, entry.key, found, fd):
                     return None
                 kept = True
                 return fd, found

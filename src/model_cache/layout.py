@@ -39,6 +39,7 @@ _DEVICES = frozenset(
 # Directional embeddings, overrides and isolates, and the two separators that end a line: a name with them is not the
 # name that a person reads (https://trojansource.codes).
 _STEERING = frozenset(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029]))
+_HEX = frozenset("0123456789abcdef")
 _RESERVED_OWNERS = frozenset(["datasets", "spaces", "models", "cachedir.tag"])
 
 
@@ -225,6 +226,11 @@ def readings(relative: str) -> Iterator[Entry]:
             continue
         if entry.relative == relative:
             yield entry
+
+
+def is_sha256(value: object) -> bool:
+    """Whether this is a sha256 in 64 lower-case hex digits."""
+    return isinstance(value, str) and len(value) == 64 and _HEX.issuperset(value)
 
 
 def clash(name: str, present: Iterable[str]) -> str | None:

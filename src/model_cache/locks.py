@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 
 from .errors import LockTimeoutError
@@ -238,10 +239,14 @@ def try_write(path: str, mode: int) -> int | None:
 
 def open_own(path: str, mode: int) -> int:
     """Open a file of the cache's own, made with exactly `mode` (whatever the umask) if it is not there."""
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     while True:
         try:
-            return os.open(path, flags)
+            fd = os.open(path, flags)
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                return fd
+            os.close(fd)
+            raise OSError(errno.EINVAL, "it is not a regular file", path)
         except FileNotFoundError:
             pass
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from .budget import census
 from .budget.collection import GcReport, collect
 from .budget.removal import RemoveReport
 from .budget.removal import remove as remove_rows
@@ -13,6 +14,7 @@ from .errors import ModelCacheError, OfflineMissError, SettingError, quoted
 from .index import Row, queries
 from .index.room import Room
 from .layout import Entry, repo_directory
+from .log import logger
 from .progress import SILENT, Progress
 from .units import parse_duration, parse_size, shown
 
@@ -123,6 +125,8 @@ def gc(
     """Read the arguments as people write them, and collect."""
     ctx.settings.refresh()
     ctx.prepare()
+    if not dry_run and (said := census.bring_up_to_date(ctx)):
+        logger.warning(said)
     return collect(
         ctx,
         max_size=None if max_size is None else parse_size(max_size, "max_size"),

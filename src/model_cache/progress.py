@@ -18,8 +18,8 @@ class Progress:
     def waiting(self, name: str, holder: str, done: int, total: int | None, seconds: float) -> None:
         """Another process (`holder`, as pid@host) downloads `name`; this one has waited for `seconds`."""
 
-    def verifying(self, files: int, total: int) -> None:
-        """So many files of `total` bytes are about to be read; `advanced` says how far it is."""
+    def verifying(self, files: int, total: int, what: str = "verifying") -> None:
+        """So many files of `total` bytes are about to be read, for verify or (`hashing`) reconcile; then `advanced`."""
 
     def reading(self, path: str) -> None:
         """A file is about to be read, as soon as a reader is free."""

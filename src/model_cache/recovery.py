@@ -54,15 +54,22 @@ def recover(ctx: Context, entry: Entry, recorder: Recorder) -> Row | None:
     if finding in ("ready", "promote"):
         # The crash may have come before the directory was durable.
         disk.fsync_directory(os.path.dirname(path))
-    if finding == "gone":
+    if finding == "gone" and row is not None:
         ctx.step("recover:unlink-trash")
-        disk.remove(ctx.places.trash + entry.key)
+        _empty_trash(ctx, entry, row, path)
     left = allocated(ctx.places.partial(entry.key))
     if finding == "stopped" and not left:
         disk.remove(ctx.places.partial(entry.key))  # made, and not written yet
     ctx.step("recover:settle")
     recorder.settled(finding, left)
     return recorder.row()
+
+
+def _empty_trash(ctx: Context, entry: Entry, row: Row, path: str) -> None:
+    """Remove what was evicted; a file of somebody's own, which took its place just before the rename, gets its name back."""
+    trash = ctx.places.trash + entry.key
+    if not disk.discard(trash, row.identity) and os.path.lexists(trash) and not os.path.lexists(path):
+        disk.set_aside(trash, path)
 
 
 def _finish_unlink(ctx: Context, entry: Entry, there: Identity | None) -> None:

@@ -63,7 +63,7 @@ def test_what_was_found_is_told_with_what_to_do(shell, root):
         rf"verified 3 files, 40 kB in {TOOK}: 0 ok, 1 corrupt, 1 changed, 1 missing, 1 untracked",
         r"hint: model-cache verify --repair fetches the recorded bytes of what is damaged",
         r"hint: model-cache reconcile accepts what was changed; once it is moved away, fetch brings the Hub's back",
-        r"hint: model-cache fetch downloads what is missing; reconcile drops it from the index",
+        r"hint: model-cache fetch owner/name c\.bin downloads it again; reconcile drops it",
         r"hint: model-cache reconcile hashes and enters what is untracked",
     ), err
     quiet = shell.run("verify", "-q")
@@ -85,6 +85,7 @@ def test_repair_ends_with_4_and_then_with_0(shell, root):
     code, out, err = shell.run("verify", "--repair")
     assert (code, out) == (4, "FOUND    REPO        FILE   DETAIL\ncorrupt  owner/name  a.bin  repaired\n")
     assert re.search(rf"^verified 3 files, 80 kB in {TOOK}: 2 ok, 1 corrupt, 1 repaired$", err, re.MULTILINE), err
+    assert f"\nthe damaged bytes (20.5 kB) are kept in {root}/.model-cache/quarantine/ for 30 days\n" in err
     assert shell.run("verify", "-q") == (0, "", "")
 
 
@@ -170,7 +171,7 @@ def test_runs_that_overlap_do_not_pile_up(shell, root, spawn):
         assert (code, out) == (11, "")
         assert re.fullmatch(
             rf"error: another verify or reconcile of {root} is under way, by {holder.pid}@\S+\n"
-            r"hint: --skip-if-busy makes this no failure\n",
+            r"hint: wait for it, or add --skip-if-busy, with which this is no failure\n",
             err,
         ), err
         assert shell.run(command, "--skip-if-busy", "-q") == (0, "", "")
@@ -190,7 +191,7 @@ def test_reconcile_says_what_it_did(shell, root):
         0,
         "DONE     FILE\nadopted  owner/name/new.bin\nrebound  owner/name/a.bin\ndropped  owner/name/b.bin\n",
     )
-    assert says(err, "verifying 2 files: 20 kB", rf"1 adopted, 1 rebound, 1 dropped, in {TOOK}"), err
+    assert says(err, "hashing 2 files: 20 kB", rf"1 adopted, 1 rebound, 1 dropped, in {TOOK}"), err
     assert says(shell.run("reconcile")[2], rf"nothing to do, in {TOOK}")
     assert shell.run("reconcile", "-q") == (0, "", "")
     document = shell.json("reconcile", "--rebuild")
@@ -205,7 +206,9 @@ def test_status_tells_of_verify_and_quarantine(shell, root):
     document = shell.json("status")
     assert document["last_verify"] is not None
     assert document["damaged"] == {"corrupt": 1, "unreadable": 0, "changed": 0, "missing": 0, "quarantined": 0}
-    assert re.search(r"^damage +1 corrupt: model-cache verify --repair$", shell.ok("status"), re.MULTILINE)
+    assert re.search(
+        r"^damage +1 corrupt: model-cache verify says which and what to do$", shell.ok("status"), re.MULTILINE
+    )
     shell.run("verify", "--repair")
     document = shell.json("status")
     assert (document["quarantined_bytes"] >= 20_000, document["damaged"]["corrupt"]) == (True, 0)

@@ -73,7 +73,7 @@ def _evict(ctx: Context, room: Room, claim: Claim) -> Plan | None:
             if not missing:
                 return None
             plan = choose(candidates(ctx, room, skip), missing, ctx.clock.time() - ctx.settings.min_idle)
-            if plan.missing and aside.drop_oldest(ctx):
+            if plan.missing and aside.drop_oldest(ctx, claim.entry.key):
                 continue
             if plan.missing:
                 return plan
@@ -176,6 +176,10 @@ def _full(ctx: Context, claim: Claim, plan: Plan, missing: int) -> CacheFullErro
     if totals.reserved:
         parts.append(f"{format_size(totals.reserved)} reserved by downloads under way")
     known = held.pinned + held.placed + recent + sum(unit.charged for unit in plan.victims)
+    replaced = Ledger(ctx.index).row(claim.entry) if claim.replacing else None
+    if replaced is not None and not replaced.pinned:
+        known += replaced.charged
+        parts.append(f"{format_size(replaced.charged)} of the file that is to be replaced")
     in_use = totals.ready - known
     if in_use > 0:
         parts.append(f"{format_size(in_use)} leased or open in running programs")

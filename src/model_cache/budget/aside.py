@@ -6,6 +6,8 @@ Concurrency:
 
 from __future__ import annotations
 
+import os
+
 from .. import disk, locks
 from ..context import Context
 from ..index import quarantine
@@ -21,19 +23,26 @@ def expire(ctx: Context, before: float) -> tuple[int, int]:
     return len(gone), sum(gone)
 
 
-def drop_oldest(ctx: Context) -> bool:
-    """Remove the oldest that counts for anything; False if there is none."""
-    return any(_remove(ctx, aside) is not None for aside in quarantine.listed(ctx.index, "charged > 0")[:1])
+def drop_oldest(ctx: Context, mine: str) -> bool:
+    """Remove the oldest that counts for anything; False if there is none.
+
+    Args:
+        mine: Key of the entry whose W the caller itself holds.
+    """
+    return any(_remove(ctx, aside, mine) is not None for aside in quarantine.listed(ctx.index, "charged > 0"))
 
 
-def _remove(ctx: Context, aside: Aside) -> int | None:
+def _remove(ctx: Context, aside: Aside, mine: str = "") -> int | None:
     """Remove one, and return its bytes; None if somebody works on its entry."""
-    fd = locks.try_write(ctx.places.lock(aside.key), ctx.settings.file_mode) if aside.key else -1
+    locked = aside.key not in ("", mine)
+    fd = locks.try_write(ctx.places.lock(aside.key), ctx.settings.file_mode) if locked else -1
     if fd is None:
         return None
     try:
         ctx.step("quarantine:remove")
-        disk.remove(ctx.places.quarantine + aside.name)
+        path = ctx.places.quarantine + aside.name
+        if not disk.discard(path, aside.identity) and os.path.lexists(path):
+            return None  # a file that was moved here by a race with its owner, whose it is (I7)
         quarantine.gone(ctx.index, [aside.name])
         return aside.charged
     finally:

@@ -42,10 +42,11 @@ class _Pages:
         after = (-1.0, 0)
         seen: set[int] = set()
         while page := self._room.page(after):
-            self._units |= self._room.siblings(page)
+            # Keys and paths are used below, and anybody may have written the index.
+            self._units |= {ino: rows for ino, rows in self._room.siblings(page).items() if all(map(Row.entry, rows))}
             after = (page[-1].last_used_at, page[-1].id)
             # A row whose last use was written back stands further on by now, and would come again.
-            yield from [row for row in page if row.id not in seen]
+            yield from [row for row in page if row.id not in seen and row.entry() is not None]
             seen.update(row.id for row in page)
             later, self._later = self._later, []
             self._room.younger(later)
@@ -63,4 +64,10 @@ class _Pages:
 
 
 def _evictable(row: Row) -> bool:
-    return row.state == "ready" and not row.pinned and row.origin != "placed" and row.next_state is None
+    return (
+        row.entry() is not None
+        and row.state == "ready"
+        and not row.pinned
+        and row.origin != "placed"
+        and row.next_state is None
+    )

@@ -19,10 +19,31 @@ from collections.abc import Iterator
 from .. import disk, locks, walk
 from ..context import Context
 from ..index import quarantine
-from ..index.inventory import Inventory, Known, Placed
+from ..index.inventory import Inventory, Known, Placed, Recorded
+from ..index.ledger import Ledger
+from ..index.room import Room
 from ..layout import Entry, readings
 from ..log import logger
 from . import eviction
+from .reclaim import settle_dead
+
+
+def bring_up_to_date(ctx: Context) -> str:
+    """Set a damaged index aside, and look at every file where it may not know them all; what there is to say of it."""
+    damaged = Ledger(ctx.index).mend()
+    ctx.index.open()
+    said = ""
+    if Inventory(ctx.index).is_stale():
+        what = (
+            "damaged, and set aside; a backup has its place"
+            if damaged
+            else "gone, or an older one was put in its place"
+        )
+        said = f"the index of {ctx.root} was {what}: what that does not know is untracked until model-cache reconcile"
+    elif damaged:
+        said = f"the index of {ctx.root} was damaged, and set aside; there was no backup, so all is untracked"
+    take(ctx)
+    return said
 
 
 def take(ctx: Context) -> None:
@@ -31,8 +52,10 @@ def take(ctx: Context) -> None:
     if inventory.is_complete():
         return
     with eviction.sole_evictor(ctx):
+        ctx.index.open()
         if inventory.is_complete():
             return
+        settle_dead(ctx, Room(ctx.index))  # of what an older index calls under way, files may stand at their paths
         known = inventory.recorded()
         unlike = strangers(ctx, known)
         if inventory.is_stale():
@@ -48,7 +71,7 @@ def take(ctx: Context) -> None:
         )
 
 
-def strangers(ctx: Context, known: dict[str, Known], *, placed: bool = False) -> Iterator[Placed]:
+def strangers(ctx: Context, known: dict[str, Recorded], *, placed: bool = False) -> Iterator[Placed]:
     """Files without a row, or unlike their row; rows that were met are taken out of `known`.
 
     Args:
@@ -57,23 +80,26 @@ def strangers(ctx: Context, known: dict[str, Known], *, placed: bool = False) ->
     counted: set[int] = set()
     for path, found in walk.files(ctx.root):
         row = known.pop(path, None)
-        alike = row is not None and row.identity == (found.st_ino, found.st_size, found.st_mtime_ns)
-        if row is not None and alike and not (placed and row.placed):
-            continue
+        if row is not None:
+            _, _, ino, size, mtime_ns, by_hand = row
+            alike = ino == found.st_ino and mtime_ns == found.st_mtime_ns and size == found.st_size
+            if alike and not (placed and by_hand):
+                continue
         entry = reading(ctx, path)
         if entry is None:
             continue
-        size = 0 if found.st_ino in counted else disk.allocated(found)
+        charged = 0 if found.st_ino in counted else disk.allocated(found)
         if found.st_nlink > 1:
             counted.add(found.st_ino)  # another name of it counts nothing
-        yield Placed(entry, found.st_ino, found.st_mtime_ns, found.st_size, size, row)
+        before = None if row is None else Known(*row[1:])
+        yield Placed(entry, found.st_ino, found.st_mtime_ns, found.st_size, charged, before)
 
 
-def missing(ctx: Context, known: dict[str, Known]) -> Iterator[tuple[str, Known]]:
+def missing(ctx: Context, known: dict[str, Recorded]) -> Iterator[tuple[str, Known]]:
     """Of the rows that no file was met for: those whose path is free."""
     for path, row in known.items():
         if not os.path.lexists(f"{ctx.root}/{path}"):
-            yield path, row
+            yield path, Known(*row[1:])
 
 
 def reading(ctx: Context, path: str) -> Entry | None:
@@ -87,13 +113,14 @@ def reading(ctx: Context, path: str) -> Entry | None:
 
 def settle_quarantine(ctx: Context) -> None:
     """Files in quarantine count, whatever the index knows of them; rows without a file go."""
-    known = {aside.name for aside in quarantine.listed(ctx.index)}
+    quarantine.forget_odd(ctx.index)
+    charged = {aside.name for aside in quarantine.listed(ctx.index, "charged > 0")}
     with os.scandir(ctx.places.quarantine) as found:
         files = {file.name: file.stat(follow_symlinks=False) for file in found if file.is_file(follow_symlinks=False)}
-    for name in sorted(files.keys() - known):
+    for name in sorted(filter(quarantine.is_name, files.keys() - charged)):
         status = files[name]
-        charged = disk.allocated(status) if status.st_nlink == 1 else 0
-        quarantine.unknown(ctx.index, name, status.st_ino, status.st_mtime_ns, status.st_size, charged)
+        size = disk.allocated(status)
+        quarantine.counted(ctx.index, name, status.st_ino, status.st_mtime_ns, status.st_size, size)
     for aside in quarantine.listed(ctx.index):
         if not os.path.lexists(ctx.places.quarantine + aside.name):
             _drop_row(ctx, aside)

@@ -16,6 +16,7 @@ from .. import disk, locks
 from ..context import Context
 from ..errors import IndexUnavailableError
 from ..index import queries
+from ..index.backup import BEFORE, NEWEST
 from ..index.room import Room
 from ..index.rows import Row
 from ..log import logger
@@ -198,6 +199,9 @@ def _sweep(ctx: Context) -> None:
         # An index that was set aside; what could be read of it was, or will not be.
         if name.startswith("index.db.") and now - _changed(f"{ctx.places.own}/{name}", now) > aside.KEPT:
             disk.remove(f"{ctx.places.own}/{name}")
+    for name in _names(ctx.places.backups):
+        if name not in (NEWEST, BEFORE) and _older(f"{ctx.places.backups}/{name}", now):
+            disk.remove(f"{ctx.places.backups}/{name}")
     for name in _names(ctx.places.trash):
         if name not in known:
             disk.remove(ctx.places.trash + name)

@@ -270,7 +270,8 @@ def _unname(ctx: Context, victims: list[_Victim], result: Evicted) -> None:
             path, trash = f"{ctx.root}/{row.path}", ctx.places.trash + row.key
             ctx.step("evict:rename")
             try:
-                disk.set_aside(path, trash)
+                if not disk.take(path, trash, victim.unit.rows[0].identity):
+                    continue  # somebody put a file of their own there just now
             except FileNotFoundError:
                 continue
             victim.trash.append(trash)

@@ -29,6 +29,7 @@ COMMANDS = {
     "unpin": ("pins", "Let pinned files be evicted again."),
     "doctor": ("doctor", "Try whether the cache works on this file system."),
     "config": ("config", "Show or set the policy of a root."),
+    "metrics": ("metrics", "Print metrics for Prometheus, or write them for its node exporter."),
     "demo": ("demo", "The whole life of a cache in half a minute, on this machine."),
 }
 

@@ -81,13 +81,13 @@ class Lines(Narrator):
             rate = (done - self._first) / max(now - self._began, 1e-6)
             self.say(f"{self._name}: {_amount(done, self._total)}, {format_size(rate)}/s")
 
-    def verifying(self, files: int, total: int) -> None:
+    def verifying(self, files: int, total: int, what: str = "verifying") -> None:
         """So many files are about to be read."""
-        self._name, self._total, self._first = "verifying", total, 0
+        self._name, self._total, self._first = what, total, 0
         self._began = self._told_at = time.monotonic()
         self._told = 0
         if self._bars:
-            self.say(f"verifying {plural(files, 'file')}: {format_size(total)}")
+            self.say(f"{what} {plural(files, 'file')}: {format_size(total)}")
 
     def waiting(self, name: str, holder: str, done: int, total: int | None, seconds: float) -> None:
         """Somebody else downloads it."""
@@ -120,9 +120,9 @@ class Bars(Narrator):
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)
 
-    def verifying(self, files: int, total: int) -> None:
+    def verifying(self, files: int, total: int, what: str = "verifying") -> None:
         """So many files are about to be read."""
-        self._show(f"verifying {plural(files, 'file')}", total, 0)
+        self._show(f"{what} {plural(files, 'file')}", total, 0)
 
     def waiting(self, name: str, holder: str, done: int, total: int | None, seconds: float) -> None:  # noqa: ARG002 - see Progress
         """Somebody else downloads it."""

@@ -138,7 +138,7 @@ def _lines(ctx: Context, document: dict[str, Any]) -> list[str]:
     ]
     damaged = ", ".join(f"{count} {name}" for name, count in document["damaged"].items() if count)
     if damaged:
-        lines.append(f"damage       {damaged}: model-cache verify --repair")
+        lines.append(f"damage       {damaged}: model-cache verify says which and what to do")
     if document["regret"]["files"]:
         lines.append(f"regret       {_regret_line(document['regret'], budget)}")
     for lease in document["leases"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import LockTimeoutError
+from ..errors import LockTimeoutError, quoted
 from ..operations import verify as check
 from ..units import format_duration, format_size, plural
 from . import output
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..context import Context
-    from ..integrity.report import VerifyReport
+    from ..integrity.report import Trouble, VerifyReport
 
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # --json has them whole
+_TOLD = 3  # files that are named in a hint
 _CLASSES = ("corrupt", "unreadable", "changed", "missing")
 
 
@@ -69,7 +70,7 @@ def verify(
         click.echo("".join(f"{path}\n" for path in _failed(ctx, report, strict=strict)), nl=False)
     else:
         _show(report, strict=strict)
-    _sum_up(run, report)
+    _sum_up(run, ctx, report)
     return report.exit_code(strict=strict)
 
 
@@ -107,25 +108,32 @@ def _document(ctx: Context, report: VerifyReport) -> dict[str, Any]:
 
 def _failed(ctx: Context, report: VerifyReport, *, strict: bool) -> Iterator[str]:
     """The paths because of which the run does not end with 0."""
-    yield from (f"{ctx.root}/{one.row.path}" for one in report.damaged)
+    yield from (f"{ctx.root}/{one.row.path}" for one in _remaining(report))
     yield from (f"{ctx.places.quarantine}{aside.name}" for aside in report.quarantined if not aside.mended)
     if strict:
         yield from (f"{ctx.root}/{one.row.path}" for one in report.missing)
         yield from (f"{ctx.root}/{path}" for path in report.untracked)
 
 
+def _remaining(report: VerifyReport) -> list[Trouble]:
+    """Damage that still stands at its path."""
+    moved = {aside.key for aside in report.quarantined if not aside.mended}
+    return [one for one in report.damaged if one.row.key not in moved]
+
+
 def _show(report: VerifyReport, *, strict: bool) -> None:
     """What is not as recorded, and what became of it."""
-    repaired = {row.key for row in report.repaired}
-    failed = {row.key: f"not repaired: {error}" for row, error in report.errors}
+    told = {row.key: "repaired" for row in report.repaired}
+    told |= {row.key: f"not repaired: {error}" for row, error in report.errors}
+    told |= {aside.key: "moved into quarantine" for aside in report.quarantined if not aside.mended}
     rows = []
     for name in _CLASSES:
         for one in getattr(report, name):
-            told = "repaired" if one.row.key in repaired else failed.get(one.row.key, one.detail)
-            rows.append([name, directory(one.row), one.row.filename, _HASH.sub(r"\1…", told)])
+            detail = _HASH.sub(r"\1…", told.get(one.row.key, one.detail))
+            rows.append([name, directory(one.row), one.row.filename, detail])
     for aside in report.quarantined:
         if not aside.mended:
-            what = "the Hub has other bytes than were recorded; kept as " + aside.name
+            what = f"the Hub has other bytes than were recorded; kept as {aside.name}"
             rows.append(["quarantined", aside.repo, aside.filename, what])
     if strict:
         rows += [["untracked", "", path, ""] for path in report.untracked]
@@ -133,9 +141,10 @@ def _show(report: VerifyReport, *, strict: bool) -> None:
         output.write_table(["FOUND", "REPO", "FILE", "DETAIL"], rows)
 
 
-def _sum_up(run: Run, report: VerifyReport) -> None:
+def _sum_up(run: Run, ctx: Context, report: VerifyReport) -> None:
     counts = {"ok": report.ok, "rebound": report.rebound} | {name: len(getattr(report, name)) for name in _CLASSES}
-    counts |= {"repaired": len(report.repaired), "untracked": len(report.untracked)}
+    alone = [aside for aside in report.quarantined if not aside.mended]
+    counts |= {"repaired": len(report.repaired), "quarantined": len(alone), "untracked": len(report.untracked)}
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "ok")
     took = format_duration(report.seconds)
     run.note(f"verified {plural(report.checked, 'file')}, {format_size(report.checked_bytes)} in {took}: {told}")
@@ -145,20 +154,25 @@ def _sum_up(run: Run, report: VerifyReport) -> None:
         )
     if report.remaining:
         run.note(f"{plural(report.remaining, 'file')} remain for the next run")
+    if report.quarantined:
+        size = format_size(sum(aside.charged for aside in report.quarantined))
+        run.note(f"the damaged bytes ({size}) are kept in {ctx.places.quarantine} for 30 days")
     for hint in _hints(report):
         run.note(f"hint: {hint}")
 
 
 def _hints(report: VerifyReport) -> Iterator[str]:
     """What to do about it, each a command that can be run."""
-    mended = {row.key for row in report.repaired}
-    if any(one.row.key not in mended for one in (*report.corrupt, *report.unreadable)) and not report.errors:
+    tried = {row.key for row, _ in report.errors}
+    remaining = _remaining(report)
+    if any(str(one.row.verdict) != "changed" and one.row.key not in tried for one in remaining):
         yield "model-cache verify --repair fetches the recorded bytes of what is damaged"
-    if any(not aside.mended for aside in report.quarantined):
-        yield "model-cache fetch gets the Hub's current bytes of what is quarantined"
+    yield from dict.fromkeys(error.hint for _, error in report.errors if error.hint)
+    for aside in [aside for aside in report.quarantined if not aside.mended][:_TOLD]:
+        yield f"model-cache fetch {aside.repo} {quoted(aside.filename)} gets the Hub's current bytes"
     if report.changed:
         yield "model-cache reconcile accepts what was changed; once it is moved away, fetch brings the Hub's back"
-    if report.missing:
-        yield "model-cache fetch downloads what is missing; reconcile drops it from the index"
+    for one in report.missing[:_TOLD]:
+        yield f"model-cache fetch {one.row.repo} {quoted(one.row.filename)} downloads it again; reconcile drops it"
     if report.untracked:
         yield "model-cache reconcile hashes and enters what is untracked"

@@ -24,7 +24,7 @@ from ..index.quarantine import Damaged
 from ..layout import Entry
 from ..log import logger
 from . import linking, place, publish, staging
-from .replacing import Replacement, claimed, replace
+from .replacing import Replacement, changed, claimed, replace
 from .request import Request
 from .staging import Job, Staged
 
@@ -38,9 +38,15 @@ def damaged(ctx: Context, entry: Entry) -> Damaged | None:
         return None
     try:
         found = os.stat(entry.path(ctx.root), follow_symlinks=False)
+        if not mark.fits(found):
+            fd = disk.open_regular(entry.path(ctx.root))
+            try:
+                found = os.fstat(fd)
+                if not damage.is_marked(ctx, entry.key, found, fd):
+                    return None
+            finally:
+                os.close(fd)
     except OSError:
-        return None
-    if not mark.fits(found):
         return None
     identity = found.st_ino, found.st_size, found.st_mtime_ns
     return Damaged(entry, *identity, mark.sha256, mark.commit, disk.allocated(found))
@@ -73,13 +79,16 @@ def mend(ctx: Context, job: Job, row: Row | None, bad: Damaged) -> tuple[str, in
         DownloadError, StorageError, CacheFullError: The damaged file stays where it is.
         InUseError: It cannot be mended, and is in use.
     """
-    ours = row is not None and row.state == "ready" and row.identity == bad.identity
+    # A row from an older index tells of this file by its place only: what was recorded of it is in the mark.
+    known = (row.identity, row.sha256) if row is not None and row.state == "ready" else None
+    ours = known == (bad.identity, bad.sha256)
     meta = _recorded(ctx, job, row) if row is not None and ours else None
     if row is None or meta is None:
         if not bad.commit:
             raise _placed(ctx, bad)
         _move_aside(ctx, job, bad)
         return None
+    job.request.progress.warning(f"{job.entry} is damaged; its recorded bytes are fetched again")
     # Bytes of another entry are as good, once they were hashed; a damaged one is passed over.
     source = linking.find_source(ctx, job.entry, meta, job.recorder)
     try:
@@ -133,7 +142,8 @@ def _replace(
         logger.warning(message)
         job.request.progress.warning(message)
     _drop(ctx, job, bad)
-    with staging.stage(ctx, job, meta, source, replacing=False) as staged:
+    # The row stays: until the bytes have come again every run says that they are missing.
+    with staging.stage(ctx, job, meta, source, replacing=True) as staged:
         _check(ctx, job, bad, staged)
         publish.publish(ctx, job.entry, job.lock, staged.partial, job.recorder, meta, staged.way)
         damage.forget(ctx, job.entry.key)
@@ -189,38 +199,47 @@ def _move_aside(ctx: Context, job: Job, bad: Damaged) -> None:
     """Leave the damaged file its name in quarantine alone.
 
     Raises:
-        InUseError: A running program has it leased or open.
+        InUseError: A running program has it leased or open. StorageError: Somebody put another file there.
     """
     path = bad.entry.path(ctx.root)
     name, kept = _enter(ctx, bad), False
     try:
         with claimed(ctx, bad.entry, bad.identity):
-            kept = _link(ctx, bad, name)
-            ctx.step("quarantine:unlink")
-            disk.remove(path)
+            disk.discard(ctx.places.quarantine + name, bad.identity)  # of a repair that did not come to its end
+            ctx.step("quarantine:move")
+            kept = disk.take(path, ctx.places.quarantine + name, bad.identity)
+            disk.fsync_directory(ctx.places.quarantine)
             disk.fsync_directory(os.path.dirname(path))
     finally:
         if not kept:
             quarantine.gone(ctx.index, [name])
+    if not kept:
+        raise changed(path)
     quarantine.alone(ctx.index, bad, name)
     damage.forget(ctx, bad.entry.key)
-    where = "is in quarantine" if kept else "was removed: this file system gives no second names for a quarantine"
-    message = f"{bad.entry} was damaged, and the Hub has other bytes than were recorded; the damaged file {where}"
+    message = (
+        f"{bad.entry} was damaged, and the Hub has other bytes than were recorded; the damaged file is in quarantine"
+    )
     logger.warning(message)
     job.request.progress.warning(message)
 
 
 def _drop(ctx: Context, job: Job, bad: Damaged) -> None:
-    """Let the damaged bytes go, from the path and from quarantine; they are coming again."""
+    """Let the damaged bytes go, from the path and from quarantine; they are coming again.
+
+    Raises:
+        InUseError: A running program has them leased or open, and would keep their room.
+    """
     path = bad.entry.path(ctx.root)
     for known in quarantine.of(ctx.index, bad.entry):
         if known.identity == bad.identity:
             disk.remove(ctx.places.quarantine + known.name)
             quarantine.gone(ctx.index, [known.name])
-    found = os.stat(path, follow_symlinks=False)
-    if (found.st_ino, found.st_size, found.st_mtime_ns) == bad.identity:
+    trash = ctx.places.trash + f"{bad.entry.key}.damaged"
+    with claimed(ctx, bad.entry, bad.identity):
         ctx.step("quarantine:drop")
-        disk.remove(path)
-        disk.fsync_directory(os.path.dirname(path))
-    quarantine.alone(ctx.index, bad, "")
+        if disk.take(path, trash, bad.identity):
+            disk.fsync_directory(os.path.dirname(path))
+    disk.remove(trash)
+    quarantine.dropped(ctx.index, bad)
     place.check(ctx, job.entry)

@@ -110,11 +110,7 @@ def _claimed_file(ctx: Context, entry: Entry, identity: Identity, *, same: bool)
     try:
         found = os.fstat(fd)
         if (found.st_ino, found.st_size, found.st_mtime_ns) != identity:
-            raise StorageError(
-                f"{path} is not the file that was downloaded there: somebody changed it; it was left as it is",
-                path=path,
-                hint=f"move it away: mv {quoted(path)} {quoted(path + '.mine')}",
-            )
+            raise changed(path)
         if same:
             return fd, False
         sole = locks.try_sole_use(fd) if locks.try_exclusive(fd) else False
@@ -135,6 +131,15 @@ def _rename(ctx: Context, one: Replacement) -> None:
     except OSError as error:
         one.partial.published = False
         raise disk.storage_error(error, "cannot replace", one.entry.path(ctx.root)) from None
+
+
+def changed(path: str) -> StorageError:
+    """The error for a file that is not the one the index knows."""
+    return StorageError(
+        f"{path} is not the file that was downloaded there: somebody changed it; it was left as it is",
+        path=path,
+        hint=f"move it away: mv {quoted(path)} {quoted(path + '.mine')}",
+    )
 
 
 def _in_use(path: str) -> InUseError:

@@ -19,8 +19,8 @@ DAMAGED = ("corrupt", "unreadable", "changed")  # what keeps a run failing until
 FAILED = (*DAMAGED, "missing")
 
 _DAMAGED = f"verdict IN {DAMAGED}"
-# A file that nobody hashed has nothing to be compared with.
-_RECORDED = "state = 'ready' AND origin <> 'placed' AND sha256 IS NOT NULL"
+# A file that nobody hashed has nothing to be compared with; of one that an older index knew, what that one said is tried.
+_RECORDED = "state = 'ready' AND sha256 IS NOT NULL AND (origin <> 'placed' OR verdict IS NULL)"
 
 
 class Scope(NamedTuple):
@@ -73,7 +73,7 @@ class Audit:
         name = self._run_name
         with self._index.transaction("verify:begin") as connection:
             found = connection.execute("SELECT CAST(value AS REAL) FROM meta WHERE name = ?", (name,)).fetchone()
-            if found is not None and not anew and 0 < found[0] <= now:
+            if found is not None and not anew and 0 < (found[0] or 0) <= now:
                 return float(found[0])
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, repr(now)))
             return now
@@ -152,7 +152,7 @@ class Audit:
             for start in range(0, len(ids) if connection is not None else 0, PAGE):
                 page = ids[start : start + PAGE]
                 assert connection is not None, "the range is empty without one"
-                asked = f"SELECT coalesce(sum(size), 0) FROM entries WHERE id IN ({', '.join('?' * len(page))})"  # noqa: S608 - question marks
+                asked = f"SELECT CAST(total(size) AS INTEGER) FROM entries WHERE id IN ({', '.join('?' * len(page))})"  # noqa: S608 - question marks
                 total += int(connection.execute(asked, tuple(page)).fetchall()[0][0])
         return total
 
@@ -175,6 +175,7 @@ def _record(connection: sqlite3.Connection, finding: Finding, now: float) -> boo
         " AND ino IS ? AND mtime_ns IS ? AND size IS ? AND sha256 IS ?"
     )
     values = (row.id, row.key, row.ino, row.mtime_ns, row.size, row.sha256)
+    found = (finding.ino, finding.mtime_ns, finding.size)
     if finding.verdict == "unknown":
         # What was recorded cannot be believed: from here on it is a file like one that somebody placed.
         done = connection.execute(
@@ -182,16 +183,20 @@ def _record(connection: sqlite3.Connection, finding: Finding, now: float) -> boo
             f" verified_at = NULL, ino = ?, mtime_ns = ?, size = ? WHERE {same}",
             (finding.ino, finding.mtime_ns, finding.size, *values),
         )
-    elif finding.verdict == "rebound":
+    elif finding.verdict in ("rebound", "corrupt"):
         done = connection.execute(
-            f"UPDATE entries SET verdict = 'rebound', verified_at = ?, ino = ?, mtime_ns = ?, size = ?, charged = ? WHERE {same}",  # noqa: S608 - constants
-            (now, finding.ino, finding.mtime_ns, finding.size, finding.charged, *values),
+            # Names of one file count once; names that became files of their own each count.
+            "UPDATE entries SET verdict = ?, verified_at = ?, ino = ?, mtime_ns = ?, size = ?, origin ="  # noqa: S608 - constants
+            " iif(origin <> 'placed', origin, iif(\"commit\" IS NULL, 'adopted', 'download')), charged = iif("
+            "EXISTS (SELECT 1 FROM entries AS other WHERE other.id <> entries.id AND other.ino = ? AND other.mtime_ns = ?"
+            f" AND other.size = ? AND other.charged > 0), 0, ?) WHERE {same}",
+            (finding.verdict, now, *found, *found, finding.charged, *values),
         )
     else:
         done = connection.execute(
             f"UPDATE entries SET verdict = ?, verified_at = ? WHERE {same}",  # noqa: S608 - constants
             (finding.verdict, now, *values),
         )
-    if done.rowcount and finding.verdict in ("rebound", "unknown"):
+    if done.rowcount and finding.verdict in ("rebound", "corrupt", "unknown"):
         connection.execute(f"{SEALED} WHERE id = ?", (row.id,))
     return bool(done.rowcount)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from .. import disk
+from . import schema
 from .rows import Provenance, call_stale, provenance
 
 NEWEST, BEFORE = "index.db", "index.1.db"
@@ -24,7 +25,7 @@ NEWEST, BEFORE = "index.db", "index.1.db"
 
 def keep(connection: sqlite3.Connection, folder: str, mode: int, step: Callable[[str], None]) -> bool:
     """Copy the open index; False if the copy is damaged, which then has no name."""
-    temporary = f"{folder}/{NEWEST}.{os.getpid()}"
+    temporary = f"{folder}/{NEWEST}.{os.urandom(8).hex()}"  # nobody can have put a journal beside it
     try:
         if not _copy(connection, temporary, mode):
             return False
@@ -44,7 +45,7 @@ def restore(folder: str, path: str, mode: int, version: int, step: Callable[[str
 
     What it says is older than what is on disk: it is incomplete until every file has been looked at.
     """
-    temporary = f"{path}.{os.getpid()}"
+    temporary = f"{path}.{os.urandom(8).hex()}"
     for name in (NEWEST, BEFORE):
         try:
             with _open_sound(f"{folder}/{name}", version) as connection:
@@ -97,8 +98,8 @@ class _open_sound:
 
 
 def is_sound(connection: sqlite3.Connection) -> bool:
-    """Whether SQLite finds its pages in order; raises sqlite3.DatabaseError where it cannot even look."""
-    return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+    """Whether pages, schema and values are in order; raises sqlite3.DatabaseError where SQLite cannot even look."""
+    return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok") and schema.is_sound(connection)
 
 
 def _copy(

@@ -27,7 +27,9 @@ from . import backup, rows, schema
 from .rows import Provenance
 
 _MUTEX_TIMEOUT = 60.0  # seconds to queue behind other writers, each of which takes about a millisecond
+_LOCK_LIMIT = 4096  # bytes of the lock's file; it holds a number
 _BUSY_TIMEOUT = 5.0  # seconds for a foreign program (Datasette, a backup) that has the file locked
+_FOREVER = 2**53  # transactions
 _DAMAGED = frozenset([sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB])
 
 # Held around everything that enters SQLite, after the index lock, and over each fork: a child that is forked while another
@@ -141,7 +143,7 @@ class Index:
             return connection
         try:
             return self._open(write=True)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not _is_damage(error):
                 raise
         self._set_aside()
@@ -159,6 +161,7 @@ class Index:
         uri = f"file:{quote(self.path)}?mode=rw"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT, cached_statements=256)
         try:
+            connection.text_factory = rows.text
             connection.create_function("seal", -1, rows.seal, deterministic=True)
             connection.execute("PRAGMA journal_mode = PERSIST")
             connection.execute("PRAGMA synchronous = FULL")
@@ -211,6 +214,20 @@ class Index:
                     hint=f"ls -ld {quoted(self._backups)}",
                 ) from None
 
+    def open(self) -> None:
+        """Open it to be written: made or brought back where it is gone, and called stale if it is an older one."""
+        with self.transaction("index:open"):
+            pass
+
+    @property
+    def seen(self) -> int:
+        """Transactions that were counted beside the index; read without the lock, for a first look."""
+        try:
+            word = disk.read_small(self._lock_path, _LOCK_LIMIT).decode("ascii", "replace").strip()
+        except OSError:
+            return 0
+        return int(word) if word.isdecimal() else 0
+
     def remembered(self) -> dict[str, Provenance]:
         """Where files came from, by path, as the newest sound backup has it."""
         return backup.remembered(self._backups, schema.VERSION)
@@ -257,7 +274,7 @@ class Index:
             return False
         try:
             return not backup.is_sound(self._open(write=False))
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not _is_damage(error):
                 raise
             return True
@@ -277,11 +294,11 @@ class Index:
         """Whatever SQLite or the file system says, as one class of our own."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self._drop()
             hint = f"ls -l {quoted(self.path)}*"
             if _is_damage(error):
-                hint = "no model file is affected; the next download sets the index aside and begins a new one"
+                hint = "no model file is affected; model-cache verify, or the next download, brings its backup back"
             raise IndexUnavailableError(f"index {self.path}: {error}", hint=hint) from None
         except LockTimeoutError as error:
             hint = f"fuser -v {quoted(self._lock_path)}"
@@ -306,7 +323,8 @@ class Index:
 
 
 def _is_damage(error: BaseException) -> bool:
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+    # Python cannot even put into words what SQLite says of a schema whose text has rotted.
+    return isinstance(error, UnicodeDecodeError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -332,7 +350,8 @@ def _next_generation(connection: sqlite3.Connection, seen: int) -> int:
     and is incomplete until all have been looked at again.
     """
     found = connection.execute("SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'generation'").fetchone()
-    known = 0 if found is None else int(found[0])
+    # Anybody may have written either: a number that no cache lives to see would make every index an older one.
+    known, seen = (number if 0 <= number < _FOREVER else 0 for number in ((found and found[0]) or 0, seen))
     if known < seen:
         rows.call_stale(connection)
     generation = max(known, seen) + 1

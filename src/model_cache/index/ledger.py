@@ -179,8 +179,8 @@ class Ledger:
         """Say that these files are the same at another commit, which their repo is at now."""
         with self._index.transaction("row:commit") as connection:
             for row in rows:
-                connection.execute('UPDATE entries SET "commit" = ? WHERE id = ?', (commit, row.id))
-                connection.execute(f"{SEALED} WHERE id = ?", (row.id,))
+                connection.execute('UPDATE entries SET "commit" = ? WHERE key = ?', (commit, row.key))
+                connection.execute(f"{SEALED} WHERE key = ?", (row.key,))
 
     def rebound(self, entry: Entry, file: Installed, *, origin: str, etag: str | None, commit: str | None) -> None:
         """Enter a file that stands at its path and was hashed there, by whatever way it came."""

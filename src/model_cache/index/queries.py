@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from ..errors import IndexUnavailableError
-from . import schema
 from .connection import Index
 from .rows import Row, select
 
@@ -27,10 +26,14 @@ class Totals(NamedTuple):
         return self.ready + self.reserved + self.partial + self.deleting + self.quarantined
 
 
+# Cast: SQLite keeps anything in any column, and an index can have been written by anybody.
+_TOTALS = "SELECT state, CAST(files AS INTEGER), CAST(bytes AS INTEGER) FROM totals"
+
+
 def totals(index: Index) -> Totals:
     """Usage, in one read of a handful of rows whatever the number of entries."""
     with index.reading() as connection:
-        found = [] if connection is None else connection.execute("SELECT state, files, bytes FROM totals").fetchall()
+        found = [] if connection is None else connection.execute(_TOTALS).fetchall()
     files = {state: count for state, count, _ in found}
     size = {state: count for state, _, count in found}
     return Totals(
@@ -57,7 +60,7 @@ def held(index: Index) -> Held:
     with index.reading() as connection:
         if connection is None:
             return Held(0, 0, 0, 0)
-        sums = "SELECT coalesce(sum(charged), 0), count(*) FROM entries WHERE state = 'ready' AND "
+        sums = "SELECT CAST(total(charged) AS INTEGER), count(*) FROM entries WHERE state = 'ready' AND "
         pinned = connection.execute(f"{sums} pinned = 1").fetchall()[0]
         placed = connection.execute(f"{sums} pinned = 0 AND origin = 'placed'").fetchall()[0]
     return Held(*pinned, *placed)
@@ -122,14 +125,27 @@ def pages(index: Index, repo: str | None = None) -> Iterator[list[tuple[Any, ...
         with index.reading() as connection:
             page = []
             if connection is not None:
-                page = connection.execute(
+                page = _fetch(
+                    connection,
                     f"SELECT {_LISTED} FROM entries WHERE {where} (repo_type, repo, revision, filename) > (?, ?, ?, ?)"  # noqa: S608 - constants
                     f" ORDER BY repo_type, repo, revision, filename LIMIT {_PAGE:d}",
                     (*after, *names),
-                ).fetchall()
+                )
         if page:
             yield page
             names = page[-1][:4]
+
+
+def _fetch(connection: sqlite3.Connection, asked: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """All rows, their texts decoded in the fastest way for as long as all of them are text."""
+    tolerant, connection.text_factory = connection.text_factory, str
+    try:
+        return connection.execute(asked, values).fetchall()
+    except sqlite3.OperationalError:
+        connection.text_factory = tolerant
+        return connection.execute(asked, values).fetchall()
+    finally:
+        connection.text_factory = tolerant
 
 
 def unsettled(index: Index) -> list[Row]:
@@ -166,7 +182,7 @@ def last_run(index: Index, name: str) -> float | None:
             return None
         asked = "SELECT CAST(value AS REAL) FROM meta WHERE name = ?"
         found = connection.execute(asked, (f"last_{name}",)).fetchall()
-    return float(found[0][0]) if found else None
+    return float(found[0][0]) if found and found[0][0] is not None else None
 
 
 def health(index: Index) -> str:
@@ -197,21 +213,13 @@ class Condition(NamedTuple):
 
 
 def is_recorded(index: Index) -> bool:
-    """Whether there is an index, of this version.
+    """Whether there is an index, so that a count of 0 means something.
 
     Raises:
-        IndexUnavailableError: It cannot be read, or was written by another version.
+        IndexUnavailableError: There is one, and it cannot be read.
     """
     with index.reading() as connection:
-        if connection is None:
-            return False
-        found = schema.version(connection)
-    if found < schema.VERSION:
-        raise IndexUnavailableError(
-            f"index {index.path} was written by an older model-cache: its schema is {found}, this one's {schema.VERSION}",
-            hint="model-cache verify brings it up to date",
-        )
-    return True
+        return connection is not None
 
 
 # Below, numbers are cast: SQLite keeps anything in any column, and an index can have been written by anybody.

@@ -116,7 +116,8 @@ class Room:
                 entry = row.entry()
                 if entry is not None:
                     record(connection, now, reason, entry, str(row.last_used_at))
-                connection.execute("DELETE FROM entries WHERE id = ?", (row.id,))
+                # The key too: ids are given anew where the index was, meanwhile.
+                connection.execute("DELETE FROM entries WHERE id = ? AND key = ?", (row.id, row.key))
             return 0 if claim is None else _admit(connection, claim, partly=True)
 
     def unsettled(self) -> list[Row]:
@@ -142,11 +143,11 @@ class Room:
         """Keep entries from eviction, or no longer."""
         with self._index.transaction("row:pin") as connection:
             for row in rows:
-                connection.execute("UPDATE entries SET pinned = ? WHERE id = ?", (int(pinned), row.id))
+                connection.execute("UPDATE entries SET pinned = ? WHERE key = ?", (int(pinned), row.key))
 
 
 def _total(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT coalesce(sum(bytes), 0) FROM totals").fetchone()[0])
+    return int(connection.execute("SELECT CAST(total(bytes) AS INTEGER) FROM totals").fetchone()[0])
 
 
 def _admit(connection: sqlite3.Connection, claim: Claim, *, partly: bool) -> int:

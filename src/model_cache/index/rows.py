@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
 
 from ..errors import InvalidNameError
-from ..layout import Entry
+from ..layout import Entry, is_sha256
 
 
 class Row(NamedTuple):
@@ -58,6 +59,8 @@ class Row(NamedTuple):
     @property
     def is_sealed(self) -> bool:
         """Whether the facts are those that were written: SQLite does not notice a bit that rots inside a value."""
+        if self.sha256 is not None and not is_sha256(self.sha256):
+            return False  # anybody can compute a checksum; no bytes could ever be as such a row says
         facts = (self.key, self.origin, self.size, self.sha256, self.etag, self.commit, self.ino, self.mtime_ns)
         return self.seal == seal(*facts)
 
@@ -78,6 +81,9 @@ def seal(*facts: object) -> str:
     """A checksum over what an entry is judged by: key, origin, size, sha256, etag, commit, inode, mtime."""
     return blake2b(repr(facts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
+
+# Bytes that rotted are not always text; a row that has such is one that makes no sense, and no reason to read no other.
+text = partial(str, encoding="utf-8", errors="replace")
 
 COLUMNS = ", ".join(f'"{name}"' for name in Row._fields)
 

@@ -154,6 +154,12 @@ _QUARANTINE = (
     """CREATE TRIGGER quarantine_update AFTER UPDATE OF charged ON quarantine BEGIN
         UPDATE totals SET bytes = bytes - OLD.charged + NEW.charged WHERE state = 'quarantined';
     END""",
+    # Two entries that were names of one damaged file have left two names of it here.
+    """CREATE TRIGGER quarantine_charge AFTER DELETE ON quarantine WHEN OLD.charged > 0 AND OLD.ino IS NOT NULL BEGIN
+        UPDATE quarantine SET charged = OLD.charged WHERE id = (
+            SELECT id FROM quarantine WHERE ino = OLD.ino AND mtime_ns = OLD.mtime_ns AND size = OLD.size AND charged = 0
+            LIMIT 1);
+    END""",
 )
 
 # While a repair goes on, the damaged file has two names: its entry's, which is charged for it, and one in quarantine. When
@@ -182,6 +188,12 @@ _COUNTERS = (
 )
 _RUNS = (
     "INSERT INTO meta SELECT 'last_gc', CAST(max(at) AS TEXT) FROM events WHERE kind = 'gc' HAVING max(at) IS NOT NULL"
+)
+
+
+_KNOWN = frozenset(
+    statement.strip()
+    for statement in (*_TRIGGERS, _CHARGE, _CHARGE_MOVED, *_EVENTS, *_QUARANTINE, *_CHARGE_FURTHER, *_COUNTERS)
 )
 
 
@@ -225,6 +237,36 @@ def migrate(connection: sqlite3.Connection) -> None:
 
     migrations.apply(Database(connection, execute_plugins=False))
     connection.execute(f"PRAGMA user_version = {VERSION:d}")
+
+
+# What a value may be that this cache wrote: SQLite keeps anything in any column, and a bit may rot in what says which kind.
+_TEXTS = ("key", "repo_type", "repo", "revision", "filename", "path", "origin")
+_TEXTS_OR_NONE = ("sha256", "etag", '"commit"', "verdict", "holder", "next_sha256", "next_etag", "next_commit")
+_NUMBERS = ("size", "charged", "ino", "mtime_ns", "pinned", "next_size", "next_charged", "next_ino", "next_mtime_ns")
+_TIMES = ("downloaded_at", "last_used_at", "verified_at")
+_ODD = " OR ".join(
+    (
+        *(f"typeof({name}) <> 'text'" for name in _TEXTS),
+        *(f"typeof({name}) NOT IN ('text', 'null')" for name in _TEXTS_OR_NONE),
+        *(f"typeof({name}) NOT IN ('integer', 'null')" for name in _NUMBERS),
+        *(f"typeof({name}) NOT IN ('real', 'null') OR abs({name}) > 1e15" for name in _TIMES),
+    )
+)
+
+
+def is_sound(connection: sqlite3.Connection) -> bool:
+    """Whether tables, triggers and the kinds of values are such as this module makes; `quick_check` looks at neither."""
+    made = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()}
+    tables = connection.execute(
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('entries', 'totals')"
+    )
+    return (
+        made <= _KNOWN
+        and tables.fetchone()[0] == 2
+        and not connection.execute(f"SELECT 1 FROM entries WHERE {_ODD} LIMIT 1").fetchall()  # noqa: S608 - constants
+        and not connection.execute("SELECT 1 FROM totals WHERE typeof(files + bytes) <> 'integer'").fetchall()
+        and not connection.execute("SELECT 1 FROM meta WHERE typeof(value) <> 'text'").fetchall()
+    )
 
 
 def version(connection: sqlite3.Connection) -> int:

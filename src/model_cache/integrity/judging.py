@@ -41,6 +41,7 @@ class Judge:
         self.done: set[int] = set()
         self.accused: dict[int, str] = {}
         self.unrecorded: list[Row] = []
+        self._read: dict[int, str | None] = {}  # what was hashed of a file that something is wrong with
 
     def take(self, seen: Sequence[tuple[Row, Reading]]) -> list[Row]:
         """Judge readings and commit the results; returns the rows whose files must be read again."""
@@ -48,7 +49,7 @@ class Judge:
         findings: list[Finding] = []
         for row, reading in seen:
             self._report.checked_bytes += reading.size
-            verdict = decide(row, reading)
+            verdict = decide(row, reading, self._rotten(row, reading))
             if verdict != "ok":
                 now = self._now(row)
                 if now is not None and (now != row or verdict is None):
@@ -56,12 +57,18 @@ class Judge:
                 if now is None or now != row or verdict is None:
                     continue
             self._tell(row, reading)
+            self._read[row.id] = reading.sha256 or None
             if verdict == "unreadable" and reading.error != errno.EIO:
                 # It may not be looked at: that is nobody's damage, and is not recorded as any.
                 self._count(Finding(row, verdict), recorded=False)
                 continue
             findings += self._findings(row, str(verdict), reading)
         return again + self._commit(findings)
+
+    def _rotten(self, row: Row, reading: Reading) -> bool:
+        """Whether these are the very bytes that were found damaged before, though the file was touched or copied since."""
+        known = damage.read(self._ctx, row.key) if row.key in self.marked and reading.sha256 else None
+        return known is not None and known.found == reading.sha256
 
     def _now(self, row: Row) -> Row | None:
         """The row behind the file; None if there is nothing to judge any more, which is counted as done."""
@@ -83,7 +90,7 @@ class Judge:
     def _findings(self, row: Row, verdict: str, reading: Reading) -> list[Finding]:
         """The finding, and the same for every other name of the same file."""
         ino, size, mtime_ns = reading.identity or (row.ino, row.size, row.mtime_ns)
-        found = [Finding(row, verdict, ino, mtime_ns, size, reading.charged if row.charged else 0)]
+        found = [Finding(row, verdict, ino, mtime_ns, size, reading.charged)]
         if verdict == "ok" and reading.links > 1 and row.ino is not None:
             for other in queries.by_inode(self._ctx.index, [row.ino]):
                 same = (other.identity, other.sha256) == (row.identity, row.sha256) and other.is_sealed
@@ -105,7 +112,8 @@ class Judge:
             return []
         for finding in findings:
             if self._writable and finding.verdict in ("corrupt", "unreadable"):
-                self._mark(finding.row)
+                facts = {name: getattr(finding, name) for name in ("ino", "size", "mtime_ns")}
+                self._mark(finding.row._replace(**facts), self._read.get(finding.row.id))
         again = []
         for finding, kept in zip(findings, self._record(findings), strict=True):
             if kept:
@@ -114,10 +122,10 @@ class Judge:
                 again.append(now)
         return again
 
-    def _mark(self, row: Row) -> None:
+    def _mark(self, row: Row, found: str | None) -> None:
         self._ctx.step("verify:mark")
         try:
-            damage.mark(self._ctx, row)
+            damage.mark(self._ctx, row, found)
             self.marked.add(row.key)
         except OSError as error:
             self.warn(f"{self._ctx.root}/{row.path} is damaged and could not be marked: {error.strerror}")
@@ -153,5 +161,7 @@ class Judge:
             self._ctx.step("verify:unmark")
             damage.forget(self._ctx, row.key)
         if finding.verdict == "unknown":
-            self.warn(f"the index has a damaged row: of {self._ctx.root}/{row.path} nothing is known any more")
+            self.warn(
+                f"what the index says of {self._ctx.root}/{row.path} cannot be believed; model-cache reconcile enters it"
+            )
         self._progress.verified(f"{self._ctx.root}/{row.path}", finding.verdict)

@@ -43,7 +43,7 @@ class ReconcileReport:
         dropped: Paths of rows that had no file.
         damaged: Paths of files that are known to be damaged, entered as such.
         busy: Paths of files that changed while they were looked at; the next run sees to them.
-        index: `sound`, `damaged` (and set aside), or `rebuilt`.
+        index: `sound`, `damaged` (and set aside), `older` (a backup, or one that somebody put back), or `rebuilt`.
         seconds: How long it took.
     """
 
@@ -77,8 +77,10 @@ def reconcile(ctx: Context, progress: Progress = SILENT, *, rebuild: bool = Fals
         if rebuild:
             _begin_anew(ctx)
             report.index = "rebuilt"
+        ctx.index.open()
+        if report.index == "sound" and Inventory(ctx.index).is_stale():
+            report.index = "older"
         settle_dead(ctx, Room(ctx.index))
-        census.settle_quarantine(ctx)
         inventory = Inventory(ctx.index)
         known = inventory.recorded()
         unlike = list(census.strangers(ctx, known, placed=True))
@@ -86,6 +88,7 @@ def reconcile(ctx: Context, progress: Progress = SILENT, *, rebuild: bool = Fals
         gone = dict(census.missing(ctx, known))
         inventory.forget(gone.values())
         report.dropped = sorted(gone)
+        census.settle_quarantine(ctx)
         inventory.complete()
     report.seconds = ctx.clock.monotonic() - began
     return report
@@ -104,7 +107,7 @@ def _enter(
     """Hash files and enter them, as they come, so that a run that is killed need not begin anew."""
     if not unlike:
         return
-    progress.verifying(len(unlike), sum(file.size for file in unlike))
+    progress.verifying(len(unlike), sum(file.size for file in unlike), what="hashing")
     pace = Pace(ctx.clock, None)
     executor = ThreadPoolExecutor(jobs, thread_name_prefix="model-cache-reconcile")
     try:
@@ -149,13 +152,20 @@ def _judge(ctx: Context, file: Placed, memory: _Memory, pace: Pace) -> Hashed | 
     mark = damage.read(ctx, file.entry.key)
     identity = (file.ino, file.size, file.mtime_ns)
     if mark is not None and mark.identity == identity and mark.sha256:
-        origin = "download" if mark.commit else "adopted"
-        before = Provenance(mark.sha256, mark.etag, mark.commit, origin, 0, None)
-        return Hashed(file, mark.sha256, before, "corrupt")
+        return _damaged(file, mark)
     reading = read(file.entry.path(ctx.root), Expected(), pace, ctx.clock)
     if not reading.sha256 or not reading.steady or reading.identity != identity:
         return None
+    if mark is not None and mark.found == reading.sha256:
+        return _damaged(file, mark)
     return Hashed(file, reading.sha256, memory.of(file))
+
+
+def _damaged(file: Placed, mark: damage.Mark) -> Hashed:
+    """What is known to be damaged keeps the hash that was recorded."""
+    origin = "download" if mark.commit else "adopted"
+    before = Provenance(mark.sha256, mark.etag, mark.commit, origin, 0, None)
+    return Hashed(file, mark.sha256 or "", before, "corrupt")
 
 
 def _record(inventory: Inventory, hashed: list[Hashed], report: ReconcileReport) -> None:

@@ -16,7 +16,7 @@ from ..download import mending, notes
 from ..download.request import Request
 from ..download.staging import Job
 from ..download.waiting import write_lock
-from ..errors import ModelCacheError
+from ..errors import ModelCacheError, OfflineMissError, StorageError
 from ..layout import Entry
 from ..log import logger
 from ..progress import Progress
@@ -26,27 +26,28 @@ from .report import VerifyReport
 
 
 def repair(ctx: Context, report: VerifyReport, progress: Progress) -> None:
-    """Mend what the report calls corrupt or unreadable; the report is told.
+    """Mend what the report calls corrupt or unreadable; the report is told, also why something could not be mended.
 
     Raises:
-        StorageError: This file system has no locks.
         SettingError: The Hub cannot be asked at all (an unusable token or endpoint).
     """
     if not report.corrupt and not report.unreadable:
         return
-    refuse_without_flock(ctx)
     ctx.meet_hub(progress)
     for trouble in (*report.corrupt, *report.unreadable):
         entry = trouble.row.entry()
         if entry is None:
             continue
         try:
+            ctx.prepare(entry)
+            refuse_without_flock(ctx)
             if _repair(ctx, entry, Request(offline=ctx.settings.offline, progress=progress)):
                 report.repaired.append(trouble.row)
+        except OfflineMissError as error:
+            refused = StorageError(f"{ctx.root} cannot be written ({error.reason})", hint="run it as the cache's owner")
+            report.errors.append((trouble.row, refused))
         except ModelCacheError as error:
-            message = f"{entry} is not repaired: {error}"
-            logger.warning(message)
-            progress.warning(message)
+            logger.warning("%s is not repaired: %s", entry, error)
             report.errors.append((trouble.row, error))
 
 

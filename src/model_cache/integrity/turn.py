@@ -32,7 +32,7 @@ def sole_run(ctx: Context) -> Iterator[None]:
     except LockTimeoutError:
         raise LockTimeoutError(
             f"another verify or reconcile of {ctx.root} is under way, by {_holder(ctx)}",
-            hint="--skip-if-busy makes this no failure",
+            hint="wait for it, or add --skip-if-busy, with which this is no failure",
         ) from None
     except OSError:
         yield

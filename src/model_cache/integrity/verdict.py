@@ -5,7 +5,7 @@
 | is the one that was recorded (inode, size, mtime) | as recorded | ok |
 | the same | differs, twice | corrupt |
 | is another, or has another mtime | as recorded | rebound |
-| the same | differs | changed: somebody's edit |
+| the same | differs | changed: somebody's edit; corrupt, if these bytes were found damaged before |
 | cannot be read, twice | | unreadable |
 | is not there | | missing |
 
@@ -49,8 +49,12 @@ class Reading(NamedTuple):
     wavered: bool = False
 
 
-def decide(row: Row, reading: Reading) -> str | None:
-    """The verdict, or None if the file must be read again; `unknown` where the row itself is damaged."""
+def decide(row: Row, reading: Reading, rotten: bool = False) -> str | None:
+    """The verdict, or None if the file must be read again; `unknown` where the row cannot be believed.
+
+    Args:
+        rotten: These bytes were found to be damaged before, in a file that had been recorded.
+    """
     if reading.missing:
         return "missing"
     if not reading.steady:
@@ -64,4 +68,4 @@ def decide(row: Row, reading: Reading) -> str | None:
         return "rebound" if right else "unknown"
     if reading.identity == row.identity:
         return "ok" if right else "corrupt"
-    return "rebound" if right else "changed"
+    return "rebound" if right else "corrupt" if rotten else "changed"

@@ -20,7 +20,6 @@ from ..errors import IndexUnavailableError, ModelCacheError, OfflineMissError, S
 from ..index import quarantine
 from ..index.audit import FAILED, Audit, Scope
 from ..index.backup import BEFORE, NEWEST
-from ..index.ledger import Ledger
 from ..layout import Entry, readings, repo_directory
 from ..progress import SILENT, Progress
 from .judging import Judge
@@ -67,12 +66,14 @@ def verify(
 
 def _refuse_without_index(ctx: Context) -> None:
     known = (ctx.places.index, f"{ctx.places.backups}/{NEWEST}", f"{ctx.places.backups}/{BEFORE}")
-    if not any(os.path.exists(path) for path in known):
-        raise StorageError(
-            f"nothing is recorded of {ctx.root} (from {ctx.settings.root_source}): there is no index to verify against",
-            hint=f"model-cache --root {quoted(ctx.root)} reconcile hashes and enters what is there",
-            path=ctx.root,
-        )
+    if any(os.path.exists(path) for path in known):
+        return
+    command = "reconcile" if os.path.isdir(ctx.places.own) else "reconcile --rebuild"
+    raise StorageError(
+        f"nothing is recorded of {ctx.root} (from {ctx.settings.root_source}): there is no index to verify against",
+        hint=f"to hash and enter what is there: model-cache --root {quoted(ctx.root)} {command}",
+        path=ctx.root,
+    )
 
 
 def _begin(ctx: Context, audit: Audit, scope: Scope, limits: Limits, judge: Judge) -> float:
@@ -82,7 +83,8 @@ def _begin(ctx: Context, audit: Audit, scope: Scope, limits: Limits, judge: Judg
     """
     try:
         ctx.prepare()
-        bring_up_to_date(ctx, judge)
+        if said := census.bring_up_to_date(ctx):
+            judge.warn(said)
         return audit.begin(anew=limits.max_age is not None or scope.filename is not None)
     except (ModelCacheError, OSError) as error:
         if isinstance(error, OfflineMissError):
@@ -91,21 +93,10 @@ def _begin(ctx: Context, audit: Audit, scope: Scope, limits: Limits, judge: Judg
         return ctx.clock.time()
 
 
-def bring_up_to_date(ctx: Context, judge: Judge | None = None) -> bool:
-    """Set a damaged index aside, and look at every file where the index may not know them all; whether it was damaged."""
-    damaged = Ledger(ctx.index).mend()
-    if damaged and judge is not None:
-        judge.warn(
-            f"the index of {ctx.root} was damaged and was set aside; its newest backup has its place, if there is one"
-        )
-    census.take(ctx)
-    return damaged
-
-
 def _tell_damage(audit: Audit, judge: Judge, report: VerifyReport) -> None:
     """What is wrong, found by this run or known from earlier ones."""
     lists = {name: getattr(report, name) for name in FAILED}
-    told = {row.id: row for row in (*audit.damaged(), *judge.unrecorded)}
+    told = {row.id: row for row in (*audit.damaged(), *judge.unrecorded) if row.entry() is not None}
     for row in sorted(told.values(), key=lambda row: row.path):
         lists[str(row.verdict)].append(Trouble(row, judge.accused.get(row.id, "")))
 
