@@ -8,8 +8,10 @@ import sys
 
 from .budget import evicting, many_rows
 from .cases import CASES, Row
+from .large import large
+from .verifying import verifying
 
-CASES |= {"rows": many_rows, "evicting": evicting}
+CASES |= {"rows": many_rows, "evicting": evicting, "large": large, "verify": verifying}
 
 
 def main() -> None:

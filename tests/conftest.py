@@ -45,10 +45,10 @@ def spawn(root, hub, environ):
     """Start another process that runs a snippet with a `cache` of its own; ended with the test."""
     started = []
 
-    def start(code, **more):
+    def start(code, tracer="", **more):
         given = json.dumps({"root": str(root), "endpoint": hub.url, **more})
         process = subprocess.Popen(
-            [sys.executable, "-c", PRELUDE + textwrap.dedent(code), given],
+            [*tracer.split(), sys.executable, "-c", PRELUDE + textwrap.dedent(code), given],
             env=environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

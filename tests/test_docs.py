@@ -268,7 +268,7 @@ def test_every_column_of_the_index_is_in_the_reference():
 def steps_in(sources):
     """The names that the code passes to the failure points."""
     text = "".join(source.read_text(encoding="utf-8") for source in sources)
-    return set(re.findall(r"(?:step|transaction)\(\"([a-z-]+:[a-z-]+)\"\)", text))
+    return set(re.findall(r"(?:(?:step|transaction)\(|_pages\(\w+, )\"([a-z-]+:[a-z-]+)\"", text))
 
 
 @pytest.mark.parametrize("table", STEP_TABLES)

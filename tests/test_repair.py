@@ -3,7 +3,6 @@
 import mmap
 import os
 import shutil
-import sys
 
 import pytest
 from support import FILE, REPO, Later, finish, pattern
@@ -201,11 +200,11 @@ print(cache.verify(jobs=1, progress=Told()).exit_code())
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 @pytest.mark.parametrize(("when", "lines"), [("1", ["was read wrongly once", "ok", "0"]), ("1+", ["unreadable", "3"])])
-def test_a_read_that_fails_once_accuses_nobody(cache, hub, spawn_under, when, lines):
+def test_a_read_that_fails_once_accuses_nobody(cache, hub, spawn, when, lines):
     """After one EIO the file is read again and is right; what fails again and again is unreadable, and not served."""
     hub.add_repo(REPO, {FILE: WHOLE})
     path = cache.fetch(REPO, FILE)
-    out = finish(spawn_under(TRACE.format(path=path, when=when), VERIFY)).splitlines()
+    out = finish(spawn(VERIFY, tracer=TRACE.format(path=path, when=when))).splitlines()
     assert [want in line for want, line in zip(lines, out, strict=True)] == [True] * len(lines), out
     assert cache.is_cached(REPO, FILE) is (when == "1")
     assert cache.verify().exit_code() == 0  # the disk gives the bytes again
@@ -213,7 +212,7 @@ def test_a_read_that_fails_once_accuses_nobody(cache, hub, spawn_under, when, li
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-def test_without_flock_nothing_is_repaired(damaged, spawn_under):
+def test_without_flock_nothing_is_repaired(damaged, spawn):
     """Where the file system has no locks verify reads and judges, and repair is refused with the reason."""
     code = """
     print(cache.verify().exit_code())
@@ -221,26 +220,9 @@ def test_without_flock_nothing_is_repaired(damaged, spawn_under):
     print(report.exit_code(), report.errors[0][1])
     """
     trace = "strace -f -qq -e trace=flock -e inject=flock:error=ENOSYS -o /dev/null"
-    first, second = finish(spawn_under(trace, code)).splitlines()
+    first, second = finish(spawn(code, tracer=trace)).splitlines()
     assert (first, second[:2], "has no file locks" in second) == ("3", "3 ", True)
     assert damaged.path(REPO, FILE).read_bytes() != WHOLE
-
-
-@pytest.fixture
-def spawn_under(root, hub, environ, tmp_path):
-    """Run a snippet with a `cache` in a process under a tracer."""
-    import json
-    import subprocess
-    import textwrap
-
-    from conftest import PRELUDE
-
-    def start(tracer, code):
-        given = json.dumps({"root": str(root), "endpoint": hub.url})
-        command = [*tracer.split(), sys.executable, "-c", PRELUDE + textwrap.dedent(code), given]
-        return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    return start
 
 
 def test_a_touch_or_a_copy_does_not_hide_known_damage(damaged, hub, root, tmp_path):

@@ -107,6 +107,12 @@ def _open_or_make(parent: int, name: str, mode: int) -> int:
     return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
 
 
+def leads_out(root: str, relative: str) -> bool:
+    """Whether a directory above `relative` is a symlink: what is behind it is not in the root, and nobody's to remove."""
+    directory = os.path.dirname(relative)
+    return os.path.realpath(f"{root}/{directory}") != os.path.join(os.path.realpath(root), directory)
+
+
 def tag(root: str) -> None:
     """Mark the root as a cache for backup programs (https://bford.info/cachedir/)."""
     try:
@@ -212,10 +218,10 @@ def sync(directory: int) -> None:
 
 
 def remove(path: str) -> bool:
-    """Remove a file's name; False if it was not there."""
+    """Remove a file's name; False if it was not there, or somebody has put a directory there."""
     try:
         os.unlink(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return False
     return True
 

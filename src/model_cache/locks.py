@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 # flock(2) on file systems that have none: ENOSYS and EOPNOTSUPP (FUSE), ENOLCK (NFS without a lock daemon), and the
 # kernel's own ENOTSUPP, 524, that some network file systems leak.
 _NO_FLOCK = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
+_NO_LOCK_FILE = frozenset([errno.EISDIR, errno.ELOOP, errno.EINVAL])  # a directory, a symlink, a FIFO
 _BUSY = frozenset([errno.EAGAIN, errno.EACCES])
 # ioctl_ficlone(2): EOPNOTSUPP where the file system has no reflinks, ENOTTY and ENOSYS where the kernel or a sandbox has
 # none, EXDEV between two file systems, EINVAL where it has them and not for these files, ETXTBSY for a swap file.
@@ -220,11 +221,18 @@ class WriteLock:
 def try_write(path: str, mode: int) -> int | None:
     """W, tried once and taken on its file directly, for an evictor that needs thousands; None if somebody holds it.
 
+    Or if somebody has put something there that can be no lock.
+
     It is the same lock: `filelock` takes this flock on this file, and both look at the link count afterwards, because a
     lock file may be removed by whoever holds it (`remove_lock_file`) between another's open and flock.
     """
     while True:
-        fd = open_own(path, mode)
+        try:
+            fd = open_own(path, mode)
+        except OSError as error:
+            if error.errno in _NO_LOCK_FILE:
+                return None
+            raise
         try:
             if not _flock(fd, fcntl.LOCK_EX if fcntl else 0):
                 os.close(fd)

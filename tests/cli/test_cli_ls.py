@@ -8,8 +8,12 @@ import sqlite3
 
 import pytest
 from cli_equipment import Shell, pattern, wait_for_partial
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from model_cache import ModelCache
+from model_cache.cli import output, selection
+from model_cache.layout import Entry, check_filename
 from model_cache.testing import LoopbackHub
 
 REPO, DATA = "owner/name", "owner/data"
@@ -177,6 +181,83 @@ def test_an_index_that_is_none_is_a_clear_error(shell, root):
         assert (code, out) == (1, "")
         assert err.splitlines()[0].startswith(f"error: index {index}: ")
     assert index.read_bytes() == b"no database at all" * 100
+
+
+ORDER = [
+    *("repo", "repo_type", "revision", "filename", "path", "size", "sha256", "etag", "commit"),
+    *("downloaded_at", "last_used_at", "verified_at", "pinned", "in_use", "state"),
+]
+
+
+def add_rows(root, entries):
+    """Rows of small ready files, as downloads leave them; the files are not needed for a listing."""
+    connection = sqlite3.connect(root / ".model-cache" / "index.db")
+    rows = [(one.key, *one.identity, one.relative, size) for size, one in enumerate(entries)]
+    connection.executemany(
+        "INSERT INTO entries (key, repo_type, repo, revision, filename, path, size, state) VALUES (?, ?, ?, ?, ?, ?, ?, 'ready')",
+        rows,
+    )
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--in-use"], ["--sort", "size"], ["--limit", "2"], ["nobody/nothing"]])
+def test_the_document_is_written_as_any_other(shell, root, arguments):
+    """The list comes in pieces, and the text is that of one document with two spaces of indent, field by field."""
+    add_rows(root, [Entry(REPO, 'ünïcode/"quotes" {a},{b} [c].bin'), Entry(REPO, "x", revision="refs/pr/1")])
+    with (root / REPO / "model.bin").open("rb"):
+        out = shell.ok("ls", "--json", *arguments)
+    document = json.loads(out)
+    assert out == json.dumps(document, indent=2) + "\n"
+    assert list(document) == ["root", "total_bytes", "budget_bytes", "entries"]
+    assert all(list(entry) == ORDER for entry in document["entries"])
+    if arguments == ["--in-use"]:
+        used = {entry["filename"]: entry["in_use"] for entry in document["entries"]}
+        assert used["config.json"] == [] and f"open by pid {os.getpid()} (" in used["model.bin"][0]
+
+
+def test_a_long_list_is_complete_and_in_order(shell, root):
+    """What is read in pages has every row once, in the order of names; rows that name no entry are counted over all pages."""
+    names = [f"owner-{number % 3}/name" for number in range(900)]
+    added = [Entry(repo, f"file-{number:04}.bin") for number, repo in enumerate(names)]
+    add_rows(root, added)
+    connection = sqlite3.connect(root / ".model-cache" / "index.db")
+    connection.execute("UPDATE entries SET path = '../' || path WHERE size IN (5, 805)")
+    connection.execute("UPDATE entries SET etag = x'00' WHERE size = 300 AND repo = 'owner-0/name'")
+    connection.commit()
+    connection.close()
+    expected = sorted((one.repo, one.filename) for number, one in enumerate(added) if number not in (5, 300, 805))
+    code, out, err = shell.run("ls", "--json", "--filter", "type=model", "--filter", "size<1kB")
+    listed = [(one["repo"], one["filename"]) for one in json.loads(out)["entries"] if one["repo"] != REPO]
+    assert (code, listed) == (0, expected)
+    assert err == f"warning: 3 rows of {root}/.model-cache/index.db name no entry, and were left out\n"
+    one_repo = shell.json("ls", "owner-1/name", "--sort", "size:desc", "--limit", "290")["entries"]
+    left = [number for number in range(898, 0, -3) if number != 805]
+    assert [found["size"] for found in one_repo] == left[:290]
+    assert len(shell.ok("ls", "-q").splitlines()) == 4 + 897
+
+
+@given(st.from_regex(selection._HARMLESS.__self__, fullmatch=True))
+def test_a_filename_that_is_waved_through_is_valid(filename):
+    """The quick look at a filename passes nothing that the full check refuses."""
+    check_filename(filename)
+
+
+@pytest.mark.parametrize(
+    "name", ["con.txt", "a/nul", "COM1", "aux.tar.gz", "..", "a/../b", ".model-cache/x", "a b ", "a.", "/a"]
+)
+def test_a_filename_that_is_refused_is_not_waved_through(name):
+    """Device names, dots and the cache's own directory get the full check."""
+    assert selection._HARMLESS(name) is None
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True) | st.floats(-1e6, 4e9))
+@example(0.0)
+@example(1_699_999_999.9999998)
+@example(253_402_300_799.9)
+def test_times_of_a_long_list_are_those_of_any_other(seconds):
+    """A time that is written once for many is the same to the second."""
+    assert list(output.json_timestamps([seconds, None])) == [json.dumps(output.timestamp(seconds)), "null"]
 
 
 def test_status_of_a_quiet_cache(shell, root):

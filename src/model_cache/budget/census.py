@@ -28,9 +28,9 @@ from . import eviction
 from .reclaim import settle_dead
 
 
-def bring_up_to_date(ctx: Context) -> str:
+def bring_up_to_date(ctx: Context, *, thorough: bool = False) -> str:
     """Set a damaged index aside, and look at every file where it may not know them all; what there is to say of it."""
-    damaged = Ledger(ctx.index).mend()
+    damaged = Ledger(ctx.index).mend(thorough=thorough)
     ctx.index.open()
     said = ""
     if Inventory(ctx.index).is_stale():

@@ -184,7 +184,7 @@ def _claim(ctx: Context, victim: _Victim, rules: Rules, result: Evicted) -> bool
     """The exclusive lease on the file, with every test that could spare it; True if it may go."""
     row = victim.unit.rows[0]
     entry = row.entry()
-    if entry is None:
+    if entry is None or disk.leads_out(ctx.root, row.path):
         result.spared.append(Spared(row, "changed"))
         return False
     try:

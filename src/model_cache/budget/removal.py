@@ -13,6 +13,7 @@ from ..index.room import Room
 from ..index.rows import Row
 from . import eviction
 from .eviction import Rules, Spared, Unit
+from .reclaim import drop_partial
 
 
 @dataclass
@@ -45,7 +46,7 @@ def remove(ctx: Context, rows: list[Row], *, force: bool = False, dry_run: bool 
         elif row.pinned and not force:
             report.in_use.append(Spared(row, "pinned"))
         else:
-            taken.append(Unit((row,), row.last_used_at))
+            taken.append(Unit((_without_partial(ctx, row, dry_run=dry_run),), row.last_used_at))
     rules = Rules("remove", idle=False, used=not force, linked=False)
     with eviction.sole_evictor(ctx):
         for batch in eviction.batches(taken):
@@ -54,3 +55,11 @@ def remove(ctx: Context, rows: list[Row], *, force: bool = False, dry_run: bool 
             report.freed_bytes += sum(unit.charged for unit in result.gone)
             report.in_use += result.spared
     return report
+
+
+def _without_partial(ctx: Context, row: Row, *, dry_run: bool) -> Row:
+    """The row, once what a replacement that was stopped has left beside the file is gone."""
+    if row.next_state != "partial" or dry_run:
+        return row._replace(next_state=None) if row.next_state == "partial" else row
+    drop_partial(ctx, row)
+    return row._replace(next_state=None, next_charged=0)

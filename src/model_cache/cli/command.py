@@ -73,13 +73,20 @@ class Run:
         """The root, for commands that only look.
 
         Raises:
-            StorageError: There is none.
+            StorageError: There is none, or this user may not search it.
         """
         ctx = self.context()
         if not os.path.isdir(ctx.root):
             raise StorageError(
                 f"no cache at {ctx.root} (from {ctx.settings.root_source})",
                 hint="model-cache fetch makes it; --root or MODEL_CACHE_DIR names another",
+                path=ctx.root,
+            )
+        if not os.access(ctx.root, os.X_OK):
+            # Nothing could be seen of it: it must not pass for an empty one.
+            raise StorageError(
+                f"cannot look into {ctx.root} (from {ctx.settings.root_source}): Permission denied",
+                hint=f"ls -ld {quoted(ctx.root)}",
                 path=ctx.root,
             )
         return ctx

@@ -65,6 +65,8 @@ def _tell(run: Run, ctx: Context, report: ReconcileReport) -> None:
         run.note("the index was damaged and was set aside; what its newest backup knew was kept where the hash agrees")
     elif report.index == "older":
         run.note("the index was older than the cache: what it knew was kept where the hash agrees")
+    elif report.index == "new":
+        run.note("the index was gone, and there was no backup of it: a new one was made")
     told = ", ".join(f"{len(found)} {name}" for name, found in lists.items() if found)
     run.note(f"{told or 'nothing to do'}, in {format_duration(report.seconds)}")
     if report.busy:

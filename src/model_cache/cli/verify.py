@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import LockTimeoutError, quoted
+from ..layout import DEFAULT_REVISION
 from ..operations import verify as check
 from ..units import format_duration, format_size, plural
 from . import output
-from .command import Run, command, duration, names, rate, size
-from .entries import directory, named, skipped
+from .command import Run, UsageMistake, command, duration, names, rate, size
+from .entries import check_names, directory, named, skipped
 from .progress import narrator
 
 if TYPE_CHECKING:
@@ -57,6 +58,12 @@ def verify(
     Known damage comes first, then what was never verified, then the oldest. A run that was stopped is gone on with by the
     next one, unless --max-age says what is due. No network, unless --repair. With -q only the paths of what failed.
     """
+    if repo is None and (revision, repo_type) != (DEFAULT_REVISION, "model"):
+        raise UsageMistake(
+            "--revision and --repo-type are about one repo, and no REPO is given", "model-cache verify --help"
+        )
+    if repo is not None:
+        check_names(repo, () if file is None else (file,), revision, repo_type)
     ctx = run.existing()
     with closing(ctx.index), narrator(quiet=run.quiet, no_progress=ctx.settings.no_progress) as progress:
         try:

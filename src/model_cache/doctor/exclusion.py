@@ -8,7 +8,6 @@ Filesystems:
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import NamedTuple
 
@@ -64,10 +63,10 @@ def _try_flock(trial: Trial) -> Flock:
             return Flock(there=False)
     finally:
         os.close(fd)
-    flags = os.O_RDONLY if _exclusive_on(path, os.O_RDONLY) is not None else os.O_RDWR
+    flags = os.O_RDONLY if _exclusive_on(path, os.O_RDONLY) else os.O_RDWR  # nobody has it: NFS refuses it all the same
     with trial.partner() as other:
         both = other.ask("shared", "flock") == "yes" and _shared(path)
-        over_shared = _exclusive_on(path, flags) is True
+        over_shared = _exclusive_on(path, flags)
         other.ask("drop")
         fd = os.open(path, flags | os.O_CLOEXEC)
         try:
@@ -89,15 +88,11 @@ def _shared(path: str) -> bool:
     return granted
 
 
-def _exclusive_on(path: str, flags: int) -> bool | None:
-    """Whether the exclusive lock is granted on a descriptor opened so, None where such a one can never have it."""
+def _exclusive_on(path: str, flags: int) -> bool:
+    """Whether the exclusive lock is granted on a descriptor opened so."""
     fd = os.open(path, flags | os.O_CLOEXEC)
     try:
         return locks.try_exclusive(fd)
-    except OSError as error:
-        if error.errno == errno.EBADF:
-            return None
-        raise
     finally:
         locks.release(fd)
 

@@ -34,7 +34,7 @@ _HEX = frozenset("0123456789abcdef")
 def damaged(ctx: Context, entry: Entry) -> Damaged | None:
     """What is known of the file at the entry's path, if it is marked as damaged."""
     mark = damage.read(ctx, entry.key)
-    if mark is None:
+    if mark is None or disk.leads_out(ctx.root, entry.relative):
         return None
     try:
         found = os.stat(entry.path(ctx.root), follow_symlinks=False)

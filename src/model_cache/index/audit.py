@@ -136,6 +136,14 @@ class Audit:
         with self._index.transaction("verify:record") as connection:
             return [_record(connection, finding, now) for finding in findings]
 
+    def forget(self, row: Row) -> None:
+        """Drop a row that makes no sense, while it still is what was read."""
+        with self._index.transaction("verify:forget") as connection:
+            connection.execute(
+                "DELETE FROM entries WHERE id = ? AND key IS ? AND path IS ? AND filename IS ?",
+                (row.id, row.key, row.path, row.filename),
+            )
+
     def damaged(self, verdicts: Sequence[str] = FAILED) -> list[Row]:
         """What is known to be wrong, in the order of names."""
         marks = ", ".join("?" * len(verdicts))

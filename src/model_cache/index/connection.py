@@ -144,7 +144,7 @@ class Index:
         try:
             return self._open(write=True)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            if not _is_damage(error):
+            if not _is_unusable(error):
                 raise
         self._set_aside()
         return self._open(write=True)
@@ -240,7 +240,7 @@ class Index:
                 self._set_aside("replaced")
             self._open(write=True, restore=False)
 
-    def mend(self) -> bool:
+    def mend(self, *, thorough: bool = False) -> bool:
         """Look whether the index is damaged, and set it aside if it is; the next transaction makes a new one.
 
         Returns:
@@ -251,7 +251,7 @@ class Index:
         """
         with self._locked():
             self._drop()
-            damaged = self._is_damaged()
+            damaged = self._is_damaged(thorough=thorough)
             if damaged:
                 self._set_aside()
             return damaged
@@ -269,13 +269,13 @@ class Index:
                 _inside.release()
                 mutex.release()
 
-    def _is_damaged(self) -> bool:
+    def _is_damaged(self, *, thorough: bool) -> bool:
         if _identity(self.path) is None:
             return False
         try:
-            return not backup.is_sound(self._open(write=False))
+            return not backup.is_sound(self._open(write=False), thorough=thorough)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            if not _is_damage(error):
+            if not _is_unusable(error):
                 raise
             return True
         finally:
@@ -325,6 +325,11 @@ class Index:
 def _is_damage(error: BaseException) -> bool:
     # Python cannot even put into words what SQLite says of a schema whose text has rotted.
     return isinstance(error, UnicodeDecodeError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+
+def _is_unusable(error: BaseException) -> bool:
+    """Of opening and checking: what is asked then never fails but for what is in the file."""
+    return _is_damage(error) or getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR
 
 
 def _identity(path: str) -> tuple[int, int] | None:

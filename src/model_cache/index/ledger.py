@@ -66,9 +66,9 @@ class Ledger:
     def __init__(self, index: Index) -> None:
         self._index = index
 
-    def mend(self) -> bool:
+    def mend(self, *, thorough: bool = False) -> bool:
         """Set a damaged index aside, so that the next transaction makes a new one; whether that was done."""
-        return self._index.mend()
+        return self._index.mend(thorough=thorough)
 
     def row(self, entry: Entry) -> Row | None:
         """What the index knows of an entry."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ..layout import Entry
 from .connection import Index
+from .rows import SEALED
 
 
 class Damaged(NamedTuple):
@@ -142,11 +143,13 @@ def alone(index: Index, bad: Damaged, name: str) -> None:
 def dropped(index: Index, bad: Damaged) -> None:
     """Say that the damaged file is gone from its path and from everywhere: its entry is missing."""
     with index.transaction("quarantine:dropped") as connection:
+        # Without its inode: a trigger hands the charge over to another entry that has the file too.
         connection.execute(
-            "UPDATE entries SET charged = 0, verdict = 'missing' WHERE key = ? AND state = 'ready' AND ino IS ? AND size IS ?"
-            " AND mtime_ns IS ?",
+            "UPDATE entries SET charged = 0, ino = NULL, verdict = 'missing' WHERE key = ? AND state = 'ready' AND ino IS ?"
+            " AND size IS ? AND mtime_ns IS ?",
             (bad.entry.key, *bad.identity),
         )
+        connection.execute(f"{SEALED} WHERE key = ? AND ino IS NULL", (bad.entry.key,))
 
 
 def counted(index: Index, name: str, ino: int, mtime_ns: int, size: int, charged: int) -> None:

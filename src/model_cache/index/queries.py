@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
+from . import schema
 from .connection import Index
 from .rows import Row, select
 
@@ -193,6 +194,8 @@ def health(index: Index) -> str:
     """
     with index.reading() as connection:
         found = [("ok",)] if connection is None else connection.execute("PRAGMA quick_check(1)").fetchall()
+        if connection is not None and found[0][0] == "ok" and not schema.is_sound(connection):
+            return "it has what this cache never writes"
     return str(found[0][0])
 
 

@@ -156,7 +156,7 @@ def _admit(connection: sqlite3.Connection, claim: Claim, *, partly: bool) -> int
     for charged, next_charged in connection.execute(
         "SELECT charged, next_charged FROM entries WHERE key = ?", (claim.entry.key,)
     ).fetchall():
-        mine = next_charged if claim.replacing else charged
+        mine = next_charged if claim.replacing else charged + next_charged  # a new download ends what was to replace
     free = claim.wanted if claim.limit is None else claim.limit - (_total(connection) - mine)
     granted = min(max(free, mine), claim.wanted) if partly else claim.wanted
     if not partly and free < claim.wanted:

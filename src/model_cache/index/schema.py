@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 
 from ..errors import IndexUnavailableError
-from .rows import SEALED
+from .rows import SEALED, Row
 
 VERSION = 2
 EVENTS_KEPT = 10_000  # rows; about 1.5 MB
@@ -241,28 +241,56 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 # What a value may be that this cache wrote: SQLite keeps anything in any column, and a bit may rot in what says which kind.
 _TEXTS = ("key", "repo_type", "repo", "revision", "filename", "path", "origin")
-_TEXTS_OR_NONE = ("sha256", "etag", '"commit"', "verdict", "holder", "next_sha256", "next_etag", "next_commit")
-_NUMBERS = ("size", "charged", "ino", "mtime_ns", "pinned", "next_size", "next_charged", "next_ino", "next_mtime_ns")
+_TEXTS_OR_NONE = ("sha256", "etag", '"commit"', "verdict", "holder")
+_NUMBERS = ("size", "charged", "ino", "mtime_ns", "pinned", "next_charged")
 _TIMES = ("downloaded_at", "last_used_at", "verified_at")
+_NEXT_TEXTS, _NEXT_NUMBERS = ("next_sha256", "next_etag", "next_commit"), ("next_size", "next_ino", "next_mtime_ns")
+
+
+def _odd(texts: tuple[str, ...], numbers: tuple[str, ...]) -> list[str]:
+    return [f"typeof({name}) NOT IN ('text', 'null')" for name in texts] + [
+        f"typeof({name}) NOT IN ('integer', 'null')" for name in numbers
+    ]
+
+
 _ODD = " OR ".join(
     (
         *(f"typeof({name}) <> 'text'" for name in _TEXTS),
-        *(f"typeof({name}) NOT IN ('text', 'null')" for name in _TEXTS_OR_NONE),
-        *(f"typeof({name}) NOT IN ('integer', 'null')" for name in _NUMBERS),
+        *_odd(_TEXTS_OR_NONE, _NUMBERS),
         *(f"typeof({name}) NOT IN ('real', 'null') OR abs({name}) > 1e15" for name in _TIMES),
+        f"next_state IS NOT NULL AND ({' OR '.join(_odd(_NEXT_TEXTS, _NEXT_NUMBERS))})",
     )
 )
 
+_TABLES = ("entries", "totals", "meta", "events")
+_TRIED = {
+    "entries": ", ".join(f'entries."{name}"' for name in Row._fields),  # alone, what is quoted may be a text too
+    "meta": "name, value",
+    "totals": "state, files, bytes",
+    "quarantine": 'name, key, repo_type, repo, revision, filename, size, charged, sha256, "commit", ino, mtime_ns, at, mended',
+    "events": "at, kind, repo_type, repo, revision, filename, size, detail",
+    "counters": "kind, events, bytes",
+}
+
 
 def is_sound(connection: sqlite3.Connection) -> bool:
-    """Whether tables, triggers and the kinds of values are such as this module makes; `quick_check` looks at neither."""
+    """Whether tables, triggers and the kinds of values are such as this module makes; `quick_check` looks at none."""
+    try:
+        return _is_ours(connection)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+            raise
+        return False  # there is no such table or column
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    for table, columns in _TRIED.items() if version(connection) == VERSION else ():
+        connection.execute(f"SELECT {columns} FROM {table} LIMIT 0")  # noqa: S608 - constants
     made = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()}
-    tables = connection.execute(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('entries', 'totals')"
-    )
+    tables = connection.execute(f"SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN {_TABLES}")  # noqa: S608 - constants
     return (
         made <= _KNOWN
-        and tables.fetchone()[0] == 2
+        and tables.fetchone()[0] == len(_TABLES)
         and not connection.execute(f"SELECT 1 FROM entries WHERE {_ODD} LIMIT 1").fetchall()  # noqa: S608 - constants
         and not connection.execute("SELECT 1 FROM totals WHERE typeof(files + bytes) <> 'integer'").fetchall()
         and not connection.execute("SELECT 1 FROM meta WHERE typeof(value) <> 'text'").fetchall()

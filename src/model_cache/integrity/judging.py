@@ -48,6 +48,9 @@ class Judge:
         again: list[Row] = []
         findings: list[Finding] = []
         for row, reading in seen:
+            if row.entry() is None:
+                self._forget(row)
+                continue
             self._report.checked_bytes += reading.size
             verdict = decide(row, reading, self._rotten(row, reading))
             if verdict != "ok":
@@ -69,6 +72,16 @@ class Judge:
         """Whether these are the very bytes that were found damaged before, though the file was touched or copied since."""
         known = damage.read(self._ctx, row.key) if row.key in self.marked and reading.sha256 else None
         return known is not None and known.found == reading.sha256
+
+    def _forget(self, row: Row) -> None:
+        """A row whose names make no path, or another one: the file that it may have meant is untracked from here on."""
+        self.done.add(row.id)
+        self.warn(f"the index has a row that names no file ({str(row.path)[:200]!r}), and it is dropped")
+        try:
+            if self._writable:
+                self._audit.forget(row)
+        except IndexUnavailableError as error:
+            self.cannot_write(error)
 
     def _now(self, row: Row) -> Row | None:
         """The row behind the file; None if there is nothing to judge any more, which is counted as done."""

@@ -43,7 +43,8 @@ class ReconcileReport:
         dropped: Paths of rows that had no file.
         damaged: Paths of files that are known to be damaged, entered as such.
         busy: Paths of files that changed while they were looked at; the next run sees to them.
-        index: `sound`, `damaged` (and set aside), `older` (a backup, or one that somebody put back), or `rebuilt`.
+        index: `sound`, `damaged` (and set aside), `older` (a backup, or one that somebody put back),
+            `new` (it was gone, and there was no backup), or `rebuilt`.
         seconds: How long it took.
     """
 
@@ -83,6 +84,8 @@ def reconcile(ctx: Context, progress: Progress = SILENT, *, rebuild: bool = Fals
         settle_dead(ctx, Room(ctx.index))
         inventory = Inventory(ctx.index)
         known = inventory.recorded()
+        if report.index == "older" and not known:
+            report.index = "new"
         unlike = list(census.strangers(ctx, known, placed=True))
         _enter(ctx, inventory, unlike, report, progress, jobs)
         gone = dict(census.missing(ctx, known))

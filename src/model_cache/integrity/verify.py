@@ -17,7 +17,7 @@ from .. import walk
 from ..budget import census
 from ..context import Context
 from ..errors import IndexUnavailableError, ModelCacheError, OfflineMissError, StorageError, quoted
-from ..index import quarantine
+from ..index import quarantine, queries
 from ..index.audit import FAILED, Audit, Scope
 from ..index.backup import BEFORE, NEWEST
 from ..layout import Entry, readings, repo_directory
@@ -83,13 +83,16 @@ def _begin(ctx: Context, audit: Audit, scope: Scope, limits: Limits, judge: Judg
     """
     try:
         ctx.prepare()
-        if said := census.bring_up_to_date(ctx):
+        if said := census.bring_up_to_date(ctx, thorough=True):
             judge.warn(said)
         return audit.begin(anew=limits.max_age is not None or scope.filename is not None)
     except (ModelCacheError, OSError) as error:
         if isinstance(error, OfflineMissError):
             error = StorageError(f"{ctx.root} cannot be written ({error.reason})")
         judge.cannot_write(error)
+        if (said := queries.health(ctx.index)) != "ok":
+            hint = f"whoever may write there sets it aside: model-cache --root {quoted(ctx.root)} reconcile"
+            raise IndexUnavailableError(f"index {ctx.places.index} is damaged: {said}", hint=hint) from None
         return ctx.clock.time()
 
 
