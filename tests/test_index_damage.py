@@ -14,7 +14,7 @@ from model_cache.index import queries, rows
 
 BODIES = {name: name.encode() * 5000 for name in ("a.bin", "b.bin", "onnx/c.bin")}
 HAND = "by/hand/x.bin"
-VARIANTS = 40  # of flipped bits, each with a seed of its own
+VARIANTS = 30  # of flipped bits, each with a seed of its own
 
 
 @pytest.fixture

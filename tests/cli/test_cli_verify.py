@@ -212,3 +212,12 @@ def test_status_tells_of_verify_and_quarantine(shell, root):
     shell.run("verify", "--repair")
     document = shell.json("status")
     assert (document["quarantined_bytes"] >= 20_000, document["damaged"]["corrupt"]) == (True, 0)
+
+
+def test_ls_says_what_is_damaged(shell, root):
+    """A file that verify found corrupt is listed as that, and can be filtered by it."""
+    rot(root / "owner" / "name" / "a.bin", 5)
+    shell.run("verify")
+    states = {entry["filename"]: entry["state"] for entry in shell.json("ls")["entries"]}
+    assert states == {"a.bin": "corrupt", "b.bin": "ready", "c.bin": "ready"}
+    assert shell.ok("ls", "-q", "--filter", "state=corrupt") == f"{root}/owner/name/a.bin\n"

@@ -14,7 +14,7 @@ from cli_equipment import COMMAND, Shell, pattern
 REPO, FILE = "owner/name", "model.bin"
 # Root without the right to pass over permissions: what it does not own it may only use as others may.
 WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
-COMMANDS = [["verify"], ["verify", "--repair"], ["reconcile"], ["reconcile", "--rebuild"], ["gc"], ["gc", "--dry-run"]]
+COMMANDS = [["verify"], ["verify", "--repair"], ["reconcile"], ["reconcile", "--rebuild"], ["gc"]]
 SIZE, AGE = "expected a size such as 500MB, 50GB or 50GiB", "expected a duration such as 45s, 10m, 6h or 30d"
 
 

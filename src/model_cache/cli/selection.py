@@ -27,7 +27,7 @@ _FILTER = re.compile(r"\s*([a-z]+)\s*(>=|<=|>|<|=)\s*(.*?)\s*")
 _TIMES = ("used", "downloaded", "verified")
 _WORDS = {
     "type": ("model", "dataset", "space"),
-    "state": ("ready", "downloading", "installing", "partial", "deleting"),
+    "state": ("ready", "corrupt", "unreadable", "changed", "downloading", "installing", "partial", "deleting"),
 }
 SORT_KEYS = ("repo", "file", "size", *_TIMES)
 FILTER_HELP = (

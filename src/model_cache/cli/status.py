@@ -68,8 +68,8 @@ def status(run: Run) -> int | None:
 
 def _damaged(index: Index) -> dict[str, int]:
     """How many files are known to be wrong, by what is wrong with them."""
-    condition = queries.condition(index)
-    return {name: condition.verdicts.get(name, 0) for name in FAILED} | {"quarantined": condition.quarantined}
+    failed = queries.failed(index)
+    return {name: failed.get(name, 0) for name in (*FAILED, "quarantined")}
 
 
 def _leases(ctx: Context) -> list[dict[str, Any]]:

@@ -138,7 +138,7 @@ class Audit:
 
     def forget(self, row: Row) -> None:
         """Drop a row that makes no sense, while it still is what was read."""
-        with self._index.transaction("verify:forget") as connection:
+        with self._index.transaction("verify:record") as connection:
             connection.execute(
                 "DELETE FROM entries WHERE id = ? AND key IS ? AND path IS ? AND filename IS ?",
                 (row.id, row.key, row.path, row.filename),

@@ -108,7 +108,9 @@ LISTED = (
     *("repo_type", "repo", "revision", "filename", "path", "key"),
     *("last_used_at", "size", "downloaded_at", "verified_at", "pinned", "sha256", "etag", "commit", "state"),
 )
-_LISTED = ", ".join(f'"{name}"' for name in LISTED)
+# A ready file that something is known to be wrong with is listed as that.
+_STATE = "iif(verdict IN ('corrupt', 'unreadable', 'changed') AND state = 'ready', verdict, state)"
+_LISTED = ", ".join(f'"{name}"' if name != "state" else _STATE for name in LISTED)
 _PAGE = 256  # rows; a hundred kilobytes
 
 
@@ -272,3 +274,16 @@ def _pairs(index: Index, asked: str) -> dict[str, tuple[int, int]]:
     with index.reading() as connection:
         found = [] if connection is None else connection.execute(asked).fetchall()
     return {str(name): (first, second) for name, first, second in found}
+
+
+def failed(index: Index) -> dict[str, int]:
+    """How many files are known to be wrong, by what is wrong with them, and (`quarantined`) have nothing in their place."""
+    with index.reading() as connection:
+        if connection is None:
+            return {}
+        found = connection.execute(
+            "SELECT verdict, count(*) FROM entries WHERE verdict IN ('corrupt', 'unreadable', 'changed', 'missing')"
+            " AND state = 'ready' GROUP BY verdict"
+        ).fetchall()
+        aside = connection.execute("SELECT count(*) FROM quarantine WHERE mended = 0").fetchall()[0][0]
+    return {**dict(found), "quarantined": aside}
