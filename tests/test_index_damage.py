@@ -238,3 +238,23 @@ def test_a_row_that_rotted_gets_nobodys_file_evicted(filled, root, column):
     connection.close()
     filled.gc(max_size=0)
     assert (root / HAND).read_bytes() == b"placed"
+
+
+ROTTEN = {
+    "totals": "UPDATE totals SET bytes = bytes + (1 << 45) WHERE state = 'ready'",
+    "charged": "UPDATE entries SET charged = charged + (1 << 45) WHERE path LIKE '%a.bin'",
+    "pinned": "UPDATE entries SET pinned = 0 WHERE pinned = 1",
+}
+
+
+@pytest.mark.parametrize("what", ROTTEN)
+def test_what_is_counted_wrongly_evicts_nothing(filled, root, what):
+    """One bit of a total, of what a row is charged or of its pin does not empty a cache that is within its budget."""
+    filled._ctx.index.close()
+    connection = sqlite3.connect(index_of(root), isolation_level=None)
+    connection.execute(ROTTEN[what])
+    connection.close()
+    filled.gc(max_size=0 if what == "pinned" else "1TB")
+    assert {path for path in BODIES if (root / REPO / path).exists()} >= (
+        {"a.bin"} if what == "pinned" else BODIES.keys()
+    )

@@ -177,3 +177,14 @@ def test_gc_keeps_two_backups_of_the_index(root, hub):
     cache.gc()
     assert sorted(os.listdir(backups)) == ["index.1.db", "index.db"]
     assert (backups / "index.1.db").stat().st_ino == first
+
+
+def test_a_reader_brings_a_lost_index_back_from_its_backup(filled, hub, root):
+    """Listing after the index was deleted shows what the backup knew, pins included."""
+    filled.pin(REPO, NAMES[0])
+    filled.gc()
+    before = [row.filename for row in filled.entries()]
+    (root / ".model-cache" / "index.db").unlink()
+    fresh = ModelCache(root, endpoint=hub.url, token=False)
+    assert [row.filename for row in fresh.entries()] == before
+    assert [row.filename for row in fresh.entries() if row.pinned] == [NAMES[0]]

@@ -67,7 +67,9 @@ def test_what_the_hub_does_not_have_any_more_is_quarantined_alone(damaged, hub):
     hub.add_repo(REPO, {FILE: pattern(SIZE, 7)})
     with damaged._ctx.index.transaction("test:commit") as connection:
         connection.execute('UPDATE entries SET "commit" = ?', ("0" * 40,))
-        connection.execute('UPDATE entries SET seal = seal(key, origin, size, sha256, etag, "commit", ino, mtime_ns)')
+        connection.execute(
+            'UPDATE entries SET seal = seal(key, origin, size, sha256, etag, "commit", ino, mtime_ns, pinned)'
+        )
     told = Told()
     report = damaged.verify(repair=True, progress=told)
     assert (report.exit_code(), report.repaired, [one.filename for one in report.quarantined]) == (3, [], [FILE])
@@ -86,7 +88,9 @@ def test_a_file_in_use_that_cannot_be_mended_stays(damaged, hub):
     hub.add_repo(REPO, {FILE: pattern(SIZE, 7)})
     with damaged._ctx.index.transaction("test:commit") as connection:
         connection.execute('UPDATE entries SET "commit" = ?', ("0" * 40,))
-        connection.execute('UPDATE entries SET seal = seal(key, origin, size, sha256, etag, "commit", ino, mtime_ns)')
+        connection.execute(
+            'UPDATE entries SET seal = seal(key, origin, size, sha256, etag, "commit", ino, mtime_ns, pinned)'
+        )
     with damaged.path(REPO, FILE).open("rb"):
         report = damaged.verify(repair=True)
     assert (report.exit_code(), type(report.errors[0][1]).__name__) == (3, "InUseError")

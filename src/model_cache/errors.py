@@ -88,14 +88,15 @@ class DownloadInProgressError(LockTimeoutError):
 class DownloadError(ModelCacheError):
     """The Hub could not be reached, refused, or answered with something that cannot be used.
 
-    Fields, where known: `status` (HTTP), `url` (its query redacted), `request_id` (the Hub's). `transient` says that
-    asking again can help; `retry_after` is what the server asked to wait, in seconds; `unreachable` says that no
+    Fields, where known: `status` (HTTP), `url` (its query redacted), `request_id` and `code` (the Hub's). `transient`
+    says that asking again can help; `retry_after` is what the server asked to wait, in seconds; `unreachable` says that no
     connection could be made at all.
     """
 
     status: int | None = None
     url: str = ""
     request_id: str = ""
+    code: str = ""
     transient: bool = False
     retry_after: float | None = None
     unreachable: bool = False

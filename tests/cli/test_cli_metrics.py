@@ -103,7 +103,9 @@ def test_what_the_hub_has_no_more_stays_a_failure(filled, root, hub, cache):
     hub.add_repo(REPO, {"b.bin": pattern(SIZE, 9)})
     with cache._ctx.index.transaction("test:commit") as index:
         index.execute('UPDATE entries SET "commit" = ?', ("0" * 40,))
-        index.execute('UPDATE entries SET seal = seal(key, origin, size, sha256, etag, "commit", ino, mtime_ns)')
+        index.execute(
+            'UPDATE entries SET seal = seal(key, origin, size, sha256, etag, "commit", ino, mtime_ns, pinned)'
+        )
     rot(root / REPO / "b.bin")
     assert filled.run("verify", "-q", "--repair")[0] == 3
     found = metrics(filled)

@@ -64,10 +64,4 @@ class _Pages:
 
 
 def _evictable(row: Row) -> bool:
-    return (
-        row.entry() is not None
-        and row.state == "ready"
-        and not row.pinned
-        and row.origin != "placed"
-        and row.next_state is None
-    )
+    return row.state == "ready" and not row.pinned and row.origin != "placed" and row.next_state is None

@@ -43,6 +43,7 @@ def bring_up_to_date(ctx: Context, *, thorough: bool = False) -> str:
     elif damaged:
         said = f"the index of {ctx.root} was damaged, and set aside; there was no backup, so all is untracked"
     take(ctx)
+    Inventory(ctx.index).recount()
     return said
 
 

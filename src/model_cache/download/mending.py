@@ -28,6 +28,9 @@ from .replacing import Replacement, changed, claimed, replace
 from .request import Request
 from .staging import Job, Staged
 
+# What the Hub says for sure; a repo that is not to be seen may be one that this token may not read, and a 404 without a
+# word can be a proxy's.
+_GONE = frozenset(["EntryNotFound", "RevisionNotFound"])
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -108,7 +111,9 @@ def _recorded(ctx: Context, job: Job, row: Row) -> FileMeta | None:
         return None
     try:
         meta = ctx.hub.metadata(row.repo_type, row.repo, revision, row.filename, deadline=job.request.deadline)
-    except NotFoundError:
+    except NotFoundError as error:
+        if error.code not in _GONE:
+            raise
         return None
     if meta.sha256:
         return meta if meta.sha256 == row.sha256 else None

@@ -149,6 +149,7 @@ def _error(
         status=refusal.status,
         url=shown,
         request_id=request_id,
+        code=printable(refusal.headers.get("X-Error-Code", ""), 100),
         transient=transient,
         retry_after=retry_after,
     )

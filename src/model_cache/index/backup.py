@@ -121,7 +121,7 @@ def _copy(
         copy.execute("PRAGMA journal_mode = MEMORY")
         if change is not None:
             change(copy)
-        if not is_sound(copy):
+        if not is_sound(copy, thorough=True):
             return False
     finally:
         copy.close()

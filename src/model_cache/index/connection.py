@@ -13,24 +13,21 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import quote
 
 from .. import disk
 from ..clock import Clock
 from ..errors import IndexUnavailableError, LockTimeoutError, quoted
 from ..locks import FileMutex
-from . import backup, rows, schema
+from . import backup, rows, schema, state
 from .rows import Provenance
 
 _MUTEX_TIMEOUT = 60.0  # seconds to queue behind other writers, each of which takes about a millisecond
 _LOCK_LIMIT = 4096  # bytes of the lock's file; it holds a number
 _BUSY_TIMEOUT = 5.0  # seconds for a foreign program (Datasette, a backup) that has the file locked
-_FOREVER = 2**53  # transactions
-_DAMAGED = frozenset([sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB])
 
 # Held around everything that enters SQLite, after the index lock, and over each fork: a child that is forked while another
 # thread is inside SQLite would inherit its mutexes locked, and its idea of who has the file locked.
@@ -79,7 +76,7 @@ class Index:
             connection = self._writable()
             connection.execute("BEGIN IMMEDIATE")
             try:
-                generation = _next_generation(connection, int(mutex.word) if mutex.word.isdecimal() else 0)
+                generation = rows.next_generation(connection, int(mutex.word) if mutex.word.isdecimal() else 0)
                 yield connection
                 self._step(step)
                 connection.execute("COMMIT")
@@ -87,7 +84,7 @@ class Index:
             except BaseException as error:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                if _is_damage(error):
+                if state.is_damage(error):
                     self._drop()
                     self._set_aside()
                 raise
@@ -103,9 +100,12 @@ class Index:
             if self._is_old():
                 with self.transaction("index:upgrade"):
                     pass  # opening it to be written migrates it
+            if self._is_lost():
+                with suppress(IndexUnavailableError):  # who may not write goes without
+                    self.open()
         with self._errors(), _inside:
             connection = self._current()
-            if connection is None and _identity(self.path) is not None:
+            if connection is None and state.identity(self.path) is not None:
                 connection = self._open(write=False)
                 if schema.version(connection) == 0:
                     self._drop()  # made, and killed before its first transaction
@@ -115,12 +115,17 @@ class Index:
     def _is_old(self) -> bool:
         """Whether the index is of an older version, looked at when it is opened; not under the lock that a writer waits for."""
         with _inside:
-            if self._current() is not None or _identity(self.path) is None:
+            if self._current() is not None or state.identity(self.path) is None:
                 return False
             found = schema.version(self._open(write=False))
             if found < schema.VERSION:
                 self._drop()
             return 0 < found < schema.VERSION
+
+    def _is_lost(self) -> bool:
+        """Whether there was an index, and there is only a backup of it."""
+        kept = (f"{self._backups}/{name}" for name in (backup.NEWEST, backup.BEFORE))
+        return state.is_empty(self.path) and any(map(os.path.exists, kept))
 
     def _current(self) -> sqlite3.Connection | None:
         """This thread's connection, if it is of this process and still of the file at the path."""
@@ -129,7 +134,7 @@ class Index:
             return None
         if slot.pid != os.getpid():
             _abandoned.append(slot.connection)
-        elif slot.identity == _identity(self.path):
+        elif slot.identity == state.identity(self.path):
             return slot.connection
         else:
             slot.connection.close()
@@ -144,7 +149,7 @@ class Index:
         try:
             return self._open(write=True)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            if not _is_unusable(error):
+            if not state.is_unusable(error):
                 raise
         self._set_aside()
         return self._open(write=True)
@@ -155,8 +160,8 @@ class Index:
 
     def _open(self, *, write: bool, restore: bool = True) -> sqlite3.Connection:
         for path in (self.path, f"{self.path}-journal"):
-            _refuse_odd(path)
-        if write and _is_empty(self.path) and not (restore and self._restore()):
+            state.refuse_odd(path)
+        if write and state.is_empty(self.path) and not (restore and self._restore()):
             self._create_file()
         uri = f"file:{quote(self.path)}?mode=rw"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT, cached_statements=256)
@@ -177,7 +182,7 @@ class Index:
             connection.close()
             raise
         slot = self._slot
-        slot.connection, slot.pid, slot.identity = connection, os.getpid(), _identity(self.path)
+        slot.connection, slot.pid, slot.identity = connection, os.getpid(), state.identity(self.path)
         return connection
 
     def _restore(self) -> bool:
@@ -236,7 +241,7 @@ class Index:
         """Set the index aside, whatever its state, so that the next transaction begins an empty one."""
         with self._locked():
             self._drop()
-            if _identity(self.path) is not None:
+            if state.identity(self.path) is not None:
                 self._set_aside("replaced")
             self._open(write=True, restore=False)
 
@@ -270,12 +275,12 @@ class Index:
                 mutex.release()
 
     def _is_damaged(self, *, thorough: bool) -> bool:
-        if _identity(self.path) is None:
+        if state.identity(self.path) is None:
             return False
         try:
             return not backup.is_sound(self._open(write=False), thorough=thorough)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            if not _is_unusable(error):
+            if not state.is_unusable(error):
                 raise
             return True
         finally:
@@ -297,7 +302,7 @@ class Index:
         except (sqlite3.Error, UnicodeDecodeError) as error:
             self._drop()
             hint = f"ls -l {quoted(self.path)}*"
-            if _is_damage(error):
+            if state.is_damage(error):
                 hint = "no model file is affected; model-cache verify, or the next download, brings its backup back"
             raise IndexUnavailableError(f"index {self.path}: {error}", hint=hint) from None
         except LockTimeoutError as error:
@@ -320,56 +325,3 @@ class Index:
         """Close this thread's connection."""
         with _inside:
             self._drop()
-
-
-def _is_damage(error: BaseException) -> bool:
-    # Python cannot even put into words what SQLite says of a schema whose text has rotted.
-    return isinstance(error, UnicodeDecodeError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
-
-
-def _is_unusable(error: BaseException) -> bool:
-    """Of opening and checking: what is asked then never fails but for what is in the file."""
-    return _is_damage(error) or getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _is_empty(path: str) -> bool:
-    """Whether there is no index: it was never made, or somebody removed it or cut it to nothing."""
-    try:
-        return os.lstat(path).st_size == 0
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-
-
-def _next_generation(connection: sqlite3.Connection, seen: int) -> int:
-    """Count this transaction, in the index and (`seen`, by the caller) beside it.
-
-    An index that has counted less than was seen is an older one that somebody put back: it does not know of every file,
-    and is incomplete until all have been looked at again.
-    """
-    found = connection.execute("SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'generation'").fetchone()
-    # Anybody may have written either: a number that no cache lives to see would make every index an older one.
-    known, seen = (number if 0 <= number < _FOREVER else 0 for number in ((found and found[0]) or 0, seen))
-    if known < seen:
-        rows.call_stale(connection)
-    generation = max(known, seen) + 1
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('generation', ?)", (str(generation),))
-    return generation
-
-
-def _refuse_odd(path: str) -> None:
-    """SQLite would follow a symlink that somebody planted here to a file anywhere, and write it; a FIFO would hang it."""
-    try:
-        mode = os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    if not stat.S_ISREG(mode):
-        kind = "a symlink" if stat.S_ISLNK(mode) else "no regular file"
-        raise IndexUnavailableError(f"index {path} is {kind}, and is not opened", hint=f"ls -l {quoted(path)}")

@@ -20,6 +20,12 @@ from .rows import SEALED, Provenance
 T = TypeVar("T")
 
 _PAGE = 256  # rows per transaction
+# A file system gives a file its size in whole blocks, and a little for itself.
+_OVERCHARGED = "state = 'ready' AND charged > size + size / 8 + 1048576"
+_COUNTED = "state IN ('ready', 'downloading', 'partial', 'installing', 'deleting')"
+_FILES = "(SELECT count(*) FROM entries WHERE entries.state = totals.state)"
+_BYTES = "(SELECT coalesce(sum(charged), 0) FROM entries WHERE entries.state = totals.state)"
+_MISCOUNTED = f"{_COUNTED} AND (files <> {_FILES} OR bytes <> {_BYTES})"
 _SETTLED = "state = 'ready' AND coalesce(next_state, 'partial') = 'partial'"
 
 
@@ -89,6 +95,23 @@ class Inventory:
         with self._index.transaction("row:complete") as connection:
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('complete', '1')")
             connection.execute("DELETE FROM meta WHERE name = 'stale'")
+
+    def recount(self) -> bool:
+        """Count anew where a sum, or what a row is charged, cannot be right; whether anything was wrong.
+
+        Neither is under a row's seal, and a bit that rots there would have an eviction empty the cache.
+        """
+        with self._index.reading() as connection:
+            if connection is None or not (
+                connection.execute(f"SELECT 1 FROM entries WHERE {_OVERCHARGED} LIMIT 1").fetchall()  # noqa: S608 - a constant
+                or connection.execute(f"SELECT 1 FROM totals WHERE {_MISCOUNTED} LIMIT 1").fetchall()  # noqa: S608 - a constant
+            ):
+                return False
+        with self._index.transaction("row:recount") as connection:
+            blocks = "(size + 4095) / 4096 * 4096"
+            connection.execute(f"UPDATE entries SET charged = {blocks} WHERE {_OVERCHARGED}")  # noqa: S608 - constants
+            connection.execute(f"UPDATE totals SET files = {_FILES}, bytes = {_BYTES} WHERE {_COUNTED}")  # noqa: S608 - constants
+            return True
 
     def recorded(self) -> dict[str, Recorded]:
         """What is known of each file that nobody is at, by its path below the root: (path, *Known), as it is fetched."""

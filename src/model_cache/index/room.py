@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..layout import Entry
 from .connection import Index
 from .ledger import Promise, Reservation, record, reserve
-from .rows import Row, select
+from .rows import SEALED, Row, select
 
 PAGE = 256  # rows per page of victims, and per batch of an eviction
 
@@ -144,6 +144,8 @@ class Room:
         with self._index.transaction("row:pin") as connection:
             for row in rows:
                 connection.execute("UPDATE entries SET pinned = ? WHERE key = ?", (int(pinned), row.key))
+                if row.is_sealed:
+                    connection.execute(f"{SEALED} WHERE key = ?", (row.key,))
 
 
 def _total(connection: sqlite3.Connection) -> int:

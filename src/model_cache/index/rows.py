@@ -61,8 +61,8 @@ class Row(NamedTuple):
         """Whether the facts are those that were written: SQLite does not notice a bit that rots inside a value."""
         if self.sha256 is not None and not is_sha256(self.sha256):
             return False  # anybody can compute a checksum; no bytes could ever be as such a row says
-        facts = (self.key, self.origin, self.size, self.sha256, self.etag, self.commit, self.ino, self.mtime_ns)
-        return self.seal == seal(*facts)
+        judged_by = (self.sha256, self.etag, self.commit, self.ino, self.mtime_ns, self.pinned)
+        return self.seal == seal(self.key, self.origin, self.size, *judged_by)
 
     def entry(self) -> Entry | None:
         """The entry, its names checked again: an index can have been written by anybody. None if they do not pass."""
@@ -74,11 +74,11 @@ class Row(NamedTuple):
 
 
 # Written with every change of the facts, in the same transaction; `seal` is registered on each connection.
-SEALED = 'UPDATE entries SET seal = seal(key, origin, size, sha256, etag, "commit", ino, mtime_ns)'
+SEALED = 'UPDATE entries SET seal = seal(key, origin, size, sha256, etag, "commit", ino, mtime_ns, pinned)'
 
 
 def seal(*facts: object) -> str:
-    """A checksum over what an entry is judged by: key, origin, size, sha256, etag, commit, inode, mtime."""
+    """A checksum over what an entry is judged by: key, origin, size, sha256, etag, commit, inode, mtime, pinned."""
     return blake2b(repr(facts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
@@ -108,6 +108,25 @@ def call_stale(connection: sqlite3.Connection) -> None:
     """Note that this index is an older one than was here: it does not know every file, nor what each is by now."""
     connection.execute("DELETE FROM meta WHERE name = 'complete'")
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('stale', '1')")
+
+
+_FOREVER = 2**53  # transactions
+
+
+def next_generation(connection: sqlite3.Connection, seen: int) -> int:
+    """Count this transaction, in the index and (`seen`, by the caller) beside it.
+
+    An index that has counted less than was seen is an older one that somebody put back: it does not know of every file,
+    and is incomplete until all have been looked at again.
+    """
+    found = connection.execute("SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'generation'").fetchone()
+    # Anybody may have written either: a number that no cache lives to see would make every index an older one.
+    known, seen = (number if 0 <= number < _FOREVER else 0 for number in ((found and found[0]) or 0, seen))
+    if known < seen:
+        call_stale(connection)
+    generation = max(known, seen) + 1
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('generation', ?)", (str(generation),))
+    return generation
 
 
 def provenance(connection: sqlite3.Connection) -> dict[str, Provenance]:

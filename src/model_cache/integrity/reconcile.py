@@ -22,7 +22,7 @@ from ..budget import census
 from ..budget.reclaim import settle_dead
 from ..context import Context
 from ..errors import IndexUnavailableError
-from ..index.inventory import Hashed, Inventory, Placed
+from ..index.inventory import Hashed, Inventory, Placed, Recorded
 from ..index.ledger import Ledger
 from ..index.room import Room
 from ..index.rows import Provenance
@@ -73,20 +73,13 @@ def reconcile(ctx: Context, progress: Progress = SILENT, *, rebuild: bool = Fals
     ctx.prepare()
     report = ReconcileReport()
     with sole_run(ctx):
-        if Ledger(ctx.index).mend():
-            report.index = "damaged"
         if rebuild:
+            Ledger(ctx.index).mend()
             _begin_anew(ctx)
-            report.index = "rebuilt"
-        ctx.index.open()
-        if report.index == "sound" and Inventory(ctx.index).is_stale():
-            report.index = "older"
-        settle_dead(ctx, Room(ctx.index))
         inventory = Inventory(ctx.index)
-        known = inventory.recorded()
-        if report.index == "older" and not known:
-            report.index = "new"
-        unlike = list(census.strangers(ctx, known, placed=True))
+        known, unlike, report.index = _survey(ctx, inventory)
+        if rebuild:
+            report.index = "rebuilt"
         _enter(ctx, inventory, unlike, report, progress, jobs)
         gone = dict(census.missing(ctx, known))
         inventory.forget(gone.values())
@@ -95,6 +88,31 @@ def reconcile(ctx: Context, progress: Progress = SILENT, *, rebuild: bool = Fals
         inventory.complete()
     report.seconds = ctx.clock.monotonic() - began
     return report
+
+
+def _survey(ctx: Context, inventory: Inventory) -> tuple[dict[str, Recorded], list[Placed], str]:
+    """The rows that no file was met for, the files that are unlike their row, and in what state the index was.
+
+    The index is checked from end to end beside the walk, which leaves it and a processor idle; one that turns out to be
+    damaged is set aside, and what was surveyed by it is thrown away.
+    """
+    ledger, damaged = Ledger(ctx.index), False
+    try:
+        inventory.is_complete()
+    except IndexUnavailableError:
+        damaged = ledger.mend()
+    while True:
+        ctx.index.open()
+        stale = inventory.is_stale()
+        settle_dead(ctx, Room(ctx.index))
+        known = inventory.recorded()
+        state = "damaged" if damaged else "sound" if not stale else "older" if known else "new"
+        with ThreadPoolExecutor(1, thread_name_prefix="model-cache-index") as beside:
+            check = beside.submit(ledger.mend)
+            unlike = list(census.strangers(ctx, known, placed=True))
+            if not check.result():
+                return known, unlike, state
+        damaged = True
 
 
 def _begin_anew(ctx: Context) -> None:
