@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from . import disk
+from . import disk, stats
 from .clock import Clock
 from .errors import CacheFullError, OfflineMissError, SettingError, StorageError, quoted
 from .layout import OWN, Entry
@@ -212,7 +212,7 @@ class Context:
                 if not disk.is_directory(path):
                     disk.make_directory(path, mode)
             if not os.access(own, os.W_OK):
-                found = errno.EROFS if disk.is_read_only(own) else errno.EACCES
+                found = errno.EROFS if stats.is_read_only(own) else errno.EACCES
                 raise OSError(found, os.strerror(found), own)
         except OSError as error:
             if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and os.path.isdir(self.root):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from . import disk
+from . import disk, stats
 from .layout import is_sha256
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ class Mark:
 
     def fits(self, found: os.stat_result) -> bool:
         """Whether this is the file that is damaged, and not another that has its place."""
-        return self.identity == (found.st_ino, found.st_size, found.st_mtime_ns)
+        return self.identity == stats.identity(found)
 
 
 def _number(value: object) -> int:

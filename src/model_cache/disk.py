@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 
+from . import stats
 from .errors import CacheFullError, StorageError, quoted
 
 _FULL = frozenset([errno.ENOSPC, errno.EDQUOT])
@@ -36,12 +37,6 @@ def storage_error(error: OSError, what: str, path: str) -> StorageError | CacheF
 def is_full(error: OSError) -> bool:
     """Whether the file system or a quota has no room left."""
     return error.errno in _FULL
-
-
-def allocated(found: os.stat_result) -> int:
-    """Bytes the file system has allocated for a file, which is what a budget counts."""
-    # st_blocks counts 512-byte units whatever the block size (stat(2)).
-    return found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
 
 
 def make_directory(path: str, mode: int) -> bool:
@@ -239,22 +234,16 @@ def take(path: str, aside: str, identity: tuple[int | None, int | None, int | No
         last moment gets its name back, and another one if that was taken too.
     """
     os.rename(path, aside)
-    found = os.stat(aside, follow_symlinks=False)
-    if (found.st_ino, found.st_size, found.st_mtime_ns) == identity:
+    found = stats.identity_at(aside)
+    if found == identity:
         return True
-    os.rename(aside, f"{path}.{found.st_ino}" if os.path.lexists(path) else path)
+    os.rename(aside, f"{path}.{os.urandom(4).hex()}" if os.path.lexists(path) else path)
     return False
 
 
 def discard(path: str, identity: tuple[int | None, int | None, int | None]) -> bool:
     """Remove the name of the file of this identity (inode, size, mtime); False if it is another file's, or is not there."""
-    try:
-        found = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    if (found.st_ino, found.st_size, found.st_mtime_ns) != identity:
-        return False
-    return remove(path)
+    return stats.identity_at(path) == identity and remove(path)
 
 
 def write_small(path: str, data: bytes, mode: int) -> None:
@@ -331,29 +320,3 @@ def remove_empty_parents(root: str, relative: str) -> None:
         except OSError:
             return
         parts.pop()
-
-
-def is_read_only(path: str) -> bool:
-    """Whether the file system below `path` is mounted read-only, which no permission changes."""
-    try:
-        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-    except (OSError, AttributeError):
-        return False
-
-
-def free_bytes(path: str) -> int | None:
-    """Bytes an unprivileged process may still write below `path`, or None where that cannot be told."""
-    try:
-        found = os.statvfs(path)
-    except (OSError, AttributeError):
-        return None
-    return found.f_bavail * found.f_frsize
-
-
-def total_bytes(path: str) -> int | None:
-    """Size in bytes of the file system that holds `path`, or None where that cannot be told."""
-    try:
-        found = os.statvfs(path)
-    except (OSError, AttributeError):
-        return None
-    return found.f_blocks * found.f_frsize

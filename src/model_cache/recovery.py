@@ -14,16 +14,14 @@ from __future__ import annotations
 
 import os
 
-from . import disk
+from . import disk, stats
 from .context import Context
 from .index.rows import Row
 from .layout import Entry
 from .recorder import Recorder
 
-Identity = tuple[int, int, int]  # inode, size in bytes, mtime in ns: an inode's number alone is used again at once
 
-
-def decide(row: Row, there: Identity | None) -> str | None:
+def decide(row: Row, there: stats.Identity | None) -> str | None:
     """The finding for a row whose W is free, given what is at its path. Pure.
 
     Returns:
@@ -46,7 +44,7 @@ def recover(ctx: Context, entry: Entry, recorder: Recorder) -> Row | None:
     """Settle the entry, whose W the caller holds; returns its row as it is afterwards (I5, I10)."""
     row = recorder.row()
     path = entry.path(ctx.root)
-    there = _identity(path)
+    there = stats.identity_at(path)
     _finish_unlink(ctx, entry, there)
     finding = None if row is None else decide(row, there)
     if finding is None:
@@ -72,10 +70,10 @@ def _empty_trash(ctx: Context, entry: Entry, row: Row, path: str) -> None:
         disk.set_aside(trash, path)
 
 
-def _finish_unlink(ctx: Context, entry: Entry, there: Identity | None) -> None:
+def _finish_unlink(ctx: Context, entry: Entry, there: stats.Identity | None) -> None:
     """A crash between giving the bytes their name and removing the partial's leaves one inode with two names."""
     partial = ctx.places.partial(entry.key)
-    if there is not None and _identity(partial) == there:
+    if there is not None and stats.identity_at(partial) == there:
         ctx.step("recover:unlink-partial")
         disk.remove(partial)
 
@@ -83,14 +81,6 @@ def _finish_unlink(ctx: Context, entry: Entry, there: Identity | None) -> None:
 def allocated(path: str) -> int:
     """Bytes on disk of a file of the cache's own, 0 if it is not there."""
     try:
-        return disk.allocated(os.stat(path, follow_symlinks=False))
+        return stats.allocated(os.stat(path, follow_symlinks=False))
     except OSError:
         return 0
-
-
-def _identity(path: str) -> Identity | None:
-    try:
-        found = os.stat(path, follow_symlinks=False)
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

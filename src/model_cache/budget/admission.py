@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from .. import disk
+from .. import stats
 from ..context import Context
 from ..errors import CacheFullError, FileTooLargeError, quoted
 from ..index import queries
@@ -100,7 +100,7 @@ def _refuse_too_large(ctx: Context, claim: Claim) -> None:
 
 def _disk_shortage(ctx: Context, claim: Claim) -> int:
     """Bytes that the file system lacks for this download, all others under way, and `min_free`."""
-    free = disk.free_bytes(ctx.root)
+    free = stats.free_bytes(ctx.root)
     if free is None:
         return 0
     present = allocated(ctx.places.partial(claim.entry.key))
@@ -114,7 +114,7 @@ def _disk_shortage(ctx: Context, claim: Claim) -> int:
 
 def _disk_full(ctx: Context, claim: Claim, short: int) -> CacheFullError:
     """The error of a root without a budget, where nothing is ever evicted."""
-    free = disk.free_bytes(ctx.root) or 0
+    free = stats.free_bytes(ctx.root) or 0
     return CacheFullError(
         f"{claim.entry} needs {format_size(free + short)} more, and {ctx.root} has {format_size(free)} free",
         hint="free some space there, set MODEL_CACHE_DIR to another file system, or set a max_size",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from .. import disk, locks, walk
+from .. import locks, stats, walk
 from ..context import Context
 from ..index import quarantine
 from ..index.inventory import Inventory, Known, Placed, Recorded
@@ -89,7 +89,7 @@ def strangers(ctx: Context, known: dict[str, Recorded], *, placed: bool = False)
         entry = reading(ctx, path)
         if entry is None:
             continue
-        charged = 0 if found.st_ino in counted else disk.allocated(found)
+        charged = 0 if found.st_ino in counted else stats.allocated(found)
         if found.st_nlink > 1:
             counted.add(found.st_ino)  # another name of it counts nothing
         before = None if row is None else Known(*row[1:])
@@ -120,7 +120,7 @@ def settle_quarantine(ctx: Context) -> None:
         files = {file.name: file.stat(follow_symlinks=False) for file in found if file.is_file(follow_symlinks=False)}
     for name in sorted(filter(quarantine.is_name, files.keys() - charged)):
         status = files[name]
-        size = disk.allocated(status)
+        size = stats.allocated(status)
         quarantine.counted(ctx.index, name, status.st_ino, status.st_mtime_ns, status.st_size, size)
     for aside in quarantine.listed(ctx.index):
         if not os.path.lexists(ctx.places.quarantine + aside.name):

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .. import disk, locks
+from .. import disk, locks, stats
 from ..context import Context
 from ..errors import IndexUnavailableError
 from ..index import queries
@@ -103,7 +103,7 @@ def collect(
 def _back_up(ctx: Context, min_free: int | None) -> None:
     """Keep a copy of the index, unless that would take the room that was just made."""
     wanted = min_free if min_free is not None else ctx.settings.min_free
-    free = disk.free_bytes(ctx.root)
+    free = stats.free_bytes(ctx.root)
     try:
         if free is None or free - os.stat(ctx.places.index).st_size > (wanted or 0):
             ctx.index.back_up(_BACKUP_AGE)
@@ -120,7 +120,7 @@ def _need(ctx: Context, room: Room, report: GcReport, max_size: int | None, min_
     elif report.budget_bytes is not None and total > HIGH_WATERMARK * report.budget_bytes:
         need = total - int(LOW_WATERMARK * report.budget_bytes)
     wanted = min_free if min_free is not None else ctx.settings.min_free
-    free = disk.free_bytes(ctx.root)
+    free = stats.free_bytes(ctx.root)
     if free is not None and report.dry_run:
         free += report.freed_bytes
     if wanted is not None and free is not None:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .. import disk, locks
+from .. import disk, locks, stats
 from ..context import Context
 from ..errors import StorageError
 from ..index.room import PAGE, Claim, Room
@@ -206,7 +206,7 @@ def _in_use(ctx: Context, victim: _Victim, rules: Rules) -> str | None:
     """Why the open file must stay, or None."""
     row = victim.unit.rows[0]
     found = os.fstat(victim.fd)
-    if (found.st_ino, found.st_size, found.st_mtime_ns) != row.identity or not _is_known(ctx, victim.unit.rows):
+    if stats.identity(found) != row.identity or not _is_known(ctx, victim.unit.rows):
         return "changed"
     if rules.linked and found.st_nlink != len(victim.unit.rows):
         return "linked"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import disk
+from .. import stats
 from ..context import Context
 
 # Where `gc` starts and stops: above the high mark it evicts down to the low one, so that it need not run for each file.
@@ -14,7 +14,7 @@ def ceiling(ctx: Context) -> int | None:
     """The budget in bytes, None where there is none; a share is taken of the whole file system."""
     limit = ctx.settings.max_size
     if isinstance(limit, float):
-        whole = disk.total_bytes(ctx.root)
+        whole = stats.total_bytes(ctx.root)
         return None if whole is None else int(limit * whole)
     return limit
 

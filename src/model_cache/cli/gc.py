@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import disk
+from .. import stats
 from ..budget.collection import GcReport
 from ..budget.limits import ceiling
 from ..errors import LockTimeoutError
@@ -50,7 +50,7 @@ def gc(
     share = None if max_size is None else parse_budget(max_size, "--max-size")
     run.existing()
     ctx = run.context()
-    limit = int(share * (disk.total_bytes(ctx.root) or 0)) if isinstance(share, float) else share
+    limit = int(share * (stats.total_bytes(ctx.root) or 0)) if isinstance(share, float) else share
     if not os.path.isdir(ctx.places.own):
         # Only files placed by hand: none of them is ours to take, and looking leaves nothing behind.
         report = GcReport(budget_bytes=ceiling(ctx) if limit is None else limit, dry_run=dry_run)
@@ -126,6 +126,6 @@ def _sum_up(run: Run, ctx: Context, report: GcReport, min_free: int | None) -> N
             f" {why if idle else 'in use, pinned, or under way'}"
         )
     wanted = ctx.settings.min_free if min_free is None else min_free
-    free = disk.free_bytes(ctx.root)
+    free = stats.free_bytes(ctx.root)
     if not report.dry_run and wanted is not None and free is not None and free < wanted:
         run.note(f"warning: {format_size(free)} free on the file system of {ctx.root}, wanted {format_size(wanted)}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import disk
+from .. import stats
 from ..index import queries
 from ..layout import repo_directory
 from ..units import format_duration, format_size, plural
@@ -76,7 +76,7 @@ def ls(
 def budget_bytes(settings: Settings) -> int | None:
     """The ceiling in bytes, or None where there is none."""
     if isinstance(settings.max_size, float):
-        return int(settings.max_size * (disk.total_bytes(settings.root) or 0))
+        return int(settings.max_size * (stats.total_bytes(settings.root) or 0))
     return settings.max_size
 
 

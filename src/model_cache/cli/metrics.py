@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import __version__, disk
+from .. import __version__, disk, stats
 from ..budget.limits import ceiling
 from ..errors import IndexUnavailableError, ModelCacheError, StorageError, quoted
 from ..index import queries
@@ -41,7 +41,7 @@ def metrics(run: Run, textfile: str | None, by_repo: bool) -> int | None:
             recorded = _recorded(ctx, by_repo=by_repo)
     except ModelCacheError as error:
         trouble = error
-    free, size = disk.free_bytes(ctx.root), disk.total_bytes(ctx.root)
+    free, size = stats.free_bytes(ctx.root), stats.total_bytes(ctx.root)
     found = collect(Reading(ctx.root, __version__, ceiling(ctx), free, size, recorded))
     if path is not None:
         _write(path, render(found))

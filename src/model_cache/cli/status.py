@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import disk, locks
+from .. import disk, locks, stats
 from ..index import queries
 from ..index.audit import FAILED
 from ..units import format_size, plural
@@ -51,7 +51,7 @@ def status(run: Run) -> int | None:
         "pinned_bytes": held.pinned,
         "quarantined_bytes": totals.quarantined,
         "budget_bytes": budget_bytes(ctx.settings),
-        "free_bytes": disk.free_bytes(ctx.root),
+        "free_bytes": stats.free_bytes(ctx.root),
         "downloads": downloads,
         "leases": leased,
         **events,
@@ -121,7 +121,7 @@ def _size(path: str) -> int:
 
 def _lines(ctx: Context, document: dict[str, Any]) -> list[str]:
     """The document for people."""
-    budget, free, total = document["budget_bytes"], document["free_bytes"], disk.total_bytes(ctx.root)
+    budget, free, total = document["budget_bytes"], document["free_bytes"], stats.total_bytes(ctx.root)
     reserved, pinned = format_size(document["reserved_bytes"]), format_size(document["pinned_bytes"])
     used = f"{format_size(document['total_bytes'])}, {reserved} of it reserved, {pinned} pinned"
     if document["quarantined_bytes"]:
@@ -170,7 +170,7 @@ def _download_line(download: dict[str, Any]) -> str:
 
 
 def _warn(run: Run, ctx: Context, free: int | None) -> None:
-    total = disk.total_bytes(ctx.root)
+    total = stats.total_bytes(ctx.root)
     if free is None or not total or free >= total * _LOW or ctx.settings.min_free is not None:
         return  # with a min_free somebody has decided how much is enough
     never = "" if ctx.settings.evicts else ", and nothing here is ever evicted (model-cache config max_size=…)"

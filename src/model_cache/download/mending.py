@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 
-from .. import damage, disk
+from .. import damage, disk, stats
 from ..context import Context
 from ..errors import CacheFullError, IntegrityError, NotFoundError, StorageError, quoted
 from ..hub.client import FileMeta
@@ -51,8 +51,7 @@ def damaged(ctx: Context, entry: Entry) -> Damaged | None:
                 os.close(fd)
     except OSError:
         return None
-    identity = found.st_ino, found.st_size, found.st_mtime_ns
-    return Damaged(entry, *identity, mark.sha256, mark.commit, disk.allocated(found))
+    return Damaged(entry, *stats.identity(found), mark.sha256, mark.commit, stats.allocated(found))
 
 
 def refuse_offline(ctx: Context, entry: Entry, request: Request) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 
-from .. import digest, disk
+from .. import digest, disk, stats
 from ..context import Context
 from ..errors import CacheFullError, IntegrityError, StorageError
 from ..hub.client import FileMeta
@@ -145,7 +145,7 @@ class Partial:
             raise disk.storage_error(error, "cannot make durable", self.path) from None
         self.sealed = True
         found = os.fstat(self._fd)
-        return Installed(found.st_ino, found.st_mtime_ns, self.size, disk.allocated(found), self.sha256)
+        return Installed(found.st_ino, found.st_mtime_ns, self.size, stats.allocated(found), self.sha256)
 
     def left(self) -> int:
         """Bytes that the file system has given to it, 0 if it is empty.
@@ -153,7 +153,7 @@ class Partial:
         Asked of the file: an interrupt between a write and its bookkeeping must not make bytes disappear.
         """
         found = os.fstat(self._fd)
-        return disk.allocated(found) if found.st_size else 0
+        return stats.allocated(found) if found.st_size else 0
 
     def fileno(self) -> int:
         """The open descriptor."""

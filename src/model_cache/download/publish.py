@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from .. import digest, disk, hit
+from .. import digest, disk, hit, stats
 from ..context import Context
 from ..errors import StorageError, quoted
 from ..hub.client import FileMeta
@@ -103,5 +103,5 @@ def _adopt(ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, our
             path=path,
             hint=f"move it away: mv {quoted(path)} {quoted(f'{path}.mine')}",
         )
-    theirs = Installed(found.st_ino, found.st_mtime_ns, found.st_size, disk.allocated(found), sha256)
+    theirs = Installed(found.st_ino, found.st_mtime_ns, found.st_size, stats.allocated(found), sha256)
     recorder.adopted(theirs, meta.etag, meta.commit)

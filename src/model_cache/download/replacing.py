@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .. import disk, locks
+from .. import disk, locks, stats
 from ..context import Context
 from ..errors import InUseError, StorageError, quoted
 from ..index.rows import Row
@@ -109,7 +109,7 @@ def _claimed_file(ctx: Context, entry: Entry, identity: Identity, *, same: bool)
         raise disk.storage_error(error, "cannot open", path) from None
     try:
         found = os.fstat(fd)
-        if (found.st_ino, found.st_size, found.st_mtime_ns) != identity:
+        if stats.identity(found) != identity:
             raise changed(path)
         if same:
             return fd, False

@@ -80,8 +80,10 @@ class Inventory:
         with self._index.reading() as connection:
             if connection is None:
                 return False
-            found = dict(connection.execute("SELECT name, value FROM meta WHERE name IN ('complete', 'generation')"))
-            return "complete" in found and int(found.get("generation", 0)) >= seen
+            # Cast, as anybody may have written it.
+            asked = "SELECT name, CAST(value AS INTEGER) FROM meta WHERE name IN ('complete', 'generation')"
+            found = dict(connection.execute(asked).fetchall())
+            return "complete" in found and found.get("generation", 0) >= seen
 
     def is_stale(self) -> bool:
         """Whether this is an older index than was here: what it says of a file may be of the one before it."""

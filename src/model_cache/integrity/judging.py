@@ -11,7 +11,7 @@ import errno
 import os
 from collections.abc import Sequence
 
-from .. import damage
+from .. import damage, stats
 from ..context import Context
 from ..errors import IndexUnavailableError
 from ..index import queries
@@ -113,11 +113,7 @@ class Judge:
 
     def _stands(self, row: Row) -> bool:
         """Whether the row's path leads to the file that it describes."""
-        try:
-            found = os.stat(f"{self._ctx.root}/{row.path}", follow_symlinks=False)
-        except OSError:
-            return False
-        return row.entry() is not None and (found.st_ino, found.st_size, found.st_mtime_ns) == row.identity
+        return row.entry() is not None and stats.identity_at(f"{self._ctx.root}/{row.path}") == row.identity
 
     def _commit(self, findings: list[Finding]) -> list[Row]:
         """Mark, write down, count; returns the rows of files that somebody had to do with meanwhile."""

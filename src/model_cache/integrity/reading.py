@@ -13,9 +13,9 @@ import stat
 import threading
 from typing import NamedTuple
 
-from .. import digest, disk
+from .. import digest, stats
 from ..clock import Clock
-from .verdict import Identity, Reading
+from .verdict import Reading
 
 _BUSY_WAIT = 0.002  # seconds between two tries of a file that an evictor tests
 _BUSY_TRIES = 5000
@@ -86,7 +86,7 @@ def read(path: str, expected: Expected, pace: Pace, clock: Clock, *, direct: boo
     except OSError as error:
         if error.errno == errno.ELOOP:
             return Reading(odd=True)
-        return Reading(identity=_identity_at(path), error=error.errno or errno.EIO)
+        return Reading(identity=stats.identity_at(path), error=error.errno or errno.EIO)
     try:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
@@ -113,7 +113,7 @@ def _hashed(fd: int, path: str, expected: Expected, pace: Pace, before: os.stat_
     while True:
         sha256, count, error = _hash(fd, pace)
         size += count
-        right = not error and (sha256 == expected.sha256 or _identity(before) != expected.identity)
+        right = not error and (sha256 == expected.sha256 or stats.identity(before) != expected.identity)
         faults["failed" if error else "wrong"] += not right
         if right or 2 in faults.values():
             break
@@ -121,10 +121,10 @@ def _hashed(fd: int, path: str, expected: Expected, pace: Pace, before: os.stat_
         digest.forget_cached(fd)
     after = os.fstat(fd)
     return Reading(
-        identity=_identity(before),
-        steady=_identity(before) == _identity(after) and _identity_at(path) == _identity(after),
+        identity=stats.identity(before),
+        steady=stats.identity(before) == stats.identity(after) and stats.identity_at(path) == stats.identity(after),
         sha256=sha256,
-        charged=disk.allocated(after),
+        charged=stats.allocated(after),
         links=after.st_nlink,
         size=size,
         error=error,
@@ -139,14 +139,3 @@ def _hash(fd: int, pace: Pace) -> tuple[str, int, int]:
         return sha256, size, 0
     except OSError as error:
         return "", 0, error.errno or errno.EIO
-
-
-def _identity(found: os.stat_result) -> Identity:
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _identity_at(path: str) -> Identity | None:
-    try:
-        return _identity(os.stat(path, follow_symlinks=False))
-    except OSError:
-        return None

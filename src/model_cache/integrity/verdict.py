@@ -16,9 +16,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .. import stats
 from ..index.rows import Row
-
-Identity = tuple[int, int, int]  # inode, size in bytes, mtime in ns
 
 
 class Reading(NamedTuple):
@@ -37,7 +36,7 @@ class Reading(NamedTuple):
         wavered: The first reading was wrong or failed, and the second was right.
     """
 
-    identity: Identity | None = None
+    identity: stats.Identity | None = None
     steady: bool = True
     sha256: str = ""
     charged: int = 0
