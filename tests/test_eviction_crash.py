@@ -7,7 +7,7 @@ import pytest
 from support import REPO, pattern
 
 from model_cache import ModelCache
-from model_cache.disk import allocated
+from model_cache.stats import allocated
 
 NAMES = ["a.bin", "sub/b.bin", "c.bin"]
 STEPS = [

@@ -14,8 +14,8 @@ from support import REPO, Later, pattern
 from verify_equipment import found, rot
 
 from model_cache import CacheFullError, ModelCache
-from model_cache.disk import allocated
 from model_cache.index import quarantine
+from model_cache.stats import allocated
 from model_cache.testing import LoopbackHub
 
 SIZE = 60_000

@@ -12,7 +12,7 @@ from support import FILE, REPO, Later, pattern
 from verify_equipment import Told, found, rot
 
 from model_cache import InUseError, LockTimeoutError, ModelCache, ModelCacheError, StorageError
-from model_cache.disk import allocated
+from model_cache.stats import allocated
 
 SIZE = 100_000
 NAMES = ["a.bin", "b.bin", "c.bin"]
