@@ -230,7 +230,21 @@ def readings(relative: str) -> Iterator[Entry]:
 
 def is_sha256(value: object) -> bool:
     """Whether this is a sha256 in 64 lower-case hex digits."""
-    return isinstance(value, str) and len(value) == 64 and _HEX.issuperset(value)
+    return _is_hex(value, 64)
+
+
+def is_commit(value: object) -> bool:
+    """Whether this is a full commit id: 40 lower-case hex digits."""
+    return _is_hex(value, 40)
+
+
+def is_key(value: object) -> bool:
+    """Whether this can be the key of an entry: 32 lower-case hex digits."""
+    return _is_hex(value, 32)
+
+
+def _is_hex(value: object, digits: int) -> bool:
+    return isinstance(value, str) and len(value) == digits and _HEX.issuperset(value)
 
 
 def clash(name: str, present: Iterable[str]) -> str | None:

@@ -13,7 +13,7 @@ from .context import Context
 from .errors import ModelCacheError, OfflineMissError, SettingError, quoted
 from .index import Row, queries
 from .index.room import Room
-from .layout import Entry, repo_directory
+from .layout import Entry, is_commit, repo_directory
 from .log import logger
 from .progress import SILENT, Progress
 from .units import parse_duration, parse_size, shown
@@ -92,7 +92,7 @@ def update(
         found = [row for row in queries.entries(ctx.index) if row.state == "ready" and row.entry() is not None]
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in found:
-        if row.origin != "placed" and not _is_commit(row.revision):
+        if row.origin != "placed" and not is_commit(row.revision):
             groups.setdefault((row.repo_type, row.repo, row.revision), []).append(row)
     request = Request(offline=ctx.settings.offline, progress=progress)
     if repo is not None:
@@ -108,10 +108,6 @@ def _one_of_many(ctx: Context, rows: list[Row], request: Request) -> UpdateRepor
         return update_or_not(ctx, rows, request)
     except ModelCacheError as error:
         return UpdateReport(failed=rows, error=error)
-
-
-def _is_commit(revision: str) -> bool:
-    return len(revision) == 40 and not set(revision) - set("0123456789abcdef")
 
 
 def gc(

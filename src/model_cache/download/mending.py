@@ -21,7 +21,7 @@ from ..errors import CacheFullError, IntegrityError, NotFoundError, StorageError
 from ..hub.client import FileMeta
 from ..index import Row, quarantine
 from ..index.quarantine import Damaged
-from ..layout import Entry
+from ..layout import Entry, is_commit
 from ..log import logger
 from . import linking, place, publish, staging
 from .replacing import Replacement, changed, claimed, replace
@@ -31,7 +31,6 @@ from .staging import Job, Staged
 # What the Hub says for sure; a repo that is not to be seen may be one that this token may not read, and a 404 without a
 # word can be a proxy's.
 _GONE = frozenset(["EntryNotFound", "RevisionNotFound"])
-_HEX = frozenset("0123456789abcdef")
 
 
 def damaged(ctx: Context, entry: Entry) -> Damaged | None:
@@ -106,7 +105,7 @@ def _recorded(ctx: Context, job: Job, row: Row) -> FileMeta | None:
     Of a file that was adopted no commit is known: the revision may have the same bytes, as their hash will tell.
     """
     revision = row.commit or row.revision
-    if row.commit and (len(revision) != 40 or not set(revision) <= _HEX):
+    if row.commit and not is_commit(row.commit):
         return None
     try:
         meta = ctx.hub.metadata(row.repo_type, row.repo, revision, row.filename, deadline=job.request.deadline)

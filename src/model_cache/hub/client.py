@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import DownloadError, SettingError
+from ..layout import is_commit
 from .body import Body
 from .failures import Refusal, Target, refused
 from .protocol import (
@@ -18,7 +19,6 @@ from .protocol import (
     TreeItem,
     commit_of,
     file_meta,
-    is_commit,
     is_identity,
     next_page,
     origin,

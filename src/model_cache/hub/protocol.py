@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from ..errors import DownloadError
-from ..layout import PREFIXES
+from ..layout import PREFIXES, is_commit, is_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,6 @@ REDIRECTS = frozenset([301, 302, 303, 307, 308])
 _PORTS = {"http": 80, "https": 443}
 _ETAG_LENGTH = 256  # a sha256 has 64; longer ones are folded, so that an index row stays small
 _MAX_SIZE = 2**63 - 1  # what SQLite holds; a length beyond it is nonsense anyway
-_HEX40 = re.compile(r"[0-9a-f]{40}")
-_HEX64 = re.compile(r"[0-9a-f]{64}")
 _ETAG_TEXT = re.compile(r"[!#-~]+")  # RFC 9110, 8.8.3, without the obsolete high half
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 _LINK = re.compile(r"<([^<>]*)>((?:[^,<\"]|\"[^\"]*\")*)")
@@ -192,11 +190,6 @@ def strong_etag(value: str | None) -> str | None:
     return f'"{text}"'
 
 
-def is_commit(text: object) -> bool:
-    """Whether this is a full commit id: 40 lower-case hex digits."""
-    return isinstance(text, str) and _HEX40.fullmatch(text) is not None
-
-
 def parse_size(value: str | None) -> int | None:
     """A length in bytes; None where the header is absent or no length."""
     if value is None or not value.isascii() or not value.isdecimal() or len(value) > 19:
@@ -208,9 +201,9 @@ def parse_size(value: str | None) -> int | None:
 def hashes(etag: str) -> tuple[str | None, str | None]:
     """The hash that an etag is: (sha256, None), (None, git-sha1), or (None, None)."""
     lower = etag.lower()
-    if _HEX64.fullmatch(lower):
+    if is_sha256(lower):
         return lower, None
-    if _HEX40.fullmatch(lower):
+    if is_commit(lower):
         return None, lower
     return None, None
 

@@ -18,14 +18,11 @@ import sqlite3
 from typing import NamedTuple
 
 from ..errors import InvalidNameError
-from ..layout import Entry
+from ..layout import Entry, is_commit
 from .connection import Index
 from .rows import SEALED, Row, select
 
 _REGRET_AGE = 86400.0  # seconds: a file that is wanted again within a day should not have gone
-
-
-_HEX = frozenset("0123456789abcdef")
 
 
 class Promise(NamedTuple):
@@ -96,7 +93,7 @@ class Ledger:
             ).fetchall()
         # It becomes part of an address and of messages, and anybody may have written the index.
         commit = str(found[0][0]) if found else ""
-        return commit if len(commit) == 40 and _HEX.issuperset(commit) else None
+        return commit if is_commit(commit) else None
 
     def reserve(self, entry: Entry, promise: Promise, charged: int, holder: str, *, replacing: bool) -> None:
         """Say that a download begins and how many bytes it may come to occupy."""

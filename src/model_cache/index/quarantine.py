@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..layout import Entry
+from ..layout import Entry, is_key
 from .connection import Index
 from .rows import SEALED
 
@@ -71,11 +71,10 @@ class Aside(NamedTuple):
             and self.charged >= 0
             and 0 <= self.at < _FOREVER
             and is_name(self.name)
-            and (self.key == "" or (len(self.key) == 32 and _HEX.issuperset(self.key)))
+            and (self.key == "" or is_key(self.key))
         )
 
 
-_HEX = frozenset("0123456789abcdef")
 _FOREVER = 2.0**40  # seconds since the epoch; what is said to be moved aside then would never age out
 _COLUMNS = ", ".join(f'"{name}"' for name in Aside._fields)
 
