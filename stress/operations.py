@@ -1,0 +1,167 @@
+"""Every operation of the cache with the root it is done on: what the sweeps kill, fail, and cut the power of."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from model_cache import ModelCache
+
+from .invariants import path_of
+from .older import downgrade
+from .site import FOREIGN, NAMES, NEW, OTHER, REPO, SIZE, TWIN, Site
+
+_DAY = 86400.0
+_BAD = NAMES[0]
+
+
+def _nothing(_site: Site) -> None:
+    pass
+
+
+class Operation(NamedTuple):
+    """One operation.
+
+    Attributes:
+        name: What it is called in tables and on the command line.
+        act: What is done, with a cache.
+        prepare: What is done to the root and the hub before.
+        settings: Of the cache that acts.
+        ahead: Seconds that its clock is ahead.
+    """
+
+    name: str
+    act: Callable[[ModelCache], object]
+    prepare: Callable[[Site], None] = _nothing
+    settings: Mapping[str, object] = {}
+    ahead: float = 0.0
+
+
+def _halted(site: Site) -> None:
+    """Half a download that its process left."""
+
+    class Halt(BaseException):
+        """Ends a download as an interrupt does."""
+
+    def halt(step: str) -> None:
+        if step == "verify:hash":
+            raise Halt
+
+    try:
+        site.cache(step=halt).fetch(REPO, NEW)
+    except Halt:
+        (partial,) = (site.own / "partial").iterdir()
+        os.truncate(partial, SIZE // 2)
+
+
+def _rotten(site: Site) -> None:
+    site.rot()
+    site.allow(_BAD)
+
+
+def _known(site: Site) -> None:
+    """Damage that verify has marked; all is pinned."""
+    _rotten(site)
+    site.cache().verify()
+    site.cache().pin(REPO, *NAMES)
+
+
+def _known_alone(site: Site) -> None:
+    _known(site)
+    site.forget_commit()
+
+
+def _aside(site: Site) -> None:
+    """Damaged bytes in quarantine."""
+    _known(site)
+    site.cache().verify(repair=True)
+    site.expected.rotten.clear()
+
+
+def _rearranged(site: Site) -> None:
+    """A file that was touched, one that came back from a backup, one that was removed."""
+    site.path(NAMES[1]).touch()
+    copy = site.path(f"{NAMES[2]}.copy")
+    shutil.copyfile(site.path(NAMES[2]), copy)
+    os.replace(copy, site.path(NAMES[2]))
+    site.path(_BAD).unlink()
+    site.allow(_BAD)
+
+
+def _backed_up(site: Site) -> None:
+    """A backup, a further file that it does not know, and no index."""
+    site.cache(ahead=_DAY).gc()
+    site.cache().fetch(REPO, NEW)
+    _known(site)
+    _lose_index(site)
+
+
+def _lose_index(site: Site) -> None:
+    (site.own / "index.db").unlink()
+    site.expected.counted = False
+
+
+def _lose_all(site: Site) -> None:
+    """A root of which there is nothing yet but somebody's own file."""
+    kept = (site.root / FOREIGN).read_bytes()
+    shutil.rmtree(site.root)
+    (site.root / FOREIGN).parent.mkdir(parents=True)
+    (site.root / FOREIGN).write_bytes(kept)
+    site.allow(*NAMES)
+    site.expected.optional |= {path_of("sweep/held", _BAD)}
+
+
+def _full(site: Site) -> None:
+    """All but what is held may go."""
+    site.allow(*NAMES)
+
+
+def _dead_partial(site: Site) -> None:
+    _halted(site)
+    _full(site)
+
+
+def _older(site: Site) -> None:
+    downgrade(site.root)
+
+
+# Blocks of what stands in a site, and room for a third of a file, or for one: what else comes takes somebody's place.
+_STANDING = 3 * 61440 + 20480
+_TIGHT = {"max_size": _STANDING + 20480}
+_ROOM_FOR_ONE = {"max_size": _STANDING + 65536}
+
+
+def _fetch(name: str = NEW, repo: str = REPO, *, force: bool = False) -> Callable[[ModelCache], object]:
+    return lambda cache: cache.fetch(repo, name, force=force)
+
+
+OPERATIONS = {
+    one.name: one
+    for one in (
+        Operation("fetch", _fetch()),
+        Operation("fetch-first", _fetch(), _lose_all),
+        Operation("resume", _fetch(), _halted),
+        Operation("link", _fetch(_BAD, TWIN)),
+        Operation("replace", _fetch(_BAD, force=True), Site.move),
+        Operation("update", lambda cache: cache.update(REPO), Site.move),
+        Operation("evict", _fetch(), _full, _TIGHT),
+        Operation("reclaim", _fetch(_BAD, OTHER), _dead_partial, _ROOM_FOR_ONE),
+        Operation("gc", lambda cache: cache.gc(max_size=0), _full),
+        Operation("rm", lambda cache: cache.remove(REPO), _full),
+        Operation("pin", lambda cache: cache.pin(REPO)),
+        Operation("verify", lambda cache: cache.verify(), _rotten),
+        Operation("repair", lambda cache: cache.verify(repair=True), _rotten),
+        Operation("repair-alone", lambda cache: cache.verify(repair=True), _known_alone),
+        Operation("repair-dropped", lambda cache: cache.verify(repair=True), _known, _TIGHT),
+        Operation("fetch-damaged", _fetch(_BAD), _known),
+        Operation("expire", lambda cache: cache.gc(), _aside, ahead=31 * _DAY),
+        Operation("reconcile", lambda cache: cache.reconcile(), _rearranged),
+        Operation("rebuild", lambda cache: cache.reconcile(rebuild=True), _rearranged),
+        Operation("migrate", lambda cache: cache.pin(REPO, _BAD), _older),
+        Operation("backup", lambda cache: cache.gc(), ahead=_DAY),
+        Operation("restore", lambda cache: cache.verify(), _backed_up),
+        Operation("census", _fetch(), _lose_index, {"max_size": "1GB"}),
+    )
+}
