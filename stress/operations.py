@@ -30,6 +30,7 @@ class Operation(NamedTuple):
         prepare: What is done to the root and the hub before.
         settings: Of the cache that acts.
         ahead: Seconds that its clock is ahead.
+        about: (repo, filename) of a file that it is about, and that can be fetched afterwards.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Operation(NamedTuple):
     prepare: Callable[[Site], None] = _nothing
     settings: Mapping[str, object] = {}
     ahead: float = 0.0
+    about: tuple[str, str] = (REPO, _BAD)
 
 
 def _halted(site: Site) -> None:
@@ -90,6 +92,12 @@ def _rearranged(site: Site) -> None:
     site.allow(_BAD)
 
 
+def _begun_anew(site: Site) -> None:
+    """The same, of which the index knows nothing until every file has been entered again."""
+    _rearranged(site)
+    site.expected.counted = False
+
+
 def _backed_up(site: Site) -> None:
     """A backup, a further file that it does not know, and no index."""
     site.cache(ahead=_DAY).gc()
@@ -140,14 +148,15 @@ def _fetch(name: str = NEW, repo: str = REPO, *, force: bool = False) -> Callabl
 OPERATIONS = {
     one.name: one
     for one in (
-        Operation("fetch", _fetch()),
-        Operation("fetch-first", _fetch(), _lose_all),
-        Operation("resume", _fetch(), _halted),
-        Operation("link", _fetch(_BAD, TWIN)),
+        Operation("hit", _fetch(_BAD)),
+        Operation("fetch", _fetch(), about=(REPO, NEW)),
+        Operation("fetch-first", _fetch(), _lose_all, about=(REPO, NEW)),
+        Operation("resume", _fetch(), _halted, about=(REPO, NEW)),
+        Operation("link", _fetch(_BAD, TWIN), about=(TWIN, _BAD)),
         Operation("replace", _fetch(_BAD, force=True), Site.move),
         Operation("update", lambda cache: cache.update(REPO), Site.move),
-        Operation("evict", _fetch(), _full, _TIGHT),
-        Operation("reclaim", _fetch(_BAD, OTHER), _dead_partial, _ROOM_FOR_ONE),
+        Operation("evict", _fetch(), _full, _TIGHT, about=(REPO, NEW)),
+        Operation("reclaim", _fetch(_BAD, OTHER), _dead_partial, _ROOM_FOR_ONE, about=(OTHER, _BAD)),
         Operation("gc", lambda cache: cache.gc(max_size=0), _full),
         Operation("rm", lambda cache: cache.remove(REPO), _full),
         Operation("pin", lambda cache: cache.pin(REPO)),
@@ -158,10 +167,10 @@ OPERATIONS = {
         Operation("fetch-damaged", _fetch(_BAD), _known),
         Operation("expire", lambda cache: cache.gc(), _aside, ahead=31 * _DAY),
         Operation("reconcile", lambda cache: cache.reconcile(), _rearranged),
-        Operation("rebuild", lambda cache: cache.reconcile(rebuild=True), _rearranged),
+        Operation("rebuild", lambda cache: cache.reconcile(rebuild=True), _begun_anew),
         Operation("migrate", lambda cache: cache.pin(REPO, _BAD), _older),
         Operation("backup", lambda cache: cache.gc(), ahead=_DAY),
         Operation("restore", lambda cache: cache.verify(), _backed_up),
-        Operation("census", _fetch(), _lose_index, {"max_size": "1GB"}),
+        Operation("census", _fetch(), _lose_index, {"max_size": "1GB"}, about=(REPO, NEW)),
     )
 }

@@ -80,7 +80,7 @@ def _open_leased(ctx: Context, entry: Entry) -> tuple[int, os.stat_result] | Non
             return None
         kept = False
         try:
-            found = _same_file(fd, path) if fd >= 0 and locks.try_shared(fd) else None
+            found = _same_file(fd, path) if fd >= 0 and _try_lease(fd, path) else None
             if found is not None:
                 _check_inside(ctx, entry, fd, path)
                 if damage.is_marked(ctx, entry.key, found, fd):
@@ -127,6 +127,13 @@ def _open(path: str) -> int | None:
         return -1  # somebody has a kernel lease on it, for the time of a test
     except OSError as error:
         raise disk.storage_error(error, "cannot open", path) from None
+
+
+def _try_lease(fd: int, path: str) -> bool:
+    try:
+        return locks.try_shared(fd)
+    except OSError as error:
+        raise disk.storage_error(error, "cannot lease", path) from None
 
 
 def _same_file(fd: int, path: str) -> os.stat_result | None:

@@ -25,6 +25,7 @@ import errno
 import os
 import stat
 import sys
+from contextlib import suppress
 
 from .errors import LockTimeoutError
 
@@ -109,8 +110,10 @@ def release(fd: int) -> None:
     if fd in _held:
         _held.discard(fd)
         if fcntl is not None:
-            # Explicit: closing alone would leave the lock with any child that was forked meanwhile.
-            fcntl.flock(fd, fcntl.LOCK_UN)
+            # Explicit: closing alone would leave the lock with any child that was forked meanwhile. Where it fails (a
+            # server that does not answer), closing has to do: what was done under the lock is done.
+            with suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_UN)
     os.close(fd)
 
 
@@ -212,10 +215,14 @@ class WriteLock:
         return True
 
     def release(self) -> None:
-        """Give the lock back; its file stays, so that no two processes ever hold different files of one name."""
+        """Give the lock back; its file stays, so that no two processes ever hold different files of one name.
+
+        Where the file system refuses, the kernel does it at the end of this process at the latest.
+        """
         if self.held:
             self.held = False
-            self._lock.release()
+            with suppress(OSError):
+                self._lock.release()
 
 
 def try_write(path: str, mode: int) -> int | None:
@@ -295,16 +302,21 @@ class FileMutex:
                     raise LockTimeoutError(f"{self._path} was locked for more than {timeout:g} seconds")
                 self._clock.sleep(_SHORT_POLL)
             self._fd = fd
-        except BaseException:
+        except BaseException as error:
             self._fd = None
             release(fd)
+            if isinstance(error, OSError) and error.filename is None and error.errno is not None:
+                raise OSError(error.errno, error.strerror, self._path) from None  # flock does not say of which file
             raise
 
     @property
     def word(self) -> str:
         """What the last holder wrote into the lock's file; read and written only while it is held."""
         assert self._fd is not None, "the lock is held"
-        return os.pread(self._fd, _WORD, 0).decode("ascii", "replace").strip()
+        try:
+            return os.pread(self._fd, _WORD, 0).decode("ascii", "replace").strip()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from None
 
     @word.setter
     def word(self, text: str) -> None:

@@ -13,6 +13,7 @@ ready, no file                          a miss
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from . import disk, stats
 from .context import Context
@@ -55,8 +56,12 @@ def recover(ctx: Context, entry: Entry, recorder: Recorder) -> Row | None:
     if finding == "gone" and row is not None:
         ctx.step("recover:unlink-trash")
         _empty_trash(ctx, entry, row, path)
+        # The row must not go while the file or the trash can come back: the evictor may have died before its fsync.
+        for directory in (ctx.places.trash, os.path.dirname(path)):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                disk.fsync_directory(directory)
     left = allocated(ctx.places.partial(entry.key))
-    if finding == "stopped" and not left:
+    if finding in ("stopped", "keep") and not left:
         disk.remove(ctx.places.partial(entry.key))  # made, and not written yet
     ctx.step("recover:settle")
     recorder.settled(finding, left)
@@ -64,10 +69,13 @@ def recover(ctx: Context, entry: Entry, recorder: Recorder) -> Row | None:
 
 
 def _empty_trash(ctx: Context, entry: Entry, row: Row, path: str) -> None:
-    """Remove what was evicted; a file of somebody's own, which took its place just before the rename, gets its name back."""
+    """Remove what was evicted; a file of somebody's own, which took its place just before the rename, gets its name back.
+
+    Another one beside it if that was taken too: what stays in the trash is removed by the next `gc` (I7).
+    """
     trash = ctx.places.trash + entry.key
-    if not disk.discard(trash, row.identity) and os.path.lexists(trash) and not os.path.lexists(path):
-        disk.set_aside(trash, path)
+    if not disk.discard(trash, row.identity) and os.path.lexists(trash):
+        disk.set_aside(trash, f"{path}.{os.urandom(4).hex()}" if os.path.lexists(path) else path)
 
 
 def _finish_unlink(ctx: Context, entry: Entry, there: stats.Identity | None) -> None:

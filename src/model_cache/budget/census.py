@@ -16,13 +16,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from .. import locks, stats, walk
+from .. import disk, locks, stats, walk
 from ..context import Context
-from ..index import quarantine
+from ..index import quarantine, queries
 from ..index.inventory import Inventory, Known, Placed, Recorded
 from ..index.ledger import Ledger
 from ..index.room import Room
-from ..layout import Entry, readings
+from ..layout import Entry, is_key, readings
 from ..log import logger
 from . import eviction
 from .reclaim import settle_dead
@@ -65,6 +65,7 @@ def take(ctx: Context) -> None:
         else:
             count, gone = inventory.enter(file for file in unlike if file.known is None), 0
         settle_quarantine(ctx)
+        drop_unknown_partials(ctx)
         inventory.complete()
     if count or gone:
         logger.warning(
@@ -110,6 +111,20 @@ def reading(ctx: Context, path: str) -> Entry | None:
         if os.path.exists(ctx.places.used + entry.key):
             return entry
     return entries[0] if entries else None
+
+
+def drop_unknown_partials(ctx: Context) -> None:
+    """Partials without a row go, unless somebody is at them: nothing says whose they are, so nothing would count them."""
+    known = queries.keys(ctx.index)
+    for key in sorted(filter(is_key, set(os.listdir(ctx.places.partials)) - known)):
+        fd = locks.try_write(ctx.places.lock(key), ctx.settings.file_mode)
+        if fd is None:
+            continue
+        try:
+            if not queries.keys(ctx.index, key):
+                disk.remove(ctx.places.partial(key))
+        finally:
+            locks.release(fd)
 
 
 def settle_quarantine(ctx: Context) -> None:

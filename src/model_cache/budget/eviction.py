@@ -288,6 +288,8 @@ def _unlink(ctx: Context, victims: list[_Victim]) -> None:
         for trash in victim.trash:
             ctx.step("evict:unlink")
             disk.remove(trash)
+    # The rows must not go while the trash can come back.
+    disk.fsync_directory(ctx.places.trash)
 
 
 def _forget(ctx: Context, victims: list[_Victim]) -> None:

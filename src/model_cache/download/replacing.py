@@ -57,9 +57,10 @@ def replace(ctx: Context, replacements: list[Replacement], source: str) -> None:
             file = publish.seal(ctx, one.entry, one.partial, used=not one.same)
             one.recorder.installing(file, replacing=True)
             one.directory = disk.open_parent(ctx.root, one.entry.relative, ctx.settings.directory_mode)
+        claimed_files: set[Identity] = set()
         for one in replacements:
             ctx.step("replace:claim")
-            _claim(ctx, one)
+            _claim(ctx, one, claimed_files)
         for one in replacements:
             _refuse_opened(ctx, one)
         for one in replacements:
@@ -95,9 +96,17 @@ def _refuse_opened(ctx: Context, one: Replacement) -> None:
         raise _in_use(one.entry.path(ctx.root))  # somebody opens it right now
 
 
-def _claim(ctx: Context, one: Replacement) -> None:
-    """The exclusive lease on the file the index knows, while nobody has it open; of the same bytes only the file."""
-    one.fd, one.sole = _claimed_file(ctx, one.entry, one.row.identity, same=one.same)
+def _claim(ctx: Context, one: Replacement, claimed_files: set[Identity]) -> None:
+    """The exclusive lease on the file the index knows, while nobody has it open; of the same bytes only the file.
+
+    Of several names of one file the first is claimed for all: our own leases would refuse us the others.
+    """
+    file, path = one.row.identity, one.entry.path(ctx.root)
+    if file not in claimed_files:
+        one.fd, one.sole = _claimed_file(ctx, one.entry, file, same=one.same)
+        claimed_files.add(file)
+    elif stats.identity_at(path) != file:
+        raise changed(path)
 
 
 def _claimed_file(ctx: Context, entry: Entry, identity: Identity, *, same: bool) -> tuple[int, bool]:

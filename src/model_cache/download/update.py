@@ -8,6 +8,7 @@ Concurrency:
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -124,8 +125,8 @@ def _compare(ctx: Context, jobs: list[Job], commit: str, report: UpdateReport) -
     changes = []
     for job in jobs:
         row = recover(ctx, job.entry, job.recorder)
-        if row is None or row.state != "ready":
-            continue
+        if row is None or row.state != "ready" or not os.path.lexists(job.entry.path(ctx.root)):
+            continue  # a file that somebody removed is a miss: whoever wants it gets it from the new commit
         try:
             meta = ctx.hub.metadata(row.repo_type, row.repo, commit, row.filename)
         except NotFoundError:

@@ -27,6 +27,9 @@ from .rows import Provenance
 
 _MUTEX_TIMEOUT = 60.0  # seconds to queue behind other writers, each of which takes about a millisecond
 _LOCK_LIMIT = 4096  # bytes of the lock's file; it holds a number
+_LOOKS = (
+    2  # at an index before it is called damaged: SQLite calls a page malformed too that could not be read this once
+)
 _BUSY_TIMEOUT = 5.0  # seconds for a foreign program (Datasette, a backup) that has the file locked
 
 # Held around everything that enters SQLite, after the index lock, and over each fork: a child that is forked while another
@@ -80,14 +83,16 @@ class Index:
                 yield connection
                 self._step(step)
                 connection.execute("COMMIT")
-                mutex.word = str(generation)
             except BaseException as error:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 if state.is_damage(error):
                     self._drop()
-                    self._set_aside()
+                    if self._is_damaged(thorough=True):
+                        self._set_aside()
                 raise
+            with suppress(OSError):  # committed is committed: a count beside it that lags behind accuses nobody
+                mutex.word = str(generation)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
@@ -146,11 +151,12 @@ class Index:
         connection = self._current()
         if connection is not None:
             return connection
-        try:
-            return self._open(write=True)
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            if not state.is_unusable(error):
-                raise
+        for _ in range(_LOOKS):
+            try:
+                return self._open(write=True)
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                if not state.is_unusable(error):
+                    raise
         self._set_aside()
         return self._open(write=True)
 
@@ -275,6 +281,9 @@ class Index:
                 mutex.release()
 
     def _is_damaged(self, *, thorough: bool) -> bool:
+        return all(self._looks_damaged(thorough=thorough) for _ in range(_LOOKS))
+
+    def _looks_damaged(self, *, thorough: bool) -> bool:
         if state.identity(self.path) is None:
             return False
         try:

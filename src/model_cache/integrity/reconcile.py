@@ -85,6 +85,7 @@ def reconcile(ctx: Context, progress: Progress = SILENT, *, rebuild: bool = Fals
         inventory.forget(gone.values())
         report.dropped = sorted(gone)
         census.settle_quarantine(ctx)
+        census.drop_unknown_partials(ctx)
         inventory.complete()
     report.seconds = ctx.clock.monotonic() - began
     return report

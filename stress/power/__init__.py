@@ -1,0 +1,1 @@
+"""Cuts the power at every system call of every operation; see the README of `stress`."""

@@ -1,0 +1,184 @@
+"""What a worker can do, operation by operation, and what it looks at afterwards; the oracle judges what was seen.
+
+Every act takes the worker and its choice, and returns the facts that go into the journal: `sha` of the bytes that a path
+led to, `held` = [inode at the start, inode at the end, seconds], and so on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_cache.errors import ModelCacheError
+from model_cache.integrity.report import VerifyReport
+
+from ..invariants import files
+from .scenario import Choice
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+Seen = dict[str, Any]
+
+
+def _ino(path: Path) -> int:
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def look(path: Path) -> Seen:
+    """Open a path that was handed out, now, and hash what it leads to."""
+    try:
+        with path.open("rb") as file:
+            return {"sha": hashlib.file_digest(file, "sha256").hexdigest(), "ino": os.fstat(file.fileno()).st_ino}
+    except FileNotFoundError:
+        return {"gone": 0.0}
+
+
+def _fetch(worker: Worker, choice: Choice) -> Seen:
+    return look(worker.cache.fetch(choice.file.repo, choice.file.name, progress=worker.progress))
+
+
+def _force(worker: Worker, choice: Choice) -> Seen:
+    return look(worker.cache.fetch(choice.file.repo, choice.file.name, force=True, progress=worker.progress))
+
+
+def _brief(worker: Worker, choice: Choice) -> Seen:
+    """Somebody with little time: the download goes on without them."""
+    return look(worker.cache.fetch(choice.file.repo, choice.file.name, timeout=0.01 + 0.5 * choice.share))
+
+
+def _hit(worker: Worker, choice: Choice) -> Seen:
+    return look(worker.cache.fetch(choice.file.repo, choice.file.name, offline=True))
+
+
+def _handout(worker: Worker, choice: Choice) -> Seen:
+    """A path is kept for a while, without a lease, and opened within the time that is promised."""
+    path = worker.cache.fetch(choice.file.repo, choice.file.name, progress=worker.progress)
+    began = time.monotonic()
+    time.sleep(choice.seconds)
+    asked = time.monotonic() - began
+    seen = look(path)
+    if "gone" in seen:
+        seen["gone"] = asked
+    return seen | {"kept": [began, asked]}
+
+
+def _lease(worker: Worker, choice: Choice) -> Seen:
+    """A lease, and a hit without network while it is held."""
+    file = choice.file
+    with worker.cache.lease(file.repo, file.name, progress=worker.progress) as path:
+        held, first = time.monotonic(), _ino(path)
+        time.sleep(choice.seconds)
+        try:
+            worker.cache.fetch(file.repo, file.name, offline=True)
+            offline = ""
+        except ModelCacheError as error:
+            offline = f"{type(error).__name__}: {error}"
+        seen = look(path)
+        return seen | {"held": [held, first, _ino(path), "lease"], "offline": offline}
+
+
+def _open(worker: Worker, choice: Choice) -> Seen:
+    with worker.cache.open(choice.file.repo, choice.file.name, progress=worker.progress) as file:
+        held, first = time.monotonic(), os.fstat(file.fileno()).st_ino
+        sha = hashlib.sha256(file.read()).hexdigest()
+        time.sleep(choice.seconds)
+        return {"sha": sha, "held": [held, first, _ino(Path(file.name)), "open"]}
+
+
+def _mapped(worker: Worker, choice: Choice) -> Seen:
+    """A program that never heard of leases: it opens what it was handed, at once, and keeps it open."""
+    path = worker.cache.fetch(choice.file.repo, choice.file.name, progress=worker.progress)
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return {"gone": 0.0}
+    with file:
+        held, first = time.monotonic(), os.fstat(file.fileno()).st_ino
+        if _ino(path) != first:
+            return {"gone": 0.0} if not _ino(path) else {"replaced": True}
+        held = time.monotonic()
+        time.sleep(choice.seconds)
+        last = _ino(path)
+        return {"sha": hashlib.file_digest(file, "sha256").hexdigest(), "held": [held, first, last, "mapped"]}
+
+
+def _gc(worker: Worker, choice: Choice) -> Seen:
+    wanted = None if choice.share < 0.4 else int(worker.budget * (choice.share - 0.4))
+    report = worker.cache.gc(max_size=wanted)
+    return {"evicted": len(report.evicted), "spared": len(report.spared)}
+
+
+def _rm(worker: Worker, choice: Choice) -> Seen:
+    report = worker.cache.remove(choice.file.repo, choice.file.name)
+    return {"removed": [row.path for row in report.removed], "in_use": [s.reason for s in report.in_use]}
+
+
+def _pin(worker: Worker, choice: Choice) -> Seen:
+    """A pin, and a look at whether it kept the file."""
+    rows = worker.cache.pin(choice.file.repo, choice.file.name)
+    path = worker.cache.path(choice.file.repo, choice.file.name)
+    held, first = time.monotonic(), _ino(path)
+    time.sleep(choice.seconds)
+    seen = {"pinned": len(rows), "held": [held, first, _ino(path), "pin"]}
+    worker.cache.unpin(choice.file.repo, choice.file.name)
+    return seen
+
+
+def _unpin(worker: Worker, choice: Choice) -> Seen:
+    return {"unpinned": len(worker.cache.unpin(choice.file.repo))}
+
+
+def _update(worker: Worker, choice: Choice) -> Seen:
+    names = (choice.file.name,) if choice.share < 0.5 else ()
+    (report,) = worker.cache.update(choice.file.repo, *names, progress=worker.progress) or (None,)
+    return {} if report is None else {"updated": [row.path for row in report.updated], "in_use": len(report.in_use)}
+
+
+def _judged(report: VerifyReport) -> Seen:
+    found: Seen = {
+        name: [[one.row.path, one.detail] for one in getattr(report, name)]
+        for name in ("corrupt", "changed", "unreadable")
+    }
+    errors = [[row.path, f"{type(error).__name__}: {error}"] for row, error in report.errors]
+    return found | {"checked": report.checked, "repaired": [row.path for row in report.repaired], "errors": errors}
+
+
+def _verify(worker: Worker, choice: Choice) -> Seen:
+    return _judged(worker.cache.verify(time_limit=0.2 + choice.share, jobs=1))
+
+
+def _repair(worker: Worker, _choice: Choice) -> Seen:
+    return _judged(worker.cache.verify(repair=True, jobs=1))
+
+
+def _reconcile(worker: Worker, _choice: Choice) -> Seen:
+    report = worker.cache.reconcile()
+    return {"adopted": report.adopted, "dropped": report.dropped, "index": report.index}
+
+
+def _rebuild(worker: Worker, _choice: Choice) -> Seen:
+    return {"index": worker.cache.reconcile(rebuild=True).index}
+
+
+def _look(worker: Worker, _choice: Choice) -> Seen:
+    """Is every file that stood there the whole time in the index?"""
+    before = files(worker.cache.root)
+    rows = {row.path for row in worker.cache.entries()}
+    after = files(worker.cache.root)
+    stood = [path for path, found in before.items() if path in after and after[path].st_ino == found.st_ino]
+    return {"stood": len(stood), "rowless": [path for path in stood if path not in rows]}
+
+
+ACTS: dict[str, Callable[[Worker, Choice], Seen]] = {
+    "fetch": _fetch, "force": _force, "brief": _brief, "hit": _hit, "handout": _handout, "lease": _lease, "open": _open,
+    "mapped": _mapped, "gc": _gc, "rm": _rm, "pin": _pin, "unpin": _unpin, "update": _update, "verify": _verify,
+    "repair": _repair, "reconcile": _reconcile, "rebuild": _rebuild, "look": _look,
+}  # fmt: skip

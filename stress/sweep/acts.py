@@ -1,0 +1,65 @@
+"""What can be done by its name: the operations that are killed, and those that come afterwards."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from model_cache import ModelCache, ModelCacheError, OfflineMissError
+
+from ..operations import OPERATIONS, Operation
+from ..site import NAMES, REPO
+
+
+class Act(NamedTuple):
+    """Something that is done with a cache.
+
+    Attributes:
+        do: What is done.
+        settings: Of the cache.
+        ahead: Seconds that its clock is ahead.
+        legal: Errors that it may raise, with nothing wrong: there is nothing to do.
+        takes: Whether files may be gone afterwards.
+    """
+
+    do: Callable[[ModelCache], object]
+    settings: Mapping[str, object] = {}
+    ahead: float = 0.0
+    legal: tuple[type[ModelCacheError], ...] = ()
+    takes: bool = False
+
+
+_NEXT = {
+    "fetch": None,  # of the file that the operation is about
+    "again": None,  # the operation itself
+    "hit": Act(lambda cache: cache.fetch(REPO, NAMES[1])),
+    "gc": Act(lambda cache: cache.gc()),
+    "repair": Act(lambda cache: cache.verify(repair=True)),
+    "reconcile": Act(lambda cache: cache.reconcile()),
+    "update": Act(lambda cache: cache.update(REPO), legal=(OfflineMissError,)),
+    "rm": Act(lambda cache: cache.remove(REPO), legal=(OfflineMissError,), takes=True),
+}
+NEXT = tuple(_NEXT)
+
+
+def act(operation: str, then: str = "") -> Act:
+    """An operation, or what is done after it."""
+    killed = OPERATIONS[operation]
+    if then == "fetch":
+        return Act(lambda cache: cache.fetch(*killed.about))
+    if then in ("", "again"):
+        # What is removed or collected already is not there a second time.
+        return Act(killed.act, killed.settings, killed.ahead, (OfflineMissError,) if then and _removes(killed) else ())
+    found = _NEXT[then]
+    assert found is not None
+    return found
+
+
+def _removes(operation: Operation) -> bool:
+    return operation.name == "rm"
+
+
+def after(operation: str, point: str) -> str:
+    """Which of them comes next: spread over the points, and the same whenever a point is replayed."""
+    return NEXT[zlib.crc32(f"{operation} {point}".encode()) % len(NEXT)]

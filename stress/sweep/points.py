@@ -1,0 +1,74 @@
+"""Which system calls can fail with what, and how a point is written."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_ROOM = ("EIO", "ENOSPC", "EDQUOT")
+SHORT = "SHORT"  # the kernel takes half of the bytes, and says so
+# By kind of call: errors that it can return for reasons that are not the caller's fault (section 2 of the manual).
+FAULTS = {
+    "openat": ("EMFILE", "EIO", "ENOSPC", "EACCES"),
+    "read": ("EIO", "EINTR"),
+    "pread64": ("EIO", "EINTR"),
+    "write": (*_ROOM, "EINTR", SHORT),
+    "pwrite64": (*_ROOM, "EINTR", SHORT),
+    "fsync": _ROOM,
+    "fdatasync": _ROOM,
+    "rename": _ROOM,
+    "renameat": _ROOM,
+    "renameat2": _ROOM,
+    "link": (*_ROOM, "EMLINK", "EPERM"),
+    "linkat": (*_ROOM, "EMLINK", "EPERM"),
+    "unlink": ("EIO",),
+    "unlinkat": ("EIO",),
+    "mkdir": _ROOM,
+    "mkdirat": _ROOM,
+    "rmdir": ("EIO",),
+    "ftruncate": ("EIO",),
+    "utimensat": ("EIO",),
+    "chmod": ("EIO",),
+    "fchmod": ("EIO",),
+    "fchmodat": ("EIO",),
+    "flock": ("EINTR", "EIO", "ENOLCK"),
+    "fcntl": ("EINTR", "EIO", "ENOLCK"),
+    "copy_file_range": (*_ROOM, "EINTR", SHORT),
+    "ioctl": ("EIO", "ENOSPC"),
+}
+_ONCE = ("EINTR", SHORT)  # a call that is interrupted for ever is repeated for ever (PEP 475)
+_SPEC = re.compile(r"(?P<kind>step|call):(?P<count>\d+)(:(?P<error>E[A-Z]+|SHORT)(?P<on>\+)?)?")
+
+
+class Point(NamedTuple):
+    """One place in one operation, and what happens there.
+
+    Attributes:
+        kind: `step` for a step that the constructor hands in, `call` for a system call on something below the root.
+        place: Which one, from 1, all kinds and all threads together.
+        error: How the call fails; empty to kill the process before it.
+        on: Whether all later calls of the same kind fail likewise.
+    """
+
+    kind: str
+    place: int
+    error: str = ""
+    on: bool = False
+
+    def __str__(self) -> str:
+        error = f":{self.error}{'+' if self.on else ''}" if self.error else ""
+        return f"{self.kind}:{self.place}{error}"
+
+
+def parse(spec: str) -> Point:
+    """A point as it is written; raises ValueError where it is none."""
+    found = _SPEC.fullmatch(spec)
+    if found is None:
+        raise ValueError(f"{spec!r} is no point, such as step:7, call:12, call:12:EIO or call:12:ENOSPC+")
+    return Point(found["kind"], int(found["count"]), found["error"] or "", bool(found["on"]))
+
+
+def faults(name: str) -> list[tuple[str, bool]]:
+    """Every way in which a call can fail: (error, whether from then on)."""
+    once = [(error, False) for error in FAULTS[name]]
+    return once + [(error, True) for error, _ in once if error not in _ONCE]
