@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from model_cache import CacheFullError, InUseError, ModelCache, ModelCacheError, NotFoundError, OfflineMissError
+from model_cache.index.schema import EVENTS_KEPT
 from model_cache.testing.process import HubProcess
 
 from .site import Later, rot
@@ -51,9 +52,18 @@ class Endurance:
         self._steps, self._weights = list(often), list(often.values())
 
     def warm_up(self) -> None:
-        """Each kind of operation some times, so that everything is imported, opened and connected."""
+        """Each kind of operation some times, and what has a bound full: the index's events, and SQLite's pages of them."""
         for act in 5 * self._steps:
             self._do(act)
+        event = (time.time(), "gc", REPO, "00.bin", 0, "1234567890.1234567")
+        with self._cache._ctx.index.transaction("row:gc") as connection:
+            connection.executemany(
+                "INSERT INTO events (at, kind, repo, filename, size, detail) VALUES (?, ?, ?, ?, ?, ?)",
+                [event] * EVENTS_KEPT,
+            )
+        with self._cache._ctx.index.reading() as connection:
+            assert connection is not None, "there is an index by now"
+            connection.execute("SELECT count(detail), max(at), max(size) FROM events").fetchall()
 
     def step(self) -> None:
         """Do one operation."""

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from support import REPO, Later, finish, pattern
+from support import FILE, REPO, Later, finish, pattern
 
 from model_cache import CacheFullError, FileTooLargeError, ModelCache
 
@@ -342,3 +342,18 @@ def test_removing_one_name_of_two_leaves_the_other_and_its_charge(make, hub):
     assert [row.filename for row in cache.remove("owner/one").removed] == ["a.bin"]
     assert two.read_bytes() == data and two.stat().st_nlink == 1
     assert cache.usage().all == before == cache.entries()[0].charged
+
+
+def test_a_partials_name_that_came_back_keeps_no_file(cache, hub, root):
+    """A power loss can undo the removal of a published partial's name: the file is evicted all the same, and the name goes."""
+    hub.add_repo(REPO, {FILE: pattern(50_000)})
+    path = cache.fetch(REPO, FILE)
+    (row,) = cache.entries()
+    partial = root / ".model-cache" / "partial" / row.key
+    os.link(path, partial)
+    later = ModelCache(root, min_idle=0, touch_interval=0)
+    assert len(later.gc(max_size=0, dry_run=True).evicted) == 1
+    assert path.exists() and partial.exists()
+    assert len(later.gc(max_size=0).evicted) == 1
+    assert not path.exists() and not partial.exists()
+    assert later.usage().all == 0

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support import FILE, REPO, Later, pattern
 from verify_equipment import snapshot
@@ -38,11 +38,38 @@ def many(count):
 
 # Names: arbitrary text, and text of the parts that names are made of, so that some are accepted
 
-PARTS = ["a", "b.bin", "onnx", "..", ".", "", "main", "@", "%2F", "%", "datasets", ".model-cache", "é", "e\u0301", "A", "x@y"]
+PARTS = [
+    "a",
+    "b.bin",
+    "onnx",
+    "..",
+    ".",
+    "",
+    "main",
+    "@",
+    "%2F",
+    "%",
+    "datasets",
+    ".model-cache",
+    "é",
+    "e\u0301",
+    "A",
+    "x@y",
+]
 TEXT = st.text(max_size=40) | st.lists(st.sampled_from(PARTS), max_size=5).map("/".join)
 REPOS = st.sampled_from(["gpt2", "gpt2/onnx", "a/b", "a", "datasets", "datasets/a", "spaces/a", "A/b"]) | TEXT
 REVISIONS = st.sampled_from(["main", COMMIT, "refs/pr/1", "refs%2Fpr%2F1"]) | TEXT
 NAMES = st.tuples(REPOS, TEXT, REVISIONS, st.sampled_from(["model", "dataset", "space"]) | TEXT)
+
+# Names that are accepted, and are much alike: of these, two often stand for one path.
+ALIKE = st.tuples(
+    st.sampled_from(["a", "b", "a/b", "a/a", "b/a", "datasets-a", "A"]),
+    st.lists(
+        st.sampled_from(["a", "b", "b@a", "a@main", "b@a%2Fb", "\u00e9", "e\u0301", "A"]), min_size=1, max_size=3
+    ).map("/".join),
+    st.sampled_from(["main", "a", "a/b", "a%2Fb", "a%252Fb", "%", "b@a"]),
+    st.sampled_from(["model", "dataset", "space"]),
+)
 
 
 def entry_of(names):
@@ -54,7 +81,7 @@ def entry_of(names):
         return None
 
 
-@many(2000)
+@many(500)
 @given(NAMES)
 def test_a_name_is_refused_or_leads_strictly_below_the_root(names):
     """Whatever the text: normalised or not, the path is below the root, outside of the cache's own, and one that UTF-8 has."""
@@ -69,14 +96,15 @@ def test_a_name_is_refused_or_leads_strictly_below_the_root(names):
             assert path.encode().decode() == path and "\0" not in path
 
 
-@many(2000)
-@given(NAMES, NAMES)
+@many(1000)
+@given(ALIKE, ALIKE)
 @example(("gpt2", "onnx/x", "main", "model"), ("gpt2/onnx", "x", "main", "model"))
 @example(("a", "x", "refs/pr/1", "model"), ("a", "x", "refs%2Fpr%2F1", "model"))
 def test_two_names_share_a_path_only_as_rivals(one, other):
     """Two entries of one path know of each other, so that the second one is refused; keys never coincide."""
     first, second = entry_of(one), entry_of(other)
-    assume(first is not None and second is not None and one != other)
+    if first is None or second is None or one == other:
+        return
     assert first.key != second.key
     if first.relative == second.relative:
         assert second in rivals(first) and first in rivals(second)
@@ -109,7 +137,7 @@ def test_a_fetch_of_any_name_raises_of_the_family_and_makes_nothing_elsewhere(ow
     assert str(caught.value).isprintable()
     with suppress(InvalidNameError):
         assert not cache.is_cached(repo, filename, revision=revision, repo_type=repo_type)
-    assert sorted(os.listdir(place)) == ["beside", "root"]
+    assert {*os.listdir(place)} <= {"beside", "root"}
     assert snapshot(place / "root") == {}
     cache._ctx.index.close()
 
@@ -118,11 +146,41 @@ def test_a_fetch_of_any_name_raises_of_the_family_and_makes_nothing_elsewhere(ow
 
 NUMBER = st.integers(-5, 2**70).map(str)
 WORDS = st.sampled_from(
-    ['"x"', "W/", '""', "*", "bytes", "next", "rel=", "<", ">", ";", ",", "t=", "r=0", "-", "/", " ", "é", "\x00", "٣", "http://"]
+    [
+        '"x"',
+        "W/",
+        '""',
+        "*",
+        "bytes",
+        "next",
+        "rel=",
+        "<",
+        ">",
+        ";",
+        ",",
+        "t=",
+        "r=0",
+        "-",
+        "/",
+        " ",
+        "é",
+        "\x00",
+        "٣",
+        "http://",
+    ]
 )
 VALUE = st.text(max_size=60) | st.lists(WORDS | NUMBER, max_size=8).map("".join) | NUMBER
-LINK = st.builds('<{}>; rel="next"'.format, TEXT | VALUE | st.sampled_from([f"{HUB}/x?cursor=2", "//evil/x", "file:///etc/passwd"]))
-DATES = st.sampled_from(["Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 99 Oct 99999 07:28:00 +9999", "0 0 0 0 0 0", "Mon, 01 Jan 0001 00:00:00 -2359"])
+LINK = st.builds(
+    '<{}>; rel="next"'.format, TEXT | VALUE | st.sampled_from([f"{HUB}/x?cursor=2", "//evil/x", "file:///etc/passwd"])
+)
+DATES = st.sampled_from(
+    [
+        "Wed, 21 Oct 2015 07:28:00 GMT",
+        "Wed, 99 Oct 99999 07:28:00 +9999",
+        "0 0 0 0 0 0",
+        "Mon, 01 Jan 0001 00:00:00 -2359",
+    ]
+)
 SPECIAL = {
     "X-Repo-Commit": st.just(COMMIT),
     "ETag": st.sampled_from(['"' + "a" * 64 + '"', 'W/"' + "b" * 40 + '"']),
@@ -131,13 +189,21 @@ SPECIAL = {
     "ratelimit": st.builds('"api";r={};t={}'.format, NUMBER, NUMBER),
     "Content-Range": st.builds("bytes {}-{}/{}".format, NUMBER, NUMBER, NUMBER | st.just("*")),
 }
-OTHERS = ("X-Linked-Etag", "X-Linked-Size", "Content-Length", "Content-Type", "Content-Encoding", "X-Error-Code", "Location")
+OTHERS = (
+    "X-Linked-Etag",
+    "X-Linked-Size",
+    "Content-Length",
+    "Content-Type",
+    "Content-Encoding",
+    "X-Error-Code",
+    "Location",
+)
 HEADERS = st.fixed_dictionaries(
-    {}, optional={name: VALUE for name in OTHERS} | {name: VALUE | special for name, special in SPECIAL.items()}
+    {}, optional=dict.fromkeys(OTHERS, VALUE) | {name: VALUE | special for name, special in SPECIAL.items()}
 )
 
 
-@many(1500)
+@many(400)
 @given(st.lists(HEADERS, min_size=1, max_size=3), st.booleans())
 def test_headers_are_believed_only_as_far_as_they_make_sense(answers, redirected):
     """Every reader of headers gives a value of its kind, or raises DownloadError."""
@@ -163,17 +229,22 @@ def test_headers_are_believed_only_as_far_as_they_make_sense(answers, redirected
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.sampled_from(["type", "path", "size", "oid", "lfs", "sha", "x"]), inner, max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["type", "path", "size", "oid", "lfs", "sha", "x"]), inner, max_size=6)
+    ),
     max_leaves=12,
 )
 ITEM = st.fixed_dictionaries(
     {"path": st.just("a.bin") | JSON, "size": st.integers(-1, 2**64) | JSON, "oid": st.just("a" * 40) | JSON},
-    optional={"type": st.sampled_from(["file", "directory"]) | JSON, "lfs": st.fixed_dictionaries({"oid": JSON, "size": JSON}) | JSON},
+    optional={
+        "type": st.sampled_from(["file", "directory"]) | JSON,
+        "lfs": st.fixed_dictionaries({"oid": JSON, "size": JSON}) | JSON,
+    },
 )
 
 
-@many(1000)
+@many(250)
 @given(JSON | st.lists(ITEM, max_size=3))
 def test_json_is_believed_only_as_far_as_it_makes_sense(document):
     """Commits are 40 hex digits, items have a path, a size and hashes of their length; else DownloadError."""
@@ -190,12 +261,17 @@ ANSWERED = st.sampled_from([200, 200, 200, 206, 204, 301, 302, 304, 307, 401, 40
 
 def raw(status, headers, body, line):
     """An answer as bytes that need not be HTTP."""
-    lines = [line if line is not None else f"HTTP/1.1 {status} Reason", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [
+        line if line is not None else f"HTTP/1.1 {status} Reason",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
     return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogatepass") + body
 
 
-@many(120)
-@given(ANSWERED, HEADERS, st.binary(max_size=60) | st.builds(lambda one: json.dumps(one).encode(), JSON), st.none() | VALUE)
+@many(50)
+@given(
+    ANSWERED, HEADERS, st.binary(max_size=60) | st.builds(lambda one: json.dumps(one).encode(), JSON), st.none() | VALUE
+)
 def test_any_bytes_on_the_wire_are_an_answer_or_an_error_of_the_family(serving, status, headers, body, line):
     """Through a real socket: metadata, commit, listing and body of whatever a port may answer, in bounded time."""
     serving.reply = lambda _asked, connection: connection.sendall(raw(status, headers, body, line)) or False
@@ -234,8 +310,12 @@ ODD = (
     | st.floats(allow_nan=False)
     | st.binary(max_size=20)
     | st.text(max_size=20)
-    | st.sampled_from(["ready", "partial", "downloading", "installing", "deleting", "placed", "adopted", "corrupt", COMMIT])
-    | st.sampled_from(["../../beside", "/etc/passwd", REPO, FILE, f"{REPO}/{FILE}", f"{REPO}/b.bin", "a" * 64, "0" * 32])
+    | st.sampled_from(
+        ["ready", "partial", "downloading", "installing", "deleting", "placed", "adopted", "corrupt", COMMIT]
+    )
+    | st.sampled_from(
+        ["../../beside", "/etc/passwd", REPO, FILE, f"{REPO}/{FILE}", f"{REPO}/b.bin", "a" * 64, "0" * 32]
+    )
 )
 CHANGES = st.lists(st.tuples(st.sampled_from(COLUMNS), ODD), min_size=1, max_size=4)
 OPERATIONS = {
@@ -270,9 +350,13 @@ def prepared(own_hub, tmp_path_factory):
     return folder
 
 
-@many(60)
+@many(50)
 @given(
-    st.booleans(), CHANGES, st.booleans(), st.lists(st.sampled_from([*OPERATIONS]), min_size=1, max_size=6), st.booleans()
+    st.booleans(),
+    CHANGES,
+    st.booleans(),
+    st.lists(st.sampled_from([*OPERATIONS]), min_size=1, max_size=6),
+    st.booleans(),
 )
 def test_a_row_of_any_values_costs_nobody_a_file(own_hub, prepared, all_rows, changes, sealed, operations, budget):
     """Every operation gives an answer or an error of the family; what is not the cache's is as it was, here and elsewhere."""

@@ -169,7 +169,7 @@ def as_user(spawn, shared):
 
     def start(code, uid, *, member=True, sharing="group", **settings):
         become = f"""
-import concurrent.futures.thread, importlib, pkgutil, sqlite_utils.migrations
+import concurrent.futures.thread, importlib, pkgutil, shlex, sqlite_utils.migrations
 for module in pkgutil.walk_packages(model_cache.__path__, "model_cache."):  # as that user the interpreter may be closed
     if not module.name.endswith(("__main__", ".plugin")):
         importlib.import_module(module.name)

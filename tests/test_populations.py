@@ -338,6 +338,7 @@ def held():
         assert cache.remove("{REPO}", "{SMALL[0]}").in_use
 
 def background():
+    cache.fetch("{REPO}", "{SMALL[1]}")
     cache.remove("{REPO}", "{SMALL[1]}")
     cache.fetch("{REPO}", "{SMALL[1]}", timeout=30)
 
@@ -389,7 +390,7 @@ print(json.dumps(leaked()))
 def test_no_operation_leaves_a_descriptor_open(served, spawn):
     """Every method, succeeding and failing, repeated: as many descriptors as before."""
     served.add_repo(
-        REPO, {FILE: BODY, COLD: BODY[::-1], "flipped.bin": BODY, "refused.bin": BODY} | {n: n.encode() for n in SMALL}
+        REPO, {FILE: BODY, COLD: BODY[::-1], "flipped.bin": BODY + b"f", "refused.bin": BODY + b"r"} | {n: n.encode() for n in SMALL}
     )
     served.fault("flipped.bin", "flip", times=None)
     served.fault("refused.bin", "status", status=403, times=None, on="any")

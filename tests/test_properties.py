@@ -92,8 +92,10 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.rows)
     @rule()
     def lose_index(self):
-        """The index is gone, with its backup."""
+        """The index is gone, with its backup; the next collection looks at every file, and takes none."""
         self.world.lose_index()
+        self.cache.gc()
+        self.world.counted = True
 
     @rule(seconds=st.sampled_from([60, 2 * HOUR, 40 * DAY]))
     def wait(self, seconds):
@@ -319,7 +321,7 @@ class Machine(RuleBasedStateMachine):
         world = self.world
         self.cache.reconcile(rebuild=rebuild)
         world.counted = True
-        for name in [name for name in world.rows if name not in world.there]:
+        for name in {*world.rows, *world.pins} - world.there.keys():
             world.forget(name)
         for name in world.there:
             if world.stands(name) and not rebuild:

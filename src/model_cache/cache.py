@@ -12,6 +12,7 @@ from . import hit
 from .context import Context
 from .layout import DEFAULT_REVISION, Entry
 from .settings import Settings
+from .surface import in_family
 from .units import check_seconds
 from .upkeep import Upkeep
 
@@ -108,6 +109,7 @@ class ModelCache(Upkeep):
         """
         return self._path(Entry(repo, filename, revision, repo_type).path(self._ctx.root))
 
+    @in_family
     def is_cached(
         self, repo: str, filename: str, *, revision: str = DEFAULT_REVISION, repo_type: str = "model"
     ) -> bool:
@@ -172,12 +174,11 @@ class ModelCache(Upkeep):
         entry = Entry(repo, filename, revision, repo_type)
         if timeout is not None:
             check_seconds(timeout, "timeout")
-        there = None if force else hit.find(self._ctx, entry)
-        if there is None:
-            there = self._miss(entry, self._request(force, offline, progress), timeout).found
+        there = self._find(entry, timeout, force, offline, progress)
         self._remember(entry, there)
         return there.path
 
+    @in_family
     def lease(
         self,
         repo: str,
@@ -219,6 +220,13 @@ class ModelCache(Upkeep):
 
     def _forget(self) -> None:
         self._memory.clear()
+
+    @in_family
+    def _find(
+        self, entry: Entry, timeout: float | None, force: bool, offline: bool | None, progress: Progress | None
+    ) -> hit.Found:
+        there = None if force else hit.find(self._ctx, entry)
+        return there or self._miss(entry, self._request(force, offline, progress), timeout).found
 
     def _miss(self, entry: Entry, request: Request, timeout: float | None) -> Outcome:
         if timeout is None:

@@ -221,6 +221,16 @@ def remove(path: str) -> bool:
     return True
 
 
+def remove_durably(path: str) -> bool:
+    """Remove a file's name so that no power loss brings it back; False if it was not there.
+
+    Before its row goes (I5): bytes that came back without one would be counted by nobody.
+    """
+    removed = remove(path)
+    fsync_directory(os.path.dirname(path))  # also if it was gone: who removed it may have died before this
+    return removed
+
+
 def set_aside(path: str, aside: str) -> None:
     """Rename within the cache's own directory."""
     os.rename(path, aside)

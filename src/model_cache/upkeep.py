@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from .layout import DEFAULT_REVISION
+from .surface import in_family
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Upkeep:
         """Recognise no file by its `stat` any more: what is known of some has changed."""
         raise NotImplementedError
 
+    @in_family
     def entries(self, repo: str | None = None) -> list[Row]:
         """What the index knows, in the order of the names; of one repo, or of all.
 
@@ -39,12 +41,14 @@ class Upkeep:
 
         return queries.entries(self._ctx.index, repo)
 
+    @in_family
     def usage(self) -> Totals:
         """Bytes and files per state; `all` is what counts against the budget. Raises IndexUnavailableError."""
         from .index import queries
 
         return queries.totals(self._ctx.index)
 
+    @in_family
     def pin(self, repo: str, *filenames: str, revision: str = DEFAULT_REVISION, repo_type: str = "model") -> list[Row]:
         """Keep entries (all of the repo at the revision, if no filename is given) from eviction until `unpin`.
 
@@ -55,6 +59,7 @@ class Upkeep:
 
         return pin(self._ctx, repo, filenames, revision, repo_type, pinned=True)
 
+    @in_family
     def unpin(
         self, repo: str, *filenames: str, revision: str = DEFAULT_REVISION, repo_type: str = "model"
     ) -> list[Row]:
@@ -63,6 +68,7 @@ class Upkeep:
 
         return pin(self._ctx, repo, filenames, revision, repo_type, pinned=False)
 
+    @in_family
     def remove(
         self,
         repo: str,
@@ -83,6 +89,7 @@ class Upkeep:
 
         return remove(self._ctx, repo, filenames, revision, repo_type, force=force, dry_run=dry_run)
 
+    @in_family
     def update(
         self,
         repo: str | None = None,
@@ -105,6 +112,7 @@ class Upkeep:
 
         return update(self._ctx, repo, filenames, revision, repo_type, progress or SILENT)
 
+    @in_family
     def gc(
         self,
         *,
@@ -122,6 +130,7 @@ class Upkeep:
 
         return gc(self._ctx, max_size, min_free, older_than, dry_run=dry_run)
 
+    @in_family
     def verify(
         self,
         repo: str | None = None,
@@ -176,6 +185,7 @@ class Upkeep:
         finally:
             self._forget()
 
+    @in_family
     def reconcile(self, *, rebuild: bool = False, progress: Progress | None = None) -> ReconcileReport:
         """Bring index and disk into agreement: enter what was placed or changed by hand, drop rows without files.
 

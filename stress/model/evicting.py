@@ -140,7 +140,10 @@ def open_victim(t: Turn) -> None:
         t.p = t.p._replace(found="gone")
         t.go("evict:fsync/nothing")  # somebody removed it: only the row is left to go
         return
-    ours = row is not None and t.ident(ino) == row.ident and t.links(ino) == len(t.p.victims)
+    names = len(t.p.victims)
+    if not t.is_mutant("an eviction does not know its own partials again"):
+        names += sum(t.ino(PARTIAL, one) == ino for one in t.p.victims)  # a power loss brought it back
+    ours = row is not None and t.ident(ino) == row.ident and t.links(ino) == names
     if not ours and not t.is_mutant("an eviction never compares the file"):
         _spare_or_go(t, "")
         return
@@ -205,6 +208,8 @@ def look_at_it(t: Turn) -> None:
         row, trash = t.p.listed[entry], t.there(TRASH, entry)
         if trash is not None and row is not None and trash != row.ident:
             t.rename(TRASH, PATH if t.ino(PATH, entry) == NOTHING else BESIDE, entry)
+        elif row is not None and trash is not None and t.there(PARTIAL, entry) == row.ident:
+            t.name(PARTIAL, entry, NOTHING)
     t.go("evict:fsync")
 
 
@@ -212,8 +217,8 @@ def look_at_it(t: Turn) -> None:
 def fsync(t: Turn) -> None:
     """Make both directories durable."""
     if not t.is_mutant("an eviction fsyncs nothing"):
-        t.sync(PATH)
-        t.sync(TRASH)
+        for place in (PATH, TRASH, PARTIAL):
+            t.sync(place)
     t.go("(let go)")
 
 

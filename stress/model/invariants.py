@@ -12,7 +12,6 @@ from .state import (
     DEAD,
     NOTHING,
     OWN,
-    PARTIALS_COUNT,
     PATH,
     PLACES,
     ROT,
@@ -132,7 +131,6 @@ class Recovery:
     """
 
     def __init__(self, config: Config) -> None:
-        self._strict = PARTIALS_COUNT in config.events
         self._config = config._replace(budget=None, events=frozenset(), crashes=0, losses=0)
         self._events = config.events
         self._seen: set[State] = set()
@@ -167,8 +165,6 @@ class Recovery:
         return broken
 
     def _evict(self, world: World) -> Violated | None:
-        if world.returned and not self._strict:
-            return None
         end, broken = self._run(world, "evict")
         rows = () if end is None else end.world.rows
         waiting = {row.ident for row in rows if row is not None and row.next_state == "partial"}

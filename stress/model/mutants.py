@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .state import ANY_MOMENT, HALF_RENAMES, PARTIALS_COUNT
+from .state import ANY_MOMENT, HALF_RENAMES
 from .turn import Config
 
 
@@ -149,6 +149,7 @@ MUTANTS = (
     Mutant("an eviction never compares the file", ("I7",), ("own file, evictor",)),
     Mutant("what was renamed is not looked at", ("I7",), ("own file, evictor",)),
     Mutant("recovery leaves somebody's own file in the trash", ("I7",), ("own file, evictor",)),
+    Mutant("an eviction does not know its own partials again", ("I10",), ("two fetches, power",)),
 )
 
 
@@ -170,10 +171,5 @@ GAPS = (
         "half a rename",
         "a rename is atomic over a power loss",
         WORLDS["evictor, fetch, power"]._replace(events=frozenset([HALF_RENAMES])),
-    ),
-    Gap(
-        "a partial's name comes back",
-        "a published file has no second name, though a power loss may bring the partial's back (it is not fsynced away)",
-        WORLDS["two fetches, power"]._replace(events=frozenset([PARTIALS_COUNT])),
     ),
 )

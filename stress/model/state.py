@@ -133,7 +133,6 @@ DEAD = Process("", "(ended)")
 # Among the events: what is not taken for granted, see GAPS in `mutants.py`.
 HALF_RENAMES = "half renames"
 ANY_MOMENT = "any moment"
-PARTIALS_COUNT = "partials count"
 
 
 class State(NamedTuple):

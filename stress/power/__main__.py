@@ -68,7 +68,9 @@ def as_json(all_lost: list[Lost]) -> list[dict[str, Any]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m stress.power", description=__doc__.splitlines()[0])
     parser.add_argument("--operation", nargs="+", choices=OPERATIONS, default=list(OPERATIONS), metavar="NAME")
-    parser.add_argument("--outstanding", type=int, default=4, metavar="N", help="lost in every combination (%(default)s)")
+    parser.add_argument(
+        "--outstanding", type=int, default=4, metavar="N", help="lost in every combination (%(default)s)"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="operations at a time (%(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="recover from the first N distinct states of each only")
     parser.add_argument("--at", metavar="OPERATION:STATE", help="recover from this state alone")
@@ -91,7 +93,9 @@ def main() -> int:
             raise OSError("needs Linux, and strace")
         go_private()
     except OSError as error:
-        print(f"skipped: {error} (it records system calls, and mounts a file system in memory, as root or in a user namespace)")
+        print(
+            f"skipped: {error} (it records system calls, and mounts a file system in memory, as root or in a user namespace)"
+        )
         return 0
     patterns = given.without_fsync
     options = f" --without-fsync {' '.join(map(repr, patterns))}" if patterns else ""

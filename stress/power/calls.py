@@ -111,8 +111,7 @@ def parse(path: Path) -> Iterator[Call]:
     """The calls in a file that strace wrote which succeeded; in the order in which they ended, as one after another."""
     begun: dict[str, tuple[str, str]] = {}
     with path.open(encoding="ascii") as lines:
-        for line in lines:
-            line = line.rstrip("\n")
+        for line in map(str.rstrip, lines):
             resumed = _RESUMED.match(line)
             if resumed is not None:
                 pid, at, name, rest = resumed.groups()

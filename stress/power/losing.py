@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from model_cache.testing import LoopbackHub
 from model_cache.units import parse_size
@@ -21,7 +21,8 @@ from ..site import HELD, LFS_THRESHOLD, NAMES, Site
 from . import image
 from .calls import record
 from .classes import Classes
-from .effects import Effect, Follower, Names, Sync
+from .effects import Effect, Names, Sync
+from .following import Follower
 from .mounts import mount_own, unmount
 from .recovering import examine, rehearse
 from .states import History, State, states, words
@@ -80,11 +81,12 @@ class Bench:
 
     def __init__(self, operation: Operation, site: Site, without: tuple[str, ...] = ()) -> None:
         self.operation, self.site = operation, site
+        settings: dict[str, Any] = dict(operation.settings)
         top = site.root.parent
         next_ino = _next_ino(top)
         before = image.take(top)
         base = copy.deepcopy(before)
-        calls = record(lambda: operation.act(site.cache(ahead=operation.ahead, **operation.settings)))
+        calls = record(lambda: operation.act(site.cache(ahead=operation.ahead, **settings)))
         device = top.stat().st_dev
         follower = Follower(before, str(top), (os.major(device), os.minor(device)), next_ino)
         follower.follow(calls)

@@ -8,8 +8,9 @@ import select
 import signal
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 from model_cache import ModelCache
 from model_cache.testing import LoopbackHub
@@ -24,16 +25,30 @@ from .mounts import mount_own
 _LATER = 3 * 86400.0  # seconds, after which what nobody resumed is given up
 _LIMIT = 60.0  # seconds for one state; it takes a tenth of one
 
-Act = tuple[str, float, Callable[[ModelCache], object]]
-_REPAIR: Act = ("verify --repair", 0.0, lambda cache: cache.verify(repair=True))
-_RECONCILE: Act = ("reconcile", 0.0, lambda cache: cache.reconcile())
-_LAST: tuple[Act, ...] = (_REPAIR, _RECONCILE, ("gc, three days later", _LATER, lambda cache: cache.gc()))
+
+class _Act(NamedTuple):
+    """Something that is done once the power is back, and how many seconds later."""
+
+    name: str
+    do: Callable[[ModelCache], object]
+    ahead: float = 0.0
+
+    def on(self, site: Site) -> list[Violation]:
+        """Do it; nothing is wrong with it unless it raises."""
+        self.do(site.cache(ahead=self.ahead))
+        return []
 
 
-def _next(operation: Operation) -> tuple[Act, ...]:
-    """What may come first after the power is back."""
-    fetch: Act = (f"fetch {' '.join(operation.about)}", 0.0, lambda cache: cache.fetch(*operation.about))
-    return fetch, ("gc", 0.0, lambda cache: cache.gc()), _REPAIR, _RECONCILE
+_REPAIR = _Act("verify --repair", lambda cache: cache.verify(repair=True))
+_RECONCILE = _Act("reconcile", lambda cache: cache.reconcile())
+_GC = _Act("gc", lambda cache: cache.gc())
+_LAST = (_REPAIR, _RECONCILE, _Act("gc, three days later", _GC.do, _LATER))
+
+
+def _next(operation: Operation) -> tuple[_Act, ...]:
+    """What may come first."""
+    fetch = _Act(f"fetch {' '.join(operation.about)}", lambda cache: cache.fetch(*operation.about))
+    return fetch, _GC, _REPAIR, _RECONCILE
 
 
 def examine(site: Site, operation: Operation, image: Image, turn: int) -> list[Violation]:
@@ -77,10 +92,18 @@ def _recover(site: Site, operation: Operation, turn: int) -> list[Violation]:
     found = _asked("at once", lambda: invariants.at_once(site.root, site.expected, site.cache(offline=True)))
     site.expected.held.clear()  # no lease survives
     following = _next(operation)
-    for name, ahead, do in (following[turn % len(following)], *_LAST):
-        found += _asked(name, lambda ahead=ahead, do=do: [do(site.cache(ahead=ahead))] and [])  # type: ignore[misc]
+    fetch, first = following[0], following[turn % len(following)]
+    if not _has_index(site):
+        first = fetch  # there is nothing to verify against, and it says so
+    for act in (first, fetch, *_LAST):
+        found += _asked(act.name, partial(act.on, site))
     last = site.cache(ahead=_LATER)
     return found + _asked("in the end", lambda: invariants.settled(site.root, site.expected, last))
+
+
+def _has_index(site: Site) -> bool:
+    index = site.own / "index.db"
+    return index.exists() and index.stat().st_size > 0
 
 
 @cache
@@ -91,13 +114,16 @@ def rehearse() -> None:
         AssertionError: Something is wrong even so.
     """
     operation = OPERATIONS["repair"]
-    with tempfile.TemporaryDirectory(prefix="model-cache-power-", dir="/dev/shm") as folder:
-        with LoopbackHub(lfs_threshold=LFS_THRESHOLD) as hub, Site(Path(folder) / "root", hub) as site:
-            for turn in range(len(_next(operation))):
-                operation.prepare(site)
-                found = _recover(site, operation, turn)
-                assert not found, f"nothing was lost, and yet: {'; '.join(map(str, found))}"
-                site.expected.rotten.clear()
+    with (
+        tempfile.TemporaryDirectory(prefix="model-cache-power-", dir="/dev/shm") as folder,
+        LoopbackHub(lfs_threshold=LFS_THRESHOLD) as hub,
+        Site(Path(folder) / "root", hub) as site,
+    ):
+        for turn in range(len(_next(operation))):
+            operation.prepare(site)
+            found = _recover(site, operation, turn)
+            assert not found, f"nothing was lost, and yet: {'; '.join(map(str, found))}"
+            site.expected.rotten.clear()
 
 
 def _asked(when: str, question: Callable[[], list[Violation]]) -> list[Violation]:
@@ -106,4 +132,3 @@ def _asked(when: str, question: Callable[[], list[Violation]]) -> list[Violation
         return [Violation(one.invariant, f"{when}: {one.seen}") for one in question()]
     except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
         return [Violation("I10", f"{when}: {error!r}")]
-

@@ -45,14 +45,18 @@ def fork(act: Callable[[], object]) -> int:
     parent = os.getpid()
     sys.stdout.flush()
     sys.stderr.flush()
+    # An interrupt that came between the fork and the first line of the child would run the parent's way out in it.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         return pid
     try:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(0)  # it died before the kernel was asked
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         act()
     except BaseException:  # noqa: BLE001 - nothing of the parent's may run in the child
         import traceback

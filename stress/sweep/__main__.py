@@ -91,8 +91,8 @@ def main() -> int:
     print(_table(results, kinds))
     print(f"{points} points, {violations} violations, {time.monotonic() - began:.0f} s")
     if given.json:
-        found = [one._asdict() | {"violation": list(one.violation)} for result in results for one in result.found]
-        given.json.write_text(json.dumps({"points": points, "violations": found}, indent=1), encoding="utf-8")
+        said = [one._asdict() | {"violation": str(one.violation)} for result in results for one in result.found]
+        given.json.write_text(json.dumps({"points": points, "violations": said}, indent=1), encoding="utf-8")
     return 1 if violations else 0
 
 

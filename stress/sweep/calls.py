@@ -43,8 +43,8 @@ class Call(NamedTuple):
 
     @property
     def on_index(self) -> bool:
-        """Whether it is on the index, its journal or its lock."""
-        return self.path.startswith(".model-cache/index.")
+        """Whether it is on the index, its journal, its lock, or the directory that these are in."""
+        return self.path == ".model-cache" or self.path.startswith(".model-cache/index.")
 
     def __str__(self) -> str:
         return f"{self.name} {self.path}"

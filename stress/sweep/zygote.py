@@ -42,7 +42,7 @@ class _Life:
             self._act()
         except ModelCacheError as error:
             told = {"ending": "refused", "said": f"{type(error).__name__}: {error}", "error": type(error).__name__}
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - what escapes is what is looked for
             said = "".join(traceback.format_exception(error)[-6:])
             told = {"ending": "escaped", "said": said, "error": type(error).__name__}
         modules = list(sys.modules) if self._order["rehearsal"] else []

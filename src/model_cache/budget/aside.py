@@ -43,6 +43,7 @@ def _remove(ctx: Context, aside: Aside, mine: str = "") -> int | None:
         path = ctx.places.quarantine + aside.name
         if not disk.discard(path, aside.identity) and os.path.lexists(path):
             return None  # a file that was moved here by a race with its owner, whose it is (I7)
+        disk.fsync_directory(ctx.places.quarantine)  # the row must not go while the file can come back
         quarantine.gone(ctx.index, [aside.name])
         return aside.charged
     finally:

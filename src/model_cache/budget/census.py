@@ -114,17 +114,20 @@ def reading(ctx: Context, path: str) -> Entry | None:
 
 
 def drop_unknown_partials(ctx: Context) -> None:
-    """Partials without a row go, unless somebody is at them: nothing says whose they are, so nothing would count them."""
-    known = queries.keys(ctx.index)
-    for key in sorted(filter(is_key, set(os.listdir(ctx.places.partials)) - known)):
+    """Partials that no row tells of go, unless somebody is at them: nothing would count them."""
+    for key in sorted(filter(is_key, _unknown(ctx, os.listdir(ctx.places.partials)))):
         fd = locks.try_write(ctx.places.lock(key), ctx.settings.file_mode)
         if fd is None:
             continue
         try:
-            if not queries.keys(ctx.index, key):
-                disk.remove(ctx.places.partial(key))
+            for name in _unknown(ctx, [key]):
+                disk.remove(ctx.places.partial(name))
         finally:
             locks.release(fd)
+
+
+def _unknown(ctx: Context, keys: list[str]) -> set[str]:
+    return set(keys) - {row.key for row in queries.unsettled(ctx.index)} if keys else set()
 
 
 def settle_quarantine(ctx: Context) -> None:

@@ -87,6 +87,7 @@ class _Victim:
     fd: int = -1
     tested: bool = False
     trash: list[str] = field(default_factory=list)
+    partials: list[str] = field(default_factory=list)  # names of it that a power loss brought back
 
 
 @contextmanager
@@ -208,7 +209,10 @@ def _in_use(ctx: Context, victim: _Victim, rules: Rules) -> str | None:
     found = os.fstat(victim.fd)
     if stats.identity(found) != row.identity or not _is_known(ctx, victim.unit.rows):
         return "changed"
-    if rules.linked and found.st_nlink != len(victim.unit.rows):
+    if found.st_nlink > len(victim.unit.rows):
+        names = [ctx.places.partial(one.key) for one in victim.unit.rows]
+        victim.partials = [name for name in names if stats.identity_at(name) == row.identity]
+    if rules.linked and found.st_nlink != len(victim.unit.rows) + len(victim.partials):
         return "linked"
     if not rules.used:
         return None
@@ -258,7 +262,7 @@ def last_use(ctx: Context, rows: Sequence[Row]) -> float:
 
 
 def _unname(ctx: Context, victims: list[_Victim], result: Evicted) -> None:
-    """Rename into the trash, and make both directories durable before anything is unlinked."""
+    """Rename into the trash, and make all directories durable before anything is unlinked."""
     directories: set[str] = set()
     for victim in list(victims):
         if victim.tested and not locks.has_sole_use(victim.fd):
@@ -276,6 +280,9 @@ def _unname(ctx: Context, victims: list[_Victim], result: Evicted) -> None:
                 continue
             victim.trash.append(trash)
             directories.add(os.path.dirname(path))
+        for name in victim.partials:
+            disk.remove(name)
+            directories.add(os.path.dirname(name))
     ctx.step("evict:fsync")
     for directory in (*directories, ctx.places.trash):
         disk.fsync_directory(directory)
@@ -288,8 +295,9 @@ def _unlink(ctx: Context, victims: list[_Victim]) -> None:
         for trash in victim.trash:
             ctx.step("evict:unlink")
             disk.remove(trash)
-    # The rows must not go while the trash can come back.
-    disk.fsync_directory(ctx.places.trash)
+    if any(victim.trash for victim in victims):
+        # The rows must not go while the trash can come back.
+        disk.fsync_directory(ctx.places.trash)
 
 
 def _forget(ctx: Context, victims: list[_Victim]) -> None:

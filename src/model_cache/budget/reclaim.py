@@ -50,7 +50,7 @@ def drop_partial(ctx: Context, row: Row) -> int:
         if now is None or "partial" not in (now.state, now.next_state):
             return 0
         ctx.step("reclaim:unlink-partial")
-        disk.remove(ctx.places.partial(row.key))
+        disk.remove_durably(ctx.places.partial(row.key))
         ledger.stopped(entry, 0, replacing=now.next_state == "partial")
         return now.next_charged if now.next_state == "partial" else now.charged
     finally:

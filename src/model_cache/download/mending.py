@@ -236,13 +236,13 @@ def _drop(ctx: Context, job: Job, bad: Damaged) -> None:
     path = bad.entry.path(ctx.root)
     for known in quarantine.of(ctx.index, bad.entry):
         if known.identity == bad.identity:
-            disk.remove(ctx.places.quarantine + known.name)
+            disk.remove_durably(ctx.places.quarantine + known.name)
             quarantine.gone(ctx.index, [known.name])
     trash = ctx.places.trash + f"{bad.entry.key}.damaged"
     with claimed(ctx, bad.entry, bad.identity):
         ctx.step("quarantine:drop")
         if disk.take(path, trash, bad.identity):
             disk.fsync_directory(os.path.dirname(path))
-    disk.remove(trash)
+    disk.remove_durably(trash)
     quarantine.dropped(ctx.index, bad)
     place.check(ctx, job.entry)

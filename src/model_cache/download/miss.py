@@ -128,7 +128,8 @@ def _download(ctx: Context, job: Job, row: Row | None) -> tuple[str, int]:
 
 def _link(ctx: Context, job: Job, meta: FileMeta, source: linking.Source) -> bool:
     # What an earlier attempt left is not needed, and would not be counted.
-    disk.remove(ctx.places.partial(job.entry.key))
+    if os.path.lexists(ctx.places.partial(job.entry.key)):
+        disk.remove_durably(ctx.places.partial(job.entry.key))
     job.recorder.reserved(Promise(meta.size, meta.sha256, meta.etag, meta.commit))
     return linking.link(ctx, job.entry, job.lock, source, job.recorder)
 

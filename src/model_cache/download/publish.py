@@ -95,7 +95,7 @@ def _adopt(ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, our
         sha256 = digest.sha256(fd)[0] if found.st_size == ours.size else ""
     finally:
         os.close(fd)
-    disk.remove(partial.path)
+    disk.remove_durably(partial.path)
     if sha256 != ours.sha256:
         recorder.stopped(0, replacing=False)
         raise StorageError(

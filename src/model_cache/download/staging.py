@@ -106,12 +106,12 @@ def _stop(ctx: Context, job: Job, partial: Partial, error: BaseException, *, rep
     """Leave what the next caller can resume: nothing of wrong, lost or unwanted bytes, everything else."""
     wanted = partial.sealed or not isinstance(error, ModelCacheError) or _resumable(error)
     left = partial.left() if wanted else 0
-    if not left:
-        ctx.step("stop:unlink-partial")
-        disk.remove(partial.path)
     try:
+        if not left:
+            ctx.step("stop:unlink-partial")
+            disk.remove_durably(partial.path)
         job.recorder.stopped(left, replacing=replacing)
-    except ModelCacheError as second:
+    except (ModelCacheError, OSError) as second:
         logger.warning("%s: %s", job.entry, second)  # the first error is what the caller must see
 
 
