@@ -6,11 +6,12 @@ import shutil
 import sqlite3
 
 import pytest
-from support import REPO
+from support import REPO, Later, pattern
 from verify_equipment import found, rot, snapshot
 
-from model_cache import ModelCache, StorageError
+from model_cache import CacheFullError, ModelCache, StorageError
 from model_cache.index import queries, rows
+from model_cache.stats import allocated
 
 BODIES = {name: name.encode() * 5000 for name in ("a.bin", "b.bin", "onnx/c.bin")}
 HAND = "by/hand/x.bin"
@@ -258,3 +259,43 @@ def test_what_is_counted_wrongly_evicts_nothing(filled, root, what):
     assert {path for path in BODIES if (root / REPO / path).exists()} >= (
         {"a.bin"} if what == "pinned" else BODIES.keys()
     )
+
+
+def test_a_download_whose_index_was_lost_meanwhile_is_counted_by_the_next(hub, root):
+    """Another process began a new index before the bytes had their name: the next admission looks what is on disk (I4)."""
+    hub.add_repo(REPO, {name: pattern(size, size) for name, size in (("a", 200_000), ("b", 50_000), ("c", 200_001))})
+    policy = {"endpoint": hub.url, "token": False, "max_size": 400_000, "min_idle": 0, "touch_interval": 0}
+    lost = []
+
+    def lose(step):
+        if step == "publish:fsync-file" and not lost:
+            lost.append(index_of(root).unlink())
+            ModelCache(root, **policy).fetch(REPO, "b")
+
+    ModelCache(root, step=lose, **policy).fetch(REPO, "a")
+    cache = ModelCache(root, **policy)
+    with pytest.raises(CacheFullError):
+        cache.fetch(REPO, "c")
+    assert cache.usage().all == sum(allocated(cache.path(REPO, name).stat()) for name in ("a", "b"))
+
+
+def test_who_waits_for_room_looks_again_when_the_index_is_lost_meanwhile(hub, root):
+    """What a new index does not know is counted before anybody who waited is admitted (I4)."""
+    hub.add_repo(REPO, {name: pattern(150_000, number) for number, name in enumerate("abc")})
+    policy = {"endpoint": hub.url, "token": False, "max_size": 400_000, "min_idle": "1h", "touch_interval": 0}
+
+    class Losing(Later):
+        """A clock during whose first wait the index goes."""
+
+        def sleep(self, seconds):
+            """Lose the index, once."""
+            if not self.ahead:
+                index_of(root).unlink()
+            super().sleep(7200.0)
+
+    for name in "ab":
+        ModelCache(root, **policy).fetch(REPO, name)
+    with pytest.raises(CacheFullError):
+        ModelCache(root, clock=Losing(), **policy).fetch(REPO, "c")
+    cache = ModelCache(root, **policy)
+    assert cache.usage().all == sum(allocated(cache.path(REPO, name).stat()) for name in "ab")

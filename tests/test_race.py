@@ -252,7 +252,18 @@ def test_the_same_seed_makes_the_same_choices():
 def raced(tmp_path, *arguments):
     """Run the command; what it wrote as JSON, and the ids of the lanes that it drew."""
     facts, picture = tmp_path / "facts.json", tmp_path / "picture.svg"
-    command = [sys.executable, "-m", "stress", "--json", str(facts), "--picture", str(picture), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "stress",
+        "--json",
+        str(facts),
+        "--picture",
+        str(picture),
+        "--keep",
+        str(tmp_path / "kept"),
+        *arguments,
+    ]
     run = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=100)
     assert run.returncode == 0, run.stdout + run.stderr
     lanes = {group.get("id") for group in ElementTree.parse(picture).iter(f"{SVG}g")}

@@ -84,6 +84,8 @@ def main() -> int:
     began, results = time.monotonic(), []
     for result in sweep(given.operation, kinds, given.jobs, given.seed):
         results.append(result)
+        what, name, first, last, _ = result.piece
+        print(f"{name} {what} {first}-{last or ''}: {result.points} points, {result.seconds:.0f} s", file=sys.stderr)
         for found in result.found:
             _say(given.sweep, found)
     results.sort(key=lambda result: list(OPERATIONS).index(result.piece.operation))

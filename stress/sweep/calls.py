@@ -23,6 +23,7 @@ _PATHS: dict[str, tuple[tuple[int | None, int], ...]] = {
     "link": ((None, 0), (None, 1)), "linkat": ((0, 1), (2, 3)), "chmod": ((None, 0),), "fchmodat": ((0, 1),),
     "utimensat": ((0, 1),),
 }  # fmt: skip
+_SIZES = {"write": slice(2, 3), "pwrite64": slice(2, 4), "ftruncate": slice(1, 2)}  # and places
 _CHANGE_NOTHING = {"read", "pread64", "fsync", "fdatasync", "flock", "fcntl"}  # a lock is gone with its process
 
 
@@ -78,8 +79,7 @@ class Reader:
         changes = name not in _CHANGE_NOTHING
         if name == "openat":
             changes = bool(args[2] & (os.O_CREAT | os.O_TRUNC))
-        sizes = args[2:4] if name in ("write", "pwrite64", "ftruncate") else ()
-        return Call(name, ours[-1], changes, (name, *ours, *sizes))
+        return Call(name, ours[-1], changes, (name, *ours, *args[_SIZES.get(name, slice(0))]))
 
     def _file(self, fd: int) -> str:
         try:

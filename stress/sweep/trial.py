@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from model_cache import ModelCacheError
+from model_cache import ModelCacheError, StorageError
 from model_cache.download import notes
+from model_cache.index import state
 from model_cache.layout import Entry
 from model_cache.testing import LoopbackHub
 from model_cache.units import parse_size
@@ -92,6 +93,8 @@ class Bench:
                 return outcome, self._examine(site, then)
             found = self._at_once(site)
             self._allow(site, then)
+            if not act(self.operation.name, then).settings:
+                site.expected.budget = None  # who has none keeps to none
             second = self._run(site, again, then=then)
             outcome.hit += f", then {then} before {second.hit or 'nothing'}"
             if second.ending != "killed" or found:
@@ -170,6 +173,8 @@ class Bench:
         found = self._at_once(site)
         self._allow(site, then)
         what = act(self.operation.name, then)
+        if then == "repair" and state.is_empty(str(site.own / "index.db")):
+            what = what._replace(legal=(StorageError,))  # there is no index yet: nothing to verify
         found += _attempt(then, what, site)
         found += self._fetch(site)
         for name, last in _LAST.items():
@@ -211,8 +216,8 @@ class Bench:
 
 
 _LAST = {
+    "reconcile": Act(lambda cache: cache.reconcile()),  # first: verify reads nothing of what an evictor left half done
     "verify --repair": Act(lambda cache: cache.verify(repair=True)),
-    "reconcile": Act(lambda cache: cache.reconcile()),
     "gc, three days later": Act(lambda cache: cache.gc(), ahead=_LATER),
 }
 

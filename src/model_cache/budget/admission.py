@@ -38,11 +38,11 @@ def admit(ctx: Context, claim: Claim, deadline: float | None, progress: Progress
     """
     _refuse_too_large(ctx, claim)
     room = Room(ctx.index)
-    if claim.limit is not None:
-        census.take(ctx)
     began = ctx.clock.monotonic()
     told = False
     while True:
+        if claim.limit is not None:
+            census.take(ctx)  # each time: an index that is lost while this waits knows nothing of what is there
         missing = _missing(ctx, room, claim)
         if not missing:
             return

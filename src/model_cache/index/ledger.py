@@ -115,11 +115,15 @@ class Ledger:
         now = self._index.clock.time()
         with self._index.transaction("row:ready") as connection:
             _promote(connection, entry)
-            connection.execute(
+            told = connection.execute(
                 "UPDATE entries SET state = 'ready', origin = ?, downloaded_at = ?, last_used_at = iif(?, ?, last_used_at),"
-                " verified_at = ?, verdict = 'ok', holder = NULL WHERE key = ?",
+                " verified_at = ?, verdict = 'ok', holder = NULL WHERE key = ? AND state = 'installing'",
                 (source, now, used, now, now, entry.key),
             )
+            if not told.rowcount:
+                # The index was lost or put back since: whoever next needs room has to look what is on disk.
+                connection.execute("DELETE FROM meta WHERE name = 'complete'")
+                return
             _settle(connection, entry)
             record(connection, now, source, entry)
             if source in ("download", "resume"):
@@ -243,10 +247,10 @@ def reserve(connection: sqlite3.Connection, what: Reservation) -> None:
 
 
 def _promote(connection: sqlite3.Connection, entry: Entry) -> None:
-    """The `next_*` values become the current ones, if a replacement was under way."""
+    """The `next_*` values become the current ones, if a replacement was under way: `installing` until the caller says more."""
     connection.execute(
         "UPDATE entries SET size = next_size, charged = next_charged, sha256 = next_sha256, etag = next_etag,"
-        " \"commit\" = next_commit, ino = next_ino, mtime_ns = next_mtime_ns, verdict = 'ok'"
+        " \"commit\" = next_commit, ino = next_ino, mtime_ns = next_mtime_ns, verdict = 'ok', state = 'installing'"
         " WHERE key = ? AND next_state = 'installing'",
         (entry.key,),
     )
