@@ -138,7 +138,7 @@ def _older(site: Site) -> None:
 # Blocks of what stands in a site, and room for a third of a file, or for one: what else comes takes somebody's place.
 _STANDING = 3 * 61440 + 20480
 _TIGHT = {"max_size": _STANDING + 20480}
-_ROOM_FOR_ONE = {"max_size": _STANDING + 65536}
+_ROOM_FOR_ONE = {"max_size": _STANDING + 65536 + 3 * 4096}
 
 
 def _fetch(name: str = NEW, repo: str = REPO, *, force: bool = False) -> Callable[[ModelCache], object]:

@@ -391,7 +391,9 @@ print(json.dumps(leaked()))
 def test_no_operation_leaves_a_descriptor_open(served, spawn):
     """Every method, succeeding and failing, repeated: as many descriptors as before."""
     served.add_repo(
-        REPO, {FILE: BODY, COLD: BODY[::-1], "flipped.bin": BODY + b"f", "refused.bin": BODY + b"r"} | {n: n.encode() for n in SMALL}
+        REPO,
+        {FILE: BODY, COLD: BODY[::-1], "flipped.bin": BODY + b"f", "refused.bin": BODY + b"r"}
+        | {name: name.encode() for name in SMALL},
     )
     served.fault("flipped.bin", "flip", times=None)
     served.fault("refused.bin", "status", status=403, times=None, on="any")

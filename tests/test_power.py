@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from stress.operations import OPERATIONS
 from stress.power.calls import split
 from stress.power.effects import Effect, Names, Sync, Write
@@ -38,14 +39,13 @@ def _invariants(found: Sequence[dict[str, Any]]) -> set[str]:
 
 
 @pytest.mark.timeout(600)
-def test_every_operation_is_recovered_from_every_legal_state(tmp_path: Path) -> None:
-    """Whatever of the last four outstanding calls is lost, and all of them, at every call of every operation."""
-    status, said, found = _lose(tmp_path)
-    assert "violations" in said
+def test_every_operation_is_recovered_from_what_a_power_loss_leaves(tmp_path: Path) -> None:
+    """At every call of every operation; of what is distinct every eighth state is tried here, and each by `make sweeps`."""
+    status, said, found = _lose(tmp_path, "--outstanding", "2", "--every", "8")
     assert (status, _invariants(found)) == (0, set()), said
     assert {one["operation"] for one in found} == set(OPERATIONS)
-    assert sum(one["states"] for one in found) > 200_000
-    assert sum(one["distinct"] for one in found) > 1_500
+    assert all(one["distinct"] >= 2 for one in found)
+    assert sum(one["states"] for one in found) > 50_000
 
 
 def test_bytes_that_were_not_fsynced_before_their_name_are_noticed(tmp_path: Path) -> None:

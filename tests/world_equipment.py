@@ -16,7 +16,7 @@ from model_cache.testing.repos import Content
 
 SIZE = 5_000  # bytes of each file: two blocks, so that a byte more or less changes nothing that counts
 LFS_THRESHOLD = 5_001  # some contents have a byte more, and are promised by their sha256
-FILES = ("a.bin", "b.bin", "sub/c.json")
+FILES = ("a.bin", "sub/b.json")
 Name = tuple[str, str]
 
 

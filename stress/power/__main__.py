@@ -25,9 +25,9 @@ _COLUMNS = ("calls", "effects", "cuts", "states", "distinct", "recoveries")
 _SHOWN = 5  # violations of one operation
 
 
-def _lose(name: str, most: int, limit: int | None, without: tuple[str, ...]) -> Lost:
+def _lose(name: str, most: int, limit: int | None, every: int, without: tuple[str, ...]) -> Lost:
     with bench(name, without) as one:
-        return one.lose(most, limit)
+        return one.lose(most, limit, every)
 
 
 def _replay(name: str, state: str, without: tuple[str, ...]) -> list[Broken]:
@@ -38,7 +38,7 @@ def _replay(name: str, state: str, without: tuple[str, ...]) -> list[Broken]:
 def _all(names: list[str], given: argparse.Namespace) -> Iterator[Lost]:
     """Lose the power of each, several at a time; in the order in which they end."""
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("fork")) as pool:
-        what = (given.outstanding, given.limit, tuple(given.without_fsync))
+        what = (given.outstanding, given.limit, given.every, tuple(given.without_fsync))
         futures = [pool.submit(_lose, name, *what) for name in names]
         for future in as_completed(futures):
             yield future.result()
@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--jobs", type=int, default=2, help="operations at a time (%(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="recover from the first N distinct states of each only")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="recover from every N-th distinct state only")
     parser.add_argument("--at", metavar="OPERATION:STATE", help="recover from this state alone")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write everything that was seen")
     parser.add_argument(

@@ -53,7 +53,7 @@ class Lost(NamedTuple):
         effects: Changes and fsyncs among them.
         cuts: Places where the power went.
         states: States that were enumerated.
-        distinct: Those that are not the same to whoever recovers; each was recovered from.
+        distinct: Those that are not the same to whoever recovers; each was recovered from, unless fewer were asked for.
         recoveries: Pairs of index and journal that SQLite recovered.
         broken: What is wrong.
         seconds: How long it took.
@@ -97,19 +97,21 @@ class Bench:
         self.calls = len(calls)
         self.history = History(base, _forgetful(follower.effects, without))
 
-    def lose(self, most: int, limit: int | None = None) -> Lost:
-        """Recover from every state, or from the first `limit` distinct ones."""
+    def lose(self, most: int, limit: int | None = None, every: int = 1) -> Lost:
+        """Recover from every state; or from every `every`-th distinct one, of the first `limit` of them."""
         began = time.monotonic()
         history, count, distinct, seen, broken = self.history, 0, 0, set[object]([None]), list[Broken]()
         with tempfile.TemporaryDirectory(prefix="model-cache-index-", dir="/dev/shm") as scratch:
             classes = Classes(history, Path(scratch))
             for state in states(history, most, self._quiet()):
+                if distinct == limit:
+                    break
                 count += 1
                 kinds = classes.of(state)
-                if not seen.issuperset(kinds) and (limit is None or distinct < limit):
+                if not seen.issuperset(kinds):
                     seen.update(kinds)
                     distinct += 1
-                    broken += self.examine(state)
+                    broken += [] if distinct % every else self.examine(state)
         broken += self._returned()
         cuts = sum(not isinstance(effect.what, Sync) for effect in history.effects) + 1
         facts = (len(history.effects), cuts, count, distinct, classes.recoveries)
