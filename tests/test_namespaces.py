@@ -186,13 +186,19 @@ def shared_by_group(shared):
     shared.chmod(0o2775)
 
 
+def all_of(place):
+    """Everything below a directory, and when it was last changed."""
+    found = {path: path.lstat() for path in place.rglob("*")}
+    return {path: (one.st_ino, one.st_mode, one.st_uid, one.st_size, one.st_ctime_ns) for path, one in found.items()}
+
+
 def test_a_private_root_is_closed_to_other_users(hub, shared, as_user):
     """Another user is told so by errors of the family, whatever is asked; nothing of the root changes."""
     hub.add_repo(REPO, {FILE: BODY})
     os.chown(shared, FIRST, FIRST)
     shared.chmod(0o700)
     finish(as_user(FETCH, FIRST, sharing="private"))
-    before = {path: path.lstat() for path in shared.rglob("*")}
+    before = all_of(shared)
     code = f"""
 asked = {{
     "fetch": lambda: cache.fetch("{REPO}", "{FILE}"), "is_cached": lambda: cache.is_cached("{REPO}", "{FILE}"),
@@ -208,7 +214,7 @@ for name, act in asked.items():
         assert arguments["root"] in str(error), name
 """
     assert finish(as_user(code, SECOND, member=False, sharing="private")) == ""
-    assert {path: path.lstat() for path in shared.rglob("*")} == before
+    assert all_of(shared) == before
     assert hub.body_gets() == 1
 
 

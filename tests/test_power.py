@@ -67,8 +67,8 @@ def test_a_name_that_was_not_fsynced_is_noticed_when_the_operation_has_returned(
 
 
 def test_an_evicted_file_that_comes_back_without_a_row_is_noticed(tmp_path: Path) -> None:
-    """I5: without the fsync of its directory, an evicted file can come back and is in no row."""
-    status, said, found = _lose(tmp_path, "--operation", "gc", "--without-fsync", "sweep/*")
+    """I5: without the fsync of both its directories, either of which is enough, an evicted file can come back without a row."""
+    status, said, found = _lose(tmp_path, "--operation", "gc", "--without-fsync", "sweep/*", ".model-cache/trash")
     assert status == 1
     assert "I5" in _invariants(found), said
 
