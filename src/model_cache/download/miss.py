@@ -148,8 +148,8 @@ def _transfer(
 
 def _metadata(ctx: Context, entry: Entry, request: Request, recorder: Recorder) -> FileMeta:
     """What the Hub promises of the file, from the commit that the repo's other files came from if it has it."""
-    meta = None
-    sibling = None if request.force else recorder.sibling_commit()
+    meta = request.promise
+    sibling = None if request.force or meta is not None else recorder.sibling_commit()
     if sibling is not None:
         try:
             meta = _ask(ctx, entry, request, sibling)

@@ -8,6 +8,10 @@ from typing import NamedTuple
 from ..hit import Found
 from ..progress import SILENT, Progress
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..hub.client import FileMeta
+
 
 @dataclass
 class Request:
@@ -18,12 +22,14 @@ class Request:
         offline: Never ask the network.
         deadline: By the monotonic clock, when the caller stops waiting; None: it waits as long as something moves.
         progress: Who is told.
+        promise: What the file has to be, where that is known already (a listing, a lock file): the Hub is not asked.
     """
 
     force: bool = False
     offline: bool = False
     deadline: float | None = None
     progress: Progress = field(default=SILENT)
+    promise: FileMeta | None = None
 
 
 class Outcome(NamedTuple):
