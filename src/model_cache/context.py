@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 # The cache's own directories; `.model-cache/` itself comes first.
-_DIRECTORIES = ("locks", "used", "damaged", "partial", "trash", "quarantine", "backup")
+_DIRECTORIES = ("locks", "used", "damaged", "listings", "partial", "trash", "quarantine", "backup")
 
 
 def no_failure_points(_step: str) -> None:
@@ -48,6 +48,7 @@ class Places:
         self.verify_lock = f"{own}/verify.lock"
         self.used = f"{own}/used/"
         self.damaged = f"{own}/damaged/"
+        self.listings = f"{own}/listings/"
         self.partials = f"{own}/partial/"
         self.locks = f"{own}/locks/"
         self.trash = f"{own}/trash/"

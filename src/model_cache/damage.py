@@ -80,9 +80,7 @@ def mark(ctx: Context, row: Row, found: str | None) -> None:
 
     path = ctx.places.damaged + row.key
     facts = {name: getattr(row, name) for name in _FACTS if name != "found"} | {"found": found}
-    disk.write_small(path, json.dumps(facts).encode(), ctx.settings.file_mode)
-    disk.fsync_file(path)
-    disk.fsync_directory(ctx.places.damaged)
+    disk.write_small(path, json.dumps(facts).encode(), ctx.settings.file_mode, durable=True)
 
 
 def read(ctx: Context, key: str) -> Mark | None:

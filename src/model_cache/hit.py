@@ -65,6 +65,20 @@ def find(ctx: Context, entry: Entry) -> Found | None:
             locks.release(fd)
 
 
+def hold(ctx: Context, entry: Entry) -> tuple[Found, int] | None:
+    """As `find`, with the descriptor that has the shared lease, for a caller who is to return with several files."""
+    opened = _open_leased(ctx, entry)
+    if opened is None:
+        return None
+    fd, found = opened
+    try:
+        touch(ctx, entry)
+        return Found(entry.path(ctx.root), found, ctx.clock.monotonic() + ctx.settings.touch_interval), fd
+    except BaseException:
+        locks.release(fd)
+        raise
+
+
 def open_leased(ctx: Context, entry: Entry) -> int | None:
     """A descriptor of the entry's file with a shared lease on it, or None for a miss; raises as `find` does."""
     opened = _open_leased(ctx, entry)

@@ -103,6 +103,29 @@ class Entry:
         return path
 
 
+class Snapshot:
+    """One repo at one revision: a validated name, of which each `Entry` is a file.
+
+    Raises:
+        InvalidNameError: A name that cannot stand for a directory in a cache.
+    """
+
+    __slots__ = ("directory", "key", "repo", "repo_type", "revision")
+
+    def __init__(self, repo: str, revision: str = DEFAULT_REVISION, repo_type: str = "model") -> None:
+        self.directory = repo_directory(repo, revision, repo_type)
+        self.repo, self.revision, self.repo_type = repo, revision, repo_type
+        # No entry has this key: a filename is never empty.
+        self.key = blake2b("\0".join((repo_type, repo, revision, "")).encode(), digest_size=16).hexdigest()
+
+    def entry(self, filename: str) -> Entry:
+        """A file of it; raises InvalidNameError."""
+        return Entry(self.repo, filename, self.revision, self.repo_type)
+
+    def __str__(self) -> str:
+        return self.directory
+
+
 def _refused(what: str, value: object, reason: str) -> InvalidNameError:
     shown = repr(value)
     if len(shown) > 120:

@@ -37,6 +37,13 @@ except ImportError:  # pragma: no cover - Windows
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
+
+    class Held(Protocol):
+        """W, however it was taken."""
+
+        held: bool
+        excludes: bool
 
     from filelock import BaseFileLock
 
@@ -250,6 +257,21 @@ def try_write(path: str, mode: int) -> int | None:
         except OSError:
             os.close(fd)
             raise
+
+
+class TakenLock:
+    """W of one of many entries, taken by one try; what it promises is what `WriteLock` does."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.held = True
+        self.excludes = fd in _held
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self.held:
+            self.held = False
+            release(self._fd)
 
 
 def open_own(path: str, mode: int) -> int:

@@ -6,7 +6,8 @@ from __future__ import annotations
 class Progress:
     """Receives what happens during a fetch; subclass and override what you show.
 
-    Called from the thread that downloads, at most once per chunk, so methods return quickly. Sizes are in bytes.
+    Called from the thread that downloads, at most once per chunk, so methods return quickly. Sizes are in bytes. Of several
+    files (a whole repo), `started` and `advanced` tell of all of them together, under the repo's name.
     """
 
     def started(self, name: str, total: int | None, done: int) -> None:
@@ -14,6 +15,10 @@ class Progress:
 
     def advanced(self, done: int) -> None:
         """`done` bytes are on disk."""
+
+    def part(self, name: str, total: int) -> Progress:  # noqa: ARG002 - for those who override it
+        """Who is told of one file of several, from the thread that downloads it; of all together this object is."""
+        return SILENT
 
     def waiting(self, name: str, holder: str, done: int, total: int | None, seconds: float) -> None:
         """Another process (`holder`, as pid@host) downloads `name`; this one has waited for `seconds`."""

@@ -6,13 +6,14 @@ downloaded that is not counted, so the miss fails and names the index.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from .context import Context, holder_name
 from .errors import CacheFullError, IndexUnavailableError
-from .index.ledger import Installed, Ledger, Promise
+from .index.ledger import Installed, Ledger, Promise, Reservation
 from .index.rows import Row
+from .index.several import Carried, Several
 from .layout import Entry
 from .log import logger
 from .progress import Progress
@@ -20,11 +21,11 @@ from .progress import Progress
 T = TypeVar("T")
 
 
-class Recorder:
-    """The ledger of one download of one entry, or nothing where the index cannot be used."""
+class _Writer:
+    """Writes into the index while it can be used, and afterwards nothing."""
 
-    def __init__(self, ctx: Context, entry: Entry, progress: Progress) -> None:
-        self._ctx, self._entry, self._progress = ctx, entry, progress
+    def __init__(self, ctx: Context, name: str, progress: Progress) -> None:
+        self._ctx, self._name, self._progress = ctx, name, progress
         self._ledger: Ledger | None = Ledger(ctx.index)
 
     def _write(self, write: Callable[[Ledger], T]) -> T | None:
@@ -43,7 +44,7 @@ class Recorder:
         except IndexUnavailableError as error:
             if self._ctx.settings.max_size is not None:
                 raise CacheFullError(
-                    f"{self._entry}: nothing can be downloaded under a max_size while usage is unknown: {error}",
+                    f"{self._name}: nothing can be downloaded under a max_size while usage is unknown: {error}",
                     hint=error.hint,
                 ) from None
             self._warn(f"{error}; the download goes on without it")
@@ -53,6 +54,14 @@ class Recorder:
     def _warn(self, message: str) -> None:
         logger.warning(message)
         self._progress.warning(message)
+
+
+class Recorder(_Writer):
+    """The ledger of one download of one entry, or nothing where the index cannot be used."""
+
+    def __init__(self, ctx: Context, entry: Entry, progress: Progress) -> None:
+        super().__init__(ctx, str(entry), progress)
+        self._entry = entry
 
     def row(self) -> Row | None:
         """What the index knows of the entry."""
@@ -94,3 +103,45 @@ class Recorder:
     def settled(self, found: str, allocated: int) -> None:
         """Recovery came to a finding, and a partial of so many bytes is there."""
         self._write(lambda ledger: ledger.settled(self._entry, found, allocated))
+
+
+class SeveralRecorder(_Writer):
+    """The ledger of a download of several entries, or nothing where the index cannot be used."""
+
+    def __init__(self, ctx: Context, name: str, progress: Progress) -> None:
+        super().__init__(ctx, name, progress)
+        self._several = Several(ctx.index)
+
+    def rows(self, entries: Sequence[Entry]) -> dict[str, Row]:
+        """What the index knows of these, by key."""
+        return self._write(lambda _: self._several.rows(entries)) or {}
+
+    def known_bytes(self, hashes: Iterable[str]) -> set[str]:
+        """Those of some hashes that ready entries were recorded with."""
+        return self._write(lambda _: self._several.known_bytes(hashes)) or set()
+
+    def admit(self, make_room: Callable[[], None]) -> None:
+        """Downloads begin: reserve their room as one sum."""
+        self._write(lambda _: make_room())
+
+    def reserve(
+        self, reservations: Sequence[Reservation], carried: Carried, limit: int | None
+    ) -> tuple[list[Entry], int]:
+        """Give single files their part of the sum; (those that have no room, bytes that are left of it)."""
+        return self._write(lambda _: self._several.reserve(reservations, carried, limit)) or ([], 0)
+
+    def carry(self, before: Carried, after: Entry | None) -> None:
+        """Let another entry carry what is left of the sum."""
+        self._write(lambda _: self._several.carry(before, after))
+
+    def installing(self, files: Sequence[tuple[Entry, Installed]]) -> None:
+        """The bytes of these are about to get their names."""
+        self._write(lambda _: self._several.installing(files))
+
+    def ready(self, files: Sequence[tuple[Entry, str]]) -> None:
+        """The bytes of these have their names; how each came."""
+        self._write(lambda _: self._several.ready(files))
+
+    def stopped(self, left: Sequence[tuple[Entry, int]]) -> None:
+        """The downloads of these ended early."""
+        self._write(lambda _: self._several.stopped(left))

@@ -26,6 +26,19 @@ def allocated(found: os.stat_result) -> int:
     return found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
 
 
+_KEPT_FREE = 128  # descriptors left to the program around us
+
+
+def spare_descriptors() -> int:
+    """How many files this process may hold open beside those of the program around us; never less than 2."""
+    try:
+        import resource
+    except ImportError:  # pragma: no cover - Windows
+        return 512
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(limit - _KEPT_FREE, 2) if limit != resource.RLIM_INFINITY else 1 << 16
+
+
 def is_read_only(path: str) -> bool:
     """Whether the file system below `path` is mounted read-only, which no permission changes."""
     try:

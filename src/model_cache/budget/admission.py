@@ -90,7 +90,7 @@ def _missing(ctx: Context, room: Room, claim: Claim) -> int:
 def _refuse_too_large(ctx: Context, claim: Claim) -> None:
     if claim.limit is not None and claim.wanted > claim.limit:
         raise FileTooLargeError(
-            f"{claim.entry} takes {format_size(claim.wanted)} on disk, more than the whole max_size of"
+            f"{claim.name} takes {format_size(claim.wanted)} on disk, more than the whole max_size of"
             f" {format_size(claim.limit)} of {ctx.root}",
             hint=f"model-cache --root {quoted(ctx.root)} config max_size=…",
             needed=claim.wanted,
@@ -116,7 +116,7 @@ def _disk_full(ctx: Context, claim: Claim, short: int) -> CacheFullError:
     """The error of a root without a budget, where nothing is ever evicted."""
     free = stats.free_bytes(ctx.root) or 0
     return CacheFullError(
-        f"{claim.entry} needs {format_size(free + short)} more, and {ctx.root} has {format_size(free)} free",
+        f"{claim.name} needs {format_size(free + short)} more, and {ctx.root} has {format_size(free)} free",
         hint="free some space there, set MODEL_CACHE_DIR to another file system, or set a max_size",
         needed=free + short,
         available=free,
@@ -153,7 +153,7 @@ def _wait(
         raise _full(ctx, claim, plan, plan.missing)
     if progress is not None:
         progress.warning(
-            f"{claim.entry} waits for room: {format_size(sum(unit.charged for unit in plan.recent))} are held by files"
+            f"{claim.name} waits for room: {format_size(sum(unit.charged for unit in plan.recent))} are held by files"
             f" used less than {format_duration(ctx.settings.min_idle)} ago; the first may go in {format_duration(seconds)}"
         )
     ctx.clock.sleep(min(max(seconds, 0.01), _LOOK_AGAIN))
@@ -191,7 +191,7 @@ def _full(ctx: Context, claim: Claim, plan: Plan, missing: int) -> CacheFullErro
     else:
         hint = f"model-cache --root {quoted(ctx.root)} ls --sort used, unpin what is not needed, or raise max_size"
     return CacheFullError(
-        f"{claim.entry} needs {format_size(claim.wanted)}, {format_size(missing)} more than can be freed now under the"
+        f"{claim.name} needs {format_size(claim.wanted)}, {format_size(missing)} more than can be freed now under the"
         f" {format_size(limit)} of {ctx.root}: {', '.join(parts) or 'the file system is full'}",
         hint=hint,
         needed=claim.wanted,

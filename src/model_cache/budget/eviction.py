@@ -28,7 +28,6 @@ from ..index.rows import Row
 from ..layout import rivals
 from ..locks import FileMutex
 
-_SPARE_DESCRIPTORS = 128  # left to the program around us; each victim takes two
 _EVICTOR_WAIT = 60.0  # seconds for another evictor, which takes milliseconds per file
 
 
@@ -103,14 +102,8 @@ def sole_evictor(ctx: Context) -> Iterator[None]:
 
 
 def batches(units: Sequence[Unit]) -> Iterator[Sequence[Unit]]:
-    """Units in runs that one eviction holds open at a time: a page, or fewer where descriptors are scarce."""
-    try:
-        import resource
-
-        few = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_DESCRIPTORS) // 2
-    except ImportError:  # pragma: no cover - Windows
-        few = PAGE
-    size = max(min(PAGE, few), 1)
+    """Units in runs that one eviction holds open at a time: a page, or fewer where descriptors are scarce (two each)."""
+    size = min(PAGE, stats.spare_descriptors() // 2)
     for start in range(0, len(units), size):
         yield units[start : start + size]
 

@@ -45,7 +45,7 @@ def fetch(ctx: Context, entry: Entry, request: Request) -> Outcome:
     while True:
         if not force and (found := hit.find(ctx, entry)):
             return Outcome(found, "hit", 0)
-        _refuse_offline(ctx, entry, request)
+        refuse_offline(ctx, entry, request)
         ctx.settings.refresh()
         ctx.meet_hub(request.progress)
         ctx.prepare(entry)
@@ -179,7 +179,8 @@ def _ask(ctx: Context, entry: Entry, request: Request, revision: str) -> FileMet
         raise
 
 
-def _refuse_offline(ctx: Context, entry: Entry, request: Request) -> None:
+def refuse_offline(ctx: Context, entry: Entry, request: Request) -> None:
+    """Refuse a miss where nothing may be downloaded; raises OfflineMissError, or IntegrityError for a damaged file."""
     path = entry.path(ctx.root)
     mending.refuse_offline(ctx, entry, request)
     if request.offline:

@@ -16,7 +16,11 @@ from ..errors import CacheFullError, IntegrityError, StorageError
 from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..layout import Entry
-from ..locks import WriteLock, open_own
+from ..locks import open_own
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..locks import Held
 
 
 class Partial:
@@ -31,7 +35,7 @@ class Partial:
         published: Whether the bytes have their name: from then on nothing is undone.
     """
 
-    def __init__(self, ctx: Context, entry: Entry, lock: WriteLock) -> None:
+    def __init__(self, ctx: Context, entry: Entry, lock: Held) -> None:
         assert lock.held, "the caller holds W"
         unique = "" if lock.excludes else f".{os.getpid()}-{os.urandom(4).hex()}"
         self.path = ctx.places.partial(entry.key) + unique
@@ -159,6 +163,12 @@ class Partial:
         """The open descriptor."""
         return self._fd
 
+    def give_away(self) -> int:
+        """The open descriptor, which is the caller's to close from now on."""
+        fd, self._fd = self._fd, -1
+        return fd
+
     def close(self) -> None:
         """Close; the bytes stay."""
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self.give_away())

@@ -15,13 +15,16 @@ from ..errors import StorageError, quoted
 from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..layout import Entry
-from ..locks import WriteLock
 from ..recorder import Recorder
 from .partial import Partial
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..locks import Held
+
 
 def publish(
-    ctx: Context, entry: Entry, lock: WriteLock, partial: Partial, recorder: Recorder, meta: FileMeta, source: str
+    ctx: Context, entry: Entry, lock: Held, partial: Partial, recorder: Recorder, meta: FileMeta, source: str
 ) -> None:
     """Publish a new file at a path that was free.
 
@@ -31,9 +34,9 @@ def publish(
     assert lock.held, "publishing is done under W"
     file = seal(ctx, entry, partial)
     recorder.installing(file, replacing=False)
-    directory = _link(ctx, entry, partial)
+    directory = link(ctx, entry, partial)
     if directory is None:
-        _adopt(ctx, entry, partial, recorder, file, meta)
+        adopt(ctx, entry, partial, recorder, file, meta)
         return
     try:
         ctx.step("publish:fsync-directory")
@@ -55,7 +58,7 @@ def seal(ctx: Context, entry: Entry, partial: Partial, *, used: bool = True) -> 
     return file
 
 
-def _link(ctx: Context, entry: Entry, partial: Partial) -> int | None:
+def link(ctx: Context, entry: Entry, partial: Partial) -> int | None:
     """Give the bytes their name; returns the open directory, or None if something stands there.
 
     Directories that somebody removed while they were empty are made again, a bounded number of times.
@@ -83,7 +86,7 @@ def _name(entry: Entry) -> str:
     return entry.filename.rpartition("/")[2]
 
 
-def _adopt(ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, ours: Installed, meta: FileMeta) -> None:
+def adopt(ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, ours: Installed, meta: FileMeta) -> None:
     """Something stands at the path: the same bytes are taken over as they are, others are left alone."""
     path = entry.path(ctx.root)
     try:

@@ -69,7 +69,7 @@ def stage(
             partial.restart()
             partial.copy(source.fd)
         partial.limit = claim.wanted if meta.size is None and claim.limit is not None else None
-        yield Staged(partial, way, _receive_verified(ctx, job, meta, partial))
+        yield Staged(partial, way, receive_verified(ctx, entry, meta, partial, job.note, job.request))
     except BaseException as error:
         if not partial.published:  # else the row says `installing`, which recovery settles
             _stop(ctx, job, partial, error, replacing=replacing)
@@ -85,10 +85,9 @@ def _claim(ctx: Context, entry: Entry, meta: FileMeta, *, replacing: bool) -> Cl
     return Claim(entry, promise, holder_name(), replacing, wanted, limit)
 
 
-def _receive_verified(ctx: Context, job: Job, meta: FileMeta, partial: Partial) -> int:
+def receive_verified(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: Note, request: Request) -> int:
     """Receive and compare with the promise; once more from zero if it differs, for it may be the prefix that was bad."""
-    entry, request = job.entry, job.request
-    received = body.receive(ctx, entry, meta, partial, job.note, request)
+    received = body.receive(ctx, entry, meta, partial, note, request)
     ctx.step("verify:hash")
     try:
         partial.check(meta, str(entry))
@@ -97,15 +96,14 @@ def _receive_verified(ctx: Context, job: Job, meta: FileMeta, partial: Partial) 
         logger.warning(message)
         request.progress.warning(message)
         partial.restart()
-        received += body.receive(ctx, entry, meta, partial, job.note, request)
+        received += body.receive(ctx, entry, meta, partial, note, request)
         partial.check(meta, str(entry))
     return received
 
 
 def _stop(ctx: Context, job: Job, partial: Partial, error: BaseException, *, replacing: bool) -> None:
     """Leave what the next caller can resume: nothing of wrong, lost or unwanted bytes, everything else."""
-    wanted = partial.sealed or not isinstance(error, ModelCacheError) or _resumable(error)
-    left = partial.left() if wanted else 0
+    left = partial.left() if is_wanted(partial, error) else 0
     try:
         if not left:
             ctx.step("stop:unlink-partial")
@@ -113,6 +111,11 @@ def _stop(ctx: Context, job: Job, partial: Partial, error: BaseException, *, rep
         job.recorder.stopped(left, replacing=replacing)
     except (ModelCacheError, OSError) as second:
         logger.warning("%s: %s", job.entry, second)  # the first error is what the caller must see
+
+
+def is_wanted(partial: Partial, error: BaseException) -> bool:
+    """Whether the bytes of a download that this ended are worth keeping."""
+    return partial.sealed or not isinstance(error, ModelCacheError) or _resumable(error)
 
 
 def _resumable(error: ModelCacheError) -> bool:

@@ -31,6 +31,7 @@ from .protocol import (
 )
 from .ranges import Validators, Wanted
 from .retries import PATIENCE, repeat
+from .shortcut import Shortcuts
 from .tokens import Token
 from .transport import Answer, Transport
 
@@ -117,6 +118,7 @@ class HubClient:
         self._download_timeout = download_timeout
         self._retries = retries
         self._validators = Validators()
+        self._shortcuts = Shortcuts()
 
     def __enter__(self) -> HubClient:
         return self
@@ -219,14 +221,26 @@ class HubClient:
         if not is_commit(commit):
             raise DownloadError(f"expected a 40-hex commit of {repo!r}, found {commit!r}")
         target = Target(self.endpoint, repo_type, repo, commit, filename)
-        body = self._open(target, Wanted(self._validators, target, offset, end, etag), deadline)
+        wanted = Wanted(self._validators, target, offset, end, etag)
+        if shortcut := self._shortcuts.address(target, etag):
+            try:
+                body = self._open(target, wanted, deadline, shortcut)
+            except DownloadError as error:
+                if error.status is None:
+                    raise
+                self._shortcuts.forget(target)
+            else:
+                if body is not None:
+                    return body
+        body = self._open(target, wanted, deadline)
         body = body or self._open(target, Wanted(self._validators, target, 0, None, None), deadline)
         assert body is not None  # what asks for no range is answered by a body or a refusal
         return body
 
-    def _open(self, target: Target, wanted: Wanted, deadline: float | None) -> Body | None:
+    def _open(self, target: Target, wanted: Wanted, deadline: float | None, shortcut: str = "") -> Body | None:
         """One GET; None where the range was not well answered and the whole file is to be asked for."""
-        url = resolve_url(self.endpoint, target.repo_type, target.repo, target.revision, target.filename)
+        asked = resolve_url(self.endpoint, target.repo_type, target.repo, target.revision, target.filename)
+        url = shortcut or asked
         answer = self._transport.walk(
             "GET",
             url,
@@ -245,6 +259,8 @@ class HubClient:
             self._check_plain(answer, target, placed[1])
             if answer.away:
                 self._validators.remember(target, answer.headers.get("ETag"))
+            elif answer.url not in (asked, shortcut):
+                self._shortcuts.learn(target, wanted.etag, answer.url)
             keep = True
             return answer.body(*placed)
         finally:

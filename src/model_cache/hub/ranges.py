@@ -53,7 +53,7 @@ class Wanted:
     def __init__(self, validators: Validators, target: Target, offset: int, end: int | None, etag: str | None) -> None:
         self._validators = validators
         self._target = target
-        self._etag = etag or ""
+        self.etag = etag or ""
         self._strong = strong_etag(f'"{etag}"') if etag else None
         self.offset = offset
         last = "" if end is None else str(end - 1)
@@ -71,11 +71,11 @@ class Wanted:
 
     def away(self, redirects: list[Mapping[str, str]]) -> Mapping[str, str]:
         """Headers for the storage, given those of the redirects that led there."""
-        if not self._range or not self._etag:
+        if not self._range or not self.etag:
             return self._range
         linked = next((headers["X-Linked-Etag"] for headers in reversed(redirects) if "X-Linked-Etag" in headers), None)
         known = self._validators.get(self._target)
-        if linked is not None and normal_etag(linked) != self._etag:
+        if linked is not None and normal_etag(linked) != self.etag:
             return {}  # another file has this name now
         if known is not None:
             return {**self._range, "If-Range": known}
@@ -94,7 +94,7 @@ class Wanted:
             if parse_size(headers.get("Content-Length")) not in (None, found[1] - found[0]):
                 return None
             etag = normal_etag(headers.get("X-Linked-Etag") or headers.get("ETag"))
-            if not away and self._etag and etag not in ("", self._etag):
+            if not away and self.etag and etag not in ("", self.etag):
                 return None
             return found[0], found[2]
         if status == 416:

@@ -285,8 +285,16 @@ class _Session(requests.Session):
         super().__init__()
         self.pid = os.getpid()
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._environment: dict[tuple[str, str, int], dict[str, Any]] = {}
         for prefix in ("https://", "http://"):
             self.mount(prefix, _Adapter(pool_connections=4, pool_maxsize=2, max_retries=0))
+
+    def merge_environment_settings(self, url: Any, *given: Any) -> Any:
+        """Proxies and certificates as the environment has them, looked up once per origin: it costs as much as a request."""
+        asked = origin(url)
+        if asked not in self._environment:
+            self._environment[asked] = dict(super().merge_environment_settings(url, *given))
+        return dict(self._environment[asked])
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - the signature is requests'
         """Say that there is none: even with `allow_redirects=False` requests prepares the next request otherwise.

@@ -1,16 +1,19 @@
 """A bound on a whole exchange: socket time-outs begin anew with each byte, so a server that drips never meets them.
 
 Concurrency:
-    The connection is shut from a thread of its own, which wakes whoever reads it. Shutting, not closing: the descriptor
-    stays the reader's, so its number cannot have become another file meanwhile.
+    Connections are shut from a thread of its own, which wakes whoever reads them. Shutting, not closing: the descriptor
+    stays the reader's, so its number cannot have become another file meanwhile. One thread watches over all exchanges that
+    are under way, and is gone with the last of them: a program that forks next is to have no thread of ours.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import socket
 import threading
+import time
 from typing import Any
 
 # The watch over the exchange that this thread is in; connections announce themselves to it.
@@ -32,7 +35,7 @@ class Watch:
         self._lock = threading.Lock()
         self._connection: Any = None
         self._socket: Any = None
-        self._timer: threading.Timer | None = None
+        self._guard: _Guard | None = None
         self.extend(seconds)
 
     def __enter__(self) -> Watch:
@@ -44,19 +47,16 @@ class Watch:
 
     def extend(self, seconds: float) -> None:
         """Begin to count anew."""
-        self.stop()
-        timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self._shut)
-        timer.daemon = True
-        timer.start()
-        self._timer = timer
+        before = self._guard
+        self._guard = _Guard.of(self, seconds)
+        if before is not None and before is not self._guard:
+            before.forget(self)
 
     def stop(self) -> None:
         """The exchange is over, or is bounded otherwise from now on."""
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
-            # Gone at once: a program that forks next is to have no thread of ours.
-            timer.join()
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.forget(self)
 
     def announce(self, connection: Any) -> None:
         """This connection is used now; it may have been made for an earlier exchange, or be made anew."""
@@ -68,7 +68,8 @@ class Watch:
         if over:
             raise TimeoutError("the time for this exchange is over")
 
-    def _shut(self) -> None:
+    def shut(self) -> None:
+        """Its time is over: wake whoever reads the connection."""
         with self._lock:
             self.over = True
             made = getattr(self._connection, "sock", None) or self._socket
@@ -77,6 +78,75 @@ class Watch:
             with contextlib.suppress(OSError):
                 # Not SSLSocket's own, which would take the TLS state away from under the reader.
                 socket.socket.shutdown(made, socket.SHUT_RDWR)
+
+
+class _Guard:
+    """The thread that waits for the next watch whose time is over; it ends, and another begins, whenever there is none."""
+
+    _lock = threading.Lock()
+    _now: _Guard | None = None
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._until: dict[Watch, float] = {}
+        self._changed = threading.Condition(_Guard._lock)
+        self._next = 0.0  # when the thread looks again, at the latest
+        self._thread = threading.Thread(target=self._run, name="model-cache watch", daemon=True)
+
+    @classmethod
+    def of(cls, watch: Watch, seconds: float) -> _Guard:
+        """Whoever watches now, told of one more."""
+        until = time.monotonic() + min(seconds, threading.TIMEOUT_MAX / 2)
+        with cls._lock:
+            guard = cls._now
+            begin = guard is None
+            if guard is None:
+                guard = cls._now = cls()
+            guard._until[watch] = until
+            if until < guard._next:
+                guard._changed.notify()
+            if begin:
+                try:
+                    guard._thread.start()
+                except BaseException:
+                    cls._now = None  # no thread to be had: the next one tries again
+                    raise
+        return guard
+
+    def forget(self, watch: Watch) -> None:
+        """This one is over; the thread is gone when the last one is."""
+        with self._lock:
+            self._until.pop(watch, None)
+            ends = not self._until and _Guard._now is self
+            if ends:
+                _Guard._now = None
+                self._changed.notify()
+        if ends and self._pid == os.getpid():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                due = [watch for watch, until in self._until.items() if until <= now]
+                for watch in due:
+                    del self._until[watch]
+                if not due:
+                    if _Guard._now is not self:
+                        return
+                    self._next = min(self._until.values(), default=now + threading.TIMEOUT_MAX / 2)
+                    self._changed.wait(self._next - now)
+            for watch in due:
+                watch.shut()
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """In a child nobody watches: the thread is the parent's, and so perhaps is the lock."""
+        cls._lock, cls._now = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Guard.after_fork)
 
 
 def announce_all(manager: Any) -> None:

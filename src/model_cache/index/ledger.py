@@ -18,7 +18,7 @@ import sqlite3
 from typing import NamedTuple
 
 from ..errors import InvalidNameError
-from ..layout import Entry, is_commit
+from ..layout import Entry, Snapshot, is_commit
 from .connection import Index
 from .rows import SEALED, Row, select
 
@@ -86,14 +86,14 @@ class Ledger:
         with self._index.reading() as connection:
             if connection is None:
                 return None
-            found = connection.execute(
-                'SELECT "commit" FROM entries WHERE repo_type = ? AND repo = ? AND revision = ? AND filename <> ?'
-                " AND state = 'ready' AND origin <> 'placed' AND \"commit\" IS NOT NULL ORDER BY downloaded_at DESC LIMIT 1",
-                entry.identity,
-            ).fetchall()
-        # It becomes part of an address and of messages, and anybody may have written the index.
-        commit = str(found[0][0]) if found else ""
-        return commit if is_commit(commit) else None
+            return _commit_of(connection, entry.identity)
+
+    def snapshot_commit(self, snapshot: Snapshot) -> str | None:
+        """The commit that ready files of a repo at a revision came from, the newest download's if they differ."""
+        with self._index.reading() as connection:
+            if connection is None:
+                return None
+            return _commit_of(connection, (snapshot.repo_type, snapshot.repo, snapshot.revision, ""))
 
     def reserve(self, entry: Entry, promise: Promise, charged: int, holder: str, *, replacing: bool) -> None:
         """Say that a download begins and how many bytes it may come to occupy."""
@@ -102,45 +102,21 @@ class Ledger:
 
     def installing(self, entry: Entry, file: Installed, *, replacing: bool) -> None:
         """Say which inode is about to stand at the entry's path, so that a crash on either side can be told apart."""
-        prefix = "next_" if replacing else ""
         with self._index.transaction("row:installing") as connection:
-            connection.execute(
-                f"UPDATE entries SET {prefix}state = 'installing', {prefix}ino = ?, {prefix}mtime_ns = ?, {prefix}size = ?,"  # noqa: S608 - two constants
-                f" {prefix}charged = ?, {prefix}sha256 = ? WHERE key = ?",
-                (file.ino, file.mtime_ns, file.size, file.charged, file.sha256, entry.key),
-            )
+            installing(connection, entry, file, replacing=replacing)
 
     def ready(self, entry: Entry, *, source: str, used: bool = True) -> None:
         """Say that the file stands at its path: the entry is whole (I1). Not `used`: its last use stays what it was."""
-        now = self._index.clock.time()
         with self._index.transaction("row:ready") as connection:
-            _promote(connection, entry)
-            told = connection.execute(
-                "UPDATE entries SET state = 'ready', origin = ?, downloaded_at = ?, last_used_at = iif(?, ?, last_used_at),"
-                " verified_at = ?, verdict = 'ok', holder = NULL WHERE key = ? AND state = 'installing'",
-                (source, now, used, now, now, entry.key),
-            )
-            if not told.rowcount:
-                # The index was lost or put back since: whoever next needs room has to look what is on disk.
-                connection.execute("DELETE FROM meta WHERE name = 'complete'")
-                return
-            _settle(connection, entry)
-            record(connection, now, source, entry)
-            if source in ("download", "resume"):
-                _regret(connection, now, entry)
+            ready(connection, entry, source, self._index.clock.time(), used=used)
 
     def stopped(self, entry: Entry, allocated: int, *, replacing: bool) -> None:
         """Say what a download that did not finish has left: a partial of so many bytes, or (0) nothing."""
         with self._index.transaction("row:stopped") as connection:
             if replacing:
                 _stop_next(connection, entry, allocated)
-            elif allocated:
-                connection.execute(
-                    "UPDATE entries SET state = 'partial', charged = ?, holder = NULL WHERE key = ?",
-                    (allocated, entry.key),
-                )
             else:
-                connection.execute("DELETE FROM entries WHERE key = ?", (entry.key,))
+                stopped(connection, entry, allocated)
 
     def settled(self, entry: Entry, found: str, allocated: int) -> None:
         """Write down what recovery found (see `recovery.decide`), and the bytes of the partial that is there.
@@ -200,6 +176,18 @@ class Ledger:
             record(connection, now, "adopt", entry)
 
 
+def _commit_of(connection: sqlite3.Connection, names: tuple[str, str, str, str]) -> str | None:
+    """The commit of the newest download of (repo type, repo, revision), but for one filename."""
+    found = connection.execute(
+        'SELECT "commit" FROM entries WHERE repo_type = ? AND repo = ? AND revision = ? AND filename <> ?'
+        " AND state = 'ready' AND origin <> 'placed' AND \"commit\" IS NOT NULL ORDER BY downloaded_at DESC LIMIT 1",
+        names,
+    ).fetchall()
+    # It becomes part of an address and of messages, and anybody may have written the index.
+    commit = str(found[0][0]) if found else ""
+    return commit if is_commit(commit) else None
+
+
 def _row(connection: sqlite3.Connection, entry: Entry) -> Row | None:
     found = select(connection, "WHERE key = ?", (entry.key,))
     return found[0] if found and found[0].entry() == entry else None
@@ -244,6 +232,44 @@ def reserve(connection: sqlite3.Connection, what: Reservation) -> None:
         (entry.key, *entry.identity, entry.relative, promise.size, what.charged, promise.sha256, promise.etag)
         + (promise.commit, what.holder),
     )
+
+
+def installing(connection: sqlite3.Connection, entry: Entry, file: Installed, *, replacing: bool) -> None:
+    """Write which inode is about to stand at the path, in the caller's transaction."""
+    prefix = "next_" if replacing else ""
+    connection.execute(
+        f"UPDATE entries SET {prefix}state = 'installing', {prefix}ino = ?, {prefix}mtime_ns = ?, {prefix}size = ?,"  # noqa: S608 - two constants
+        f" {prefix}charged = ?, {prefix}sha256 = ? WHERE key = ?",
+        (file.ino, file.mtime_ns, file.size, file.charged, file.sha256, entry.key),
+    )
+
+
+def ready(connection: sqlite3.Connection, entry: Entry, source: str, now: float, *, used: bool = True) -> None:
+    """Write that the file stands at its path, in the caller's transaction."""
+    _promote(connection, entry)
+    told = connection.execute(
+        "UPDATE entries SET state = 'ready', origin = ?, downloaded_at = ?, last_used_at = iif(?, ?, last_used_at),"
+        " verified_at = ?, verdict = 'ok', holder = NULL WHERE key = ? AND state = 'installing'",
+        (source, now, used, now, now, entry.key),
+    )
+    if not told.rowcount:
+        # The index was lost or put back since: whoever next needs room has to look what is on disk.
+        connection.execute("DELETE FROM meta WHERE name = 'complete'")
+        return
+    _settle(connection, entry)
+    record(connection, now, source, entry)
+    if source in ("download", "resume"):
+        _regret(connection, now, entry)
+
+
+def stopped(connection: sqlite3.Connection, entry: Entry, allocated: int) -> None:
+    """Write what a download that did not finish has left, in the caller's transaction."""
+    if allocated:
+        connection.execute(
+            "UPDATE entries SET state = 'partial', charged = ?, holder = NULL WHERE key = ?", (allocated, entry.key)
+        )
+    else:
+        connection.execute("DELETE FROM entries WHERE key = ?", (entry.key,))
 
 
 def _promote(connection: sqlite3.Connection, entry: Entry) -> None:

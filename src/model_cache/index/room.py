@@ -30,6 +30,7 @@ class Claim(NamedTuple):
         entry, promise, holder, replacing: As in `Ledger.reserve`.
         wanted: Bytes that it will come to occupy at most.
         limit: Ceiling in bytes for everything, None for no ceiling.
+        whole: Of which the entry is one file, where the bytes of several are admitted at once; for messages.
     """
 
     entry: Entry
@@ -38,6 +39,12 @@ class Claim(NamedTuple):
     replacing: bool
     wanted: int
     limit: int | None
+    whole: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the room is for."""
+        return self.whole or str(self.entry)
 
 
 class Room:
@@ -130,7 +137,7 @@ class Room:
     def total(self) -> int:
         """Bytes that count against the budget now."""
         with self._index.reading() as connection:
-            return 0 if connection is None else _total(connection)
+            return 0 if connection is None else total(connection)
 
     def note_gc(self, freed: int) -> None:
         """Say that a collection ended now, and how many bytes it freed."""
@@ -148,7 +155,8 @@ class Room:
                     connection.execute(f"{SEALED} WHERE key = ?", (row.key,))
 
 
-def _total(connection: sqlite3.Connection) -> int:
+def total(connection: sqlite3.Connection) -> int:
+    """Bytes that count against the budget, in the caller's transaction."""
     return int(connection.execute("SELECT CAST(total(bytes) AS INTEGER) FROM totals").fetchone()[0])
 
 
@@ -159,7 +167,7 @@ def _admit(connection: sqlite3.Connection, claim: Claim, *, partly: bool) -> int
         "SELECT charged, next_charged FROM entries WHERE key = ?", (claim.entry.key,)
     ).fetchall():
         mine = next_charged if claim.replacing else charged + next_charged  # a new download ends what was to replace
-    free = claim.wanted if claim.limit is None else claim.limit - (_total(connection) - mine)
+    free = claim.wanted if claim.limit is None else claim.limit - (total(connection) - mine)
     granted = min(max(free, mine), claim.wanted) if partly else claim.wanted
     if not partly and free < claim.wanted:
         return claim.wanted - free
