@@ -59,6 +59,7 @@ __all__ = [
     "cache_root",
     "configure",
     "fetch",
+    "fetch_repo",
     "is_cached",
     "path",
 ]
@@ -127,3 +128,12 @@ def fetch(repo: str, filename: str, **options: Any) -> Path:
         ModelCacheError: One of its subclasses; there is always a path or an exception.
     """
     return _cache().fetch(repo, filename, **options)
+
+
+def fetch_repo(repo: str, **options: Any) -> Path:
+    """The directory of a repo once all of it is there, from one commit. See `ModelCache.fetch_repo`.
+
+    Raises:
+        ModelCacheError: One of its subclasses.
+    """
+    return _cache().fetch_repo(repo, **options)

@@ -18,7 +18,7 @@ from .upkeep import Upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .download.background import Background
     from .download.request import Outcome, Request
     from .hub.client import Hub
+    from .layout import Snapshot
     from .lease import Lease, LeasedFile
     from .progress import Progress
 
@@ -177,6 +178,84 @@ class ModelCache(Upkeep):
         there = self._find(entry, timeout, force, offline, progress)
         self._remember(entry, there)
         return there.path
+
+    @in_family
+    def fetch_repo(
+        self,
+        repo: str,
+        *,
+        revision: str = DEFAULT_REVISION,
+        repo_type: str = "model",
+        include: str | Sequence[str] | None = None,
+        exclude: str | Sequence[str] | None = None,
+        force: bool = False,
+        offline: bool | None = None,
+        workers: int = 8,
+        progress: Progress | None = None,
+    ) -> Path:
+        """The directory of a repo, once all of it (or of what is selected) is there, from one commit.
+
+        What the repo consists of is asked of the Hub once and kept; from then on a complete repo needs no network. A part
+        of it is never returned as if it were the whole.
+
+        Args:
+            repo: `name` or `owner/name`.
+            revision: Branch, tag or 40-hex commit.
+            repo_type: `model`, `dataset` or `space`.
+            include: Shell patterns over the path in the repo, such as `*.json` or `onnx/`; only what fits one is meant.
+            exclude: Patterns of what is left out.
+            force: Ask the Hub for the current commit, and download all of it again.
+            offline: Never ask the network; None: as this cache was made.
+            workers: Files at a time.
+            progress: Who is told, of the whole; `Progress.part` makes who is told of one file.
+
+        Raises:
+            OfflineMissError: A part is not there, or nobody knows what the whole is, and nothing may be downloaded.
+            ModelCacheError: As `fetch`, for the first file that could not be had; what was complete is kept.
+
+        Concurrency:
+            I1 to I4, for each file. Processes that want the same repo share the work. The files are leased until all are
+            there; afterwards they stay as long as those that `fetch` handed out.
+        """
+        from .layout import Snapshot
+
+        snapshot = Snapshot(repo, revision, repo_type)
+        if self._is_there(snapshot, include, exclude, force):
+            return self._path(f"{self._ctx.root}/{snapshot.directory}")
+        from .download.repo import Selection, check_workers, fetch_repo
+
+        request = self._request(force, offline, progress)
+        fetched = fetch_repo(self._ctx, snapshot, Selection(include, exclude), request, workers=check_workers(workers))
+        for entry, outcome in zip(fetched.entries, fetched.outcomes, strict=True):
+            self._remember(entry, outcome.found)
+        return self._path(f"{self._ctx.root}/{snapshot.directory}")
+
+    def _is_there(self, snapshot: Snapshot, include: object, exclude: object, force: bool) -> bool:
+        """Whether everything is there, by its listing; files that were handed out just now cost a `stat` each."""
+        from . import listings
+        from .selection import select
+
+        listing = None if force else listings.read(self._ctx, snapshot)
+        if listing is None or listing.moving:
+            return False
+        chosen = select([file.path for file in listing.files], include, exclude)  # type: ignore[arg-type]
+        names = snapshot.repo, snapshot.revision, snapshot.repo_type
+        return all(self._is_remembered(names, path) or self._is_hit(snapshot, path) for path in chosen)
+
+    def _is_remembered(self, names: tuple[str, str, str], filename: str) -> bool:
+        repo, revision, repo_type = names
+        found = self._memory.get((repo, filename, revision, repo_type))
+        try:
+            return found is not None and found.is_as_it_was(os.stat(found.text)) and self._now() < found.until
+        except OSError:
+            return False
+
+    def _is_hit(self, snapshot: Snapshot, filename: str) -> bool:
+        entry = snapshot.entry(filename)
+        found = hit.find(self._ctx, entry)
+        if found is not None:
+            self._remember(entry, found)
+        return found is not None
 
     @in_family
     def lease(

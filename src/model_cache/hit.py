@@ -42,6 +42,10 @@ class Found:
         self.ino, self.size, self.mtime_ns = found.st_ino, found.st_size, found.st_mtime_ns
         self.until = until
 
+    def is_as_it_was(self, now: os.stat_result) -> bool:
+        """Whether what a `stat` of the path says now is this very file, unchanged."""
+        return now.st_ino == self.ino and now.st_mtime_ns == self.mtime_ns and now.st_size == self.size
+
 
 def find(ctx: Context, entry: Entry) -> Found | None:
     """Hand out the entry's file, or None for a miss; a file that is known to be damaged is one.

@@ -1,8 +1,7 @@
-"""`fetch`: download what is missing and print where it is."""
+"""`fetch`: download what is missing of a file, of several, or of a whole repo, and print where it is."""
 
 from __future__ import annotations
 
-import os
 import time
 
 import click
@@ -10,8 +9,8 @@ import click
 from .. import hit
 from ..context import Context, holder_name
 from ..errors import DownloadInProgressError, IndexUnavailableError, OfflineMissError, quoted
-from ..layout import Entry
-from ..units import format_duration, format_size
+from ..layout import Entry, Snapshot
+from ..units import format_duration, format_size, plural
 from . import output
 from .command import Run, UsageMistake, command, duration, names
 from .progress import narrator
@@ -26,8 +25,12 @@ if TYPE_CHECKING:
 
 @command(10, 11, 12, interrupted="what has arrived is kept; the same command goes on from there")
 @click.argument("repo")
-@click.argument("files", nargs=-1, metavar="FILE...")
+@click.argument("files", nargs=-1, metavar="[FILE...]")
 @names
+@click.option(
+    "--include", metavar="PATTERN", multiple=True, help="Of the whole repo only what fits: '*.json', 'onnx/'."
+)
+@click.option("--exclude", metavar="PATTERN", multiple=True, help="Of the whole repo not what fits.")
 @click.option("--force", is_flag=True, help="Download again even if the file is there.")
 @click.option("--offline", is_flag=True, help="Never ask the network: a file that is not there is a miss (10).")
 @click.option(
@@ -39,37 +42,92 @@ def fetch(
     files: tuple[str, ...],
     revision: str,
     repo_type: str,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
     force: bool,
     offline: bool,
     timeout: float | None,
 ) -> int | None:
     """Download files of REPO where they are missing, and print their absolute paths, one per line.
 
+    Without a FILE all of REPO, from one commit: its directory is printed once everything is there. What belongs to it is
+    asked of the Hub once; a complete repo needs no network any more, until `update` moves it.
+
     Everything it downloads is compared with the hash that the Hub promised before it is printed; a file that is already
     there is printed as it is. Of many processes that want one file at once, one downloads it and the others wait for it.
     An interrupted download is resumed by the next fetch.
     """
-    if not files:
+    if files and (include or exclude):
         raise UsageMistake(
-            "no FILE given: expected one or more files of the repo", f"model-cache fetch {quoted(repo)} config.json"
+            "--include and --exclude choose from the whole repo: expected no FILE beside them",
+            f"model-cache fetch {quoted(repo)} --include {quoted((include or exclude)[0])}",
         )
     # All names first: a misspelt one is to stop the command before anything is downloaded.
     entries = [Entry(repo, name, revision, repo_type) for name in files]
+    snapshot = Snapshot(repo, revision, repo_type)
     ctx = run.context(offline=offline or None)
     deadline = None if timeout is None else ctx.clock.monotonic() + timeout
-    results = []
     with narrator(quiet=run.quiet, no_progress=ctx.settings.no_progress) as progress:
         from ..download.request import Request
 
         request = Request(force=force, offline=ctx.settings.offline, deadline=deadline, progress=progress)
+        if not entries:
+            _whole(run, ctx, snapshot, (include or None, exclude or None), request, progress)
+            return None
+        results = []
         for entry in entries:
             outcome = _one(ctx, entry, request, progress)
             results.append((entry, outcome))
             if not run.json:
                 click.echo(outcome.found.text)
     if run.json:
-        output.write_json(_document(ctx, results))
+        path = results[0][1].found.text if len(results) == 1 else f"{ctx.root}/{snapshot.directory}"
+        output.write_json(_document(ctx, snapshot, path, results))
     return None
+
+
+def _whole(
+    run: Run,
+    ctx: Context,
+    snapshot: Snapshot,
+    patterns: tuple[tuple[str, ...] | None, tuple[str, ...] | None],
+    request: Request,
+    progress: Narrator,
+) -> None:
+    """All of a repo, or what is selected of it."""
+    from ..download.repo import Selection, fetch_repo
+
+    began = time.monotonic()
+    try:
+        fetched = fetch_repo(ctx, snapshot, Selection(*patterns), request)
+    except DownloadInProgressError as error:
+        error.hint = "the same command goes on from there"
+        raise
+    finally:
+        progress.finished()
+    path = f"{ctx.root}/{snapshot.directory}"
+    if any(outcome.source != "hit" for outcome in fetched.outcomes):
+        seconds = max(time.monotonic() - began, 1e-6)
+        progress.say(_told_whole(snapshot, fetched.commit, fetched.outcomes, seconds))
+    if run.json:
+        results = list(zip(fetched.entries, fetched.outcomes, strict=True))
+        output.write_json(_document(ctx, snapshot, path, results) | {"commit": fetched.commit})
+    else:
+        click.echo(path)
+
+
+def _told_whole(snapshot: Snapshot, commit: str, outcomes: list[Outcome], seconds: float) -> str:
+    """How a repo came of which not everything was there."""
+    counts = dict.fromkeys(("download", "resume", "link", "hit"), 0)
+    for outcome in outcomes:
+        counts[outcome.source] += 1
+    words = {"download": "downloaded", "resume": "resumed", "link": "linked", "hit": "there already"}
+    told = ", ".join(f"{count} {words[source]}" for source, count in counts.items() if count)
+    size = sum(outcome.downloaded for outcome in outcomes)
+    return (
+        f"{snapshot} at {commit[:12]}: {plural(len(outcomes), 'file')}, {told}; {format_size(size)} in"
+        f" {format_duration(seconds)}, {format_size(size / seconds)}/s, verified"
+    )
 
 
 def _one(ctx: Context, entry: Entry, request: Request, progress: Narrator) -> Outcome:
@@ -126,7 +184,7 @@ def _out_of_time(ctx: Context, entry: Entry, error: DownloadInProgressError) -> 
     )
 
 
-def _document(ctx: Context, results: list[tuple[Entry, Outcome]]) -> dict[str, Any]:
+def _document(ctx: Context, snapshot: Snapshot, path: str, results: list[tuple[Entry, Outcome]]) -> dict[str, Any]:
     """The JSON document; hashes and commit where the index knows them for exactly this file, else null."""
     recorded = _recorded(ctx, results)
     files = []
@@ -135,13 +193,11 @@ def _document(ctx: Context, results: list[tuple[Entry, Outcome]]) -> dict[str, A
         described = {"filename": entry.filename, "path": found.text, "size": found.size}
         files.append(described | {"sha256": sha256, "etag": etag, "source": outcome.source})
     commits = {commit for _, _, commit in recorded}
-    first = results[0][0]
-    directory = os.path.join(ctx.root, first.relative[: -len(first.filename) - 1])
     return {
-        "repo": first.repo,
-        "revision": first.revision,
+        "repo": snapshot.repo,
+        "revision": snapshot.revision,
         "commit": commits.pop() if len(commits) == 1 else None,
-        "path": files[0]["path"] if len(files) == 1 else directory,
+        "path": path,
         "bytes_downloaded": sum(outcome.downloaded for _, outcome in results),
         "files": files,
     }

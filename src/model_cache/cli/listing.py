@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import stats
+from .. import listings, stats
 from ..index import queries
-from ..layout import repo_directory
+from ..layout import Snapshot, repo_directory
 from ..units import format_duration, format_size, plural
 from . import output, selection
 from .command import Run, command
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
     from ..context import Context
     from ..index import Row
+    from ..listings import Listing
     from ..settings import Settings
 
 _NUMBERS = ("size", "charged", "downloaded_at", "last_used_at", "verified_at", "next_size", "next_charged", "pinned")
 _TEXTS = ("state", "sha256", "etag", "commit", "origin", "verdict", "holder", "next_state", "next_etag", "next_commit")
+_THERE = ("ready", "corrupt", "unreadable", "changed")  # something stands at the path
 _KEY = queries.LISTED.index("key")
 
 
@@ -64,7 +66,7 @@ def ls(
         if tests:
             listed = (one for one in listed if all(test(one) for test in tests))
         if repos:
-            _show_repos(run, _by_repo(listed, order)[:limit], document)
+            _show_repos(run, _by_repo(ctx, listed, order, filtered=bool(tests))[:limit], document)
         else:
             shown: Iterable[Listed] = selection.first(selection.arrange(listed, order), limit)
             if in_use:
@@ -213,18 +215,36 @@ _FORMS: dict[str, Callable[[Sequence[Any]], Iterable[object]]] = {
 }
 
 
-def _by_repo(listed: Iterable[Listed], order: tuple[str, bool] | None) -> list[dict[str, Any]]:
+def _by_repo(
+    ctx: Context, listed: Iterable[Listed], order: tuple[str, bool] | None, *, filtered: bool
+) -> list[dict[str, Any]]:
     sums: dict[str, dict[str, Any]] = {}
+    wholes: dict[str, Listing | None] = {}
     for one in listed:
         names = {"repo": one.repo, "repo_type": one.repo_type, "revision": one.revision}
-        found = sums.setdefault(one.directory, {**names, "files": 0, "size": 0, "used": 0.0})
+        found = sums.get(one.directory)
+        if found is None:
+            found = sums[one.directory] = {**names, "files": 0, "files_in_repo": None, "size": 0, "used": 0.0}
+            # Of a selection by --filter nobody could say of how many it is.
+            whole = None if filtered else listings.read(ctx, Snapshot(one.repo, one.revision, one.repo_type))
+            wholes[one.directory] = whole
         found["files"] += 1
         found["size"] += one.size or 0
         found["used"] = max(found["used"], one.last_used_at)
+        whole = wholes[one.directory]
+        if whole is not None:
+            found["files_in_repo"] = len(whole.files)
+            found["of_it"] = found.get("of_it", 0) + (one.state in _THERE and whole.file(one.filename) is not None)
     repos = [{"directory": name, **found} for name, found in sums.items()]
     if order is not None:
         repos.sort(key=lambda found: found[order[0]], reverse=order[1])
     return repos
+
+
+def _files(found: dict[str, Any]) -> str:
+    """How many files, and of how many where that is known."""
+    whole, there = found["files_in_repo"], found.get("of_it", 0)
+    return str(found["files"]) if whole is None or there == whole else f"{there} of {whole}"
 
 
 def _show_repos(run: Run, repos: list[dict[str, Any]], document: dict[str, Any]) -> None:
@@ -235,13 +255,17 @@ def _show_repos(run: Run, repos: list[dict[str, Any]], document: dict[str, Any])
         found["last_used_at"] = output.timestamp(found.pop("used"))
         found["path"] = f"{document['root']}/{found['directory']}"
     if run.json:
-        described = [{name: value for name, value in found.items() if name != "directory"} for found in repos]
+        described = [
+            {name: value for name, value in found.items() if name not in ("directory", "of_it")}
+            | {"complete": None if found["files_in_repo"] is None else found["of_it"] == found["files_in_repo"]}
+            for found in repos
+        ]
         output.write_json({**document, "repos": described})
     elif run.quiet:
         output.write_lines(found["path"] for found in repos)
     else:
         rows = [
-            [found["directory"], str(found["files"]), _size(found["size"]), age]
+            [found["directory"], _files(found), _size(found["size"]), age]
             for found, age in zip(repos, ages, strict=True)
         ]
         if rows:

@@ -8,7 +8,7 @@ import time
 
 import click
 
-from ..progress import Progress
+from ..progress import SILENT, Progress
 from ..units import format_duration, format_size, plural
 from .output import one_line
 
@@ -49,6 +49,30 @@ class Narrator(Progress):
     def warning(self, message: str) -> None:
         """Something a person should know."""
         self.say(f"warning: {message}")
+
+
+class _Line(Progress):
+    """One large file of several, as a bar of its own under that of the whole."""
+
+    def __init__(self, bars: Bars, name: str, total: int) -> None:
+        self._bars, self._name, self._total = bars, name, total
+        self._task: TaskID | None = None
+
+    def started(self, name: str, total: int | None, done: int) -> None:  # noqa: ARG002 - it was told both before
+        """A download begins, or goes on."""
+        if self._task is None:
+            self._task = self._bars.add(self._name, self._total, done)
+
+    def advanced(self, done: int) -> None:
+        """So many bytes are on disk."""
+        if self._task is not None:
+            self._bars.move(self._task, done)
+
+    def finished(self) -> None:
+        """The bar goes away."""
+        task, self._task = self._task, None
+        if task is not None:
+            self._bars.drop(task)
 
 
 class Lines(Narrator):
@@ -119,6 +143,24 @@ class Bars(Narrator):
         """So many bytes are on disk."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)
+
+    def part(self, name: str, total: int) -> Progress:
+        """A bar for a large file; small ones are gone before anybody could read its name."""
+        return _Line(self, name, total) if total >= _SMALL else SILENT
+
+    def add(self, name: str, total: int, done: int) -> TaskID | None:
+        """One more bar, under the first."""
+        return None if self._bar is None else self._bar.add_task(one_line(name), total=total, completed=done)
+
+    def move(self, task: TaskID, done: int) -> None:
+        """One of several bars moves."""
+        if self._bar is not None:
+            self._bar.update(task, completed=done)
+
+    def drop(self, task: TaskID) -> None:
+        """One of several bars goes away."""
+        if self._bar is not None:
+            self._bar.remove_task(task)
 
     def verifying(self, files: int, total: int, what: str = "verifying") -> None:
         """So many files are about to be read."""

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import disk, locks, stats
+from .. import disk, listings, locks, stats
+from ..errors import InvalidNameError
 from ..index import queries
 from ..index.audit import FAILED
+from ..layout import Snapshot
 from ..units import format_size, plural
 from ..users import leases
 from . import output
@@ -41,7 +43,7 @@ def status(run: Run) -> int | None:
         downloads = [
             _download(ctx, row) for row in queries.unsettled(index) if row.state != "deleting" and is_sound(row)
         ]
-        leased, damaged = _leases(ctx), _damaged(index)
+        leased, damaged, incomplete = _leases(ctx), _damaged(index), _incomplete(ctx)
         events = {f"last_{kind}": output.timestamp(queries.last_run(index, kind)) for kind in ("verify", "gc")}
     document: dict[str, Any] = {
         "root": ctx.root,
@@ -53,6 +55,7 @@ def status(run: Run) -> int | None:
         "budget_bytes": budget_bytes(ctx.settings),
         "free_bytes": stats.free_bytes(ctx.root),
         "downloads": downloads,
+        "incomplete": incomplete,
         "leases": leased,
         **events,
         "damaged": damaged,
@@ -70,6 +73,26 @@ def _damaged(index: Index) -> dict[str, int]:
     """How many files are known to be wrong, by what is wrong with them."""
     failed = queries.failed(index)
     return {name: failed.get(name, 0) for name in (*FAILED, "quarantined")}
+
+
+def _incomplete(ctx: Context) -> list[dict[str, Any]]:
+    """Repos that were asked for as a whole, and of which a part is missing."""
+    found = []
+    known = set(listings.keys(ctx))
+    for names in queries.snapshots(ctx.index) if known else ():
+        try:
+            snapshot = Snapshot(*names)
+        except InvalidNameError:
+            continue
+        listing = listings.read(ctx, snapshot) if snapshot.key in known else None
+        if listing is None:
+            continue
+        there = sum(listing.file(name) is not None for name in queries.filenames(ctx.index, snapshot))
+        if there < len(listing.files):
+            described = {"repo": snapshot.repo, "repo_type": snapshot.repo_type, "revision": snapshot.revision}
+            counts = {"files": there, "files_in_repo": len(listing.files)}
+            found.append({**described, "directory": snapshot.directory, **counts})
+    return found
 
 
 def _leases(ctx: Context) -> list[dict[str, Any]]:
@@ -144,6 +167,9 @@ def _lines(ctx: Context, document: dict[str, Any]) -> list[str]:
     for lease in document["leases"]:
         name = f"{lease['repo']} {lease['filename']}"
         lines.append(output.one_line(f"lease        {name}: {', '.join(lease['by'])}"))
+    for part in document["incomplete"]:
+        amount = f"{part['files']} of {plural(part['files_in_repo'], 'file')}"
+        lines.append(output.one_line(f"incomplete   {part['directory']}: {amount}, the next fetch of it gets the rest"))
     return lines + [f"download     {_download_line(download)}" for download in document["downloads"]]
 
 

@@ -24,6 +24,7 @@ from ..errors import (
     InvalidNameError,
     NotFoundError,
     OfflineMissError,
+    SettingError,
 )
 from ..hub.client import FileMeta, TreeItem
 from ..index.ledger import Ledger
@@ -31,7 +32,7 @@ from ..layout import Entry, Snapshot, is_commit
 from ..listings import Listed, Listing
 from ..locks import FileMutex
 from ..selection import select
-from ..units import plural
+from ..units import plural, shown
 from .many import WORKERS, Wanted, fetch_many
 from .request import Outcome, Request
 
@@ -93,6 +94,13 @@ def fetch_repo(
             error.hint = f"model-cache update {snapshot.repo} moves it to the current commit"
         raise
     return Fetched(listing.commit, [one.entry for one in wanted], outcomes)
+
+
+def check_workers(workers: int) -> int:
+    """How many files are received at a time; raises SettingError where that is no number from 1 to 64."""
+    if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 64:
+        raise SettingError(f"workers: expected a whole number from 1 to 64, found {shown(workers)}")
+    return workers
 
 
 def promise(listing: Listing, file: Listed) -> FileMeta:

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
+from ..layout import Snapshot
 from . import schema
 from .connection import Index
 from .rows import Row, select
@@ -101,6 +102,24 @@ def entries(index: Index, repo: str | None = None) -> list[Row]:
             return []
         order = "ORDER BY repo_type, repo, revision, filename"
         return select(connection, order) if repo is None else select(connection, f"WHERE repo = ? {order}", (repo,))
+
+
+def snapshots(index: Index) -> list[tuple[str, str, str]]:
+    """The (repo, revision, repo type) of which there are ready files, in the order of their names."""
+    asked = (
+        "SELECT CAST(repo AS TEXT), CAST(revision AS TEXT), CAST(repo_type AS TEXT) FROM entries WHERE state = 'ready'"
+        " GROUP BY repo_type, repo, revision"
+    )
+    with index.reading() as connection:
+        return [] if connection is None else connection.execute(asked).fetchall()
+
+
+def filenames(index: Index, snapshot: Snapshot) -> list[str]:
+    """The ready files of a repo at a revision."""
+    asked = "SELECT CAST(filename AS TEXT) FROM entries WHERE repo_type = ? AND repo = ? AND revision = ? AND state = 'ready'"
+    names = (snapshot.repo_type, snapshot.repo, snapshot.revision)
+    with index.reading() as connection:
+        return [] if connection is None else [name for (name,) in connection.execute(asked, names).fetchall()]
 
 
 # What a listing shows, the names first: a page begins behind those of the page before it.
