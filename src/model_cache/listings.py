@@ -117,10 +117,9 @@ def write(ctx: Context, snapshot: Snapshot, listing: Listing) -> None:
     disk.write_small(path, json.dumps(document, separators=(",", ":")).encode(), ctx.settings.file_mode, durable=True)
 
 
-def counted(ctx: Context, snapshot: Snapshot) -> int | None:
-    """How many files the snapshot has as a whole, None where nobody ever asked."""
-    listing = read(ctx, snapshot)
-    return None if listing is None else len(listing.files)
+def forget(ctx: Context, snapshot: Snapshot) -> None:
+    """Nothing of it is there any more: who wants it next gets what is current then."""
+    disk.remove(place(ctx, snapshot))
 
 
 def keys(ctx: Context) -> list[str]:

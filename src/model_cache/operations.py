@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from . import listings
 from .budget import census
 from .budget.collection import GcReport, collect
 from .budget.removal import RemoveReport
@@ -13,7 +14,7 @@ from .context import Context
 from .errors import ModelCacheError, OfflineMissError, SettingError, quoted
 from .index import Row, queries
 from .index.room import Room
-from .layout import Entry, is_commit, repo_directory
+from .layout import Entry, Snapshot, is_commit, repo_directory
 from .log import logger
 from .progress import SILENT, Progress
 from .units import parse_duration, parse_size, shown
@@ -76,7 +77,10 @@ def remove(
 ) -> RemoveReport:
     """Take entries away, or (`dry_run`) say what would go."""
     ctx.prepare()
-    return remove_rows(ctx, rows_of(ctx, repo, filenames, revision, repo_type), force=force, dry_run=dry_run)
+    report = remove_rows(ctx, rows_of(ctx, repo, filenames, revision, repo_type), force=force, dry_run=dry_run)
+    if not filenames and not dry_run and not report.in_use:
+        listings.forget(ctx, Snapshot(repo, revision, repo_type))
+    return report
 
 
 def update(
@@ -96,7 +100,7 @@ def update(
             groups.setdefault((row.repo_type, row.repo, row.revision), []).append(row)
     request = Request(offline=ctx.settings.offline, progress=progress)
     if repo is not None:
-        return [update_or_not(ctx, rows, request) for rows in groups.values()]
+        return [update_or_not(ctx, rows, request, whole=not filenames) for rows in groups.values()]
     return [_one_of_many(ctx, rows, request) for rows in groups.values()]
 
 

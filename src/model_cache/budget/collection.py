@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from .. import disk, locks, stats
 from ..context import Context
-from ..errors import IndexUnavailableError
+from ..errors import IndexUnavailableError, InvalidNameError
 from ..index import queries
 from ..index.backup import BEFORE, NEWEST
 from ..index.room import Room
 from ..index.rows import Row
+from ..layout import Snapshot
 from ..log import logger
 from . import aside, census, eviction
 from .candidates import candidates
@@ -195,6 +197,7 @@ def _sweep(ctx: Context) -> None:
     for key in _names(ctx.places.damaged):
         if key not in known and _older(ctx.places.damaged + key, now):
             disk.remove(ctx.places.damaged + key)
+    _sweep_listings(ctx, now)
     for name in _names(ctx.places.own):
         # An index that was set aside; what could be read of it was, or will not be.
         if name.startswith("index.db.") and now - _changed(f"{ctx.places.own}/{name}", now) > aside.KEPT:
@@ -205,6 +208,17 @@ def _sweep(ctx: Context) -> None:
     for name in _names(ctx.places.trash):
         if name not in known:
             disk.remove(ctx.places.trash + name)
+
+
+def _sweep_listings(ctx: Context, now: float) -> None:
+    """Remove the listings of repos of which nothing is there."""
+    here = set()
+    for names in queries.snapshots(ctx.index):
+        with suppress(InvalidNameError):
+            here.add(Snapshot(*names).key)
+    for name in _names(ctx.places.listings):
+        if name.partition(".")[0] not in here and _older(ctx.places.listings + name, now):
+            disk.remove(ctx.places.listings + name)
 
 
 def _remove_lock_file(ctx: Context, key: str) -> None:

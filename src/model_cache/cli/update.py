@@ -28,7 +28,8 @@ def update(run: Run, repo: str | None, files: tuple[str, ...], revision: str, re
     """Ask the Hub whether files of REPO (of everything, if none is given) changed, and replace those that did.
 
     A repo moves to its new commit as a whole, or not at all when one of its files is in use (11). Old and new bytes are
-    needed at once (12). Prints the paths that were replaced.
+    needed at once (12). A repo that is there as a whole gets the files that are
+    new at the commit, too. Prints the paths that were replaced or are new.
     """
     if repo is not None:
         ctx = checked(run, repo, files, revision, repo_type)
@@ -52,16 +53,18 @@ def _tell(run: Run, ctx: Context, reports: list[UpdateReport]) -> None:
     current = [row for report in reports for row in report.current]
     in_use = [row for report in reports for row in report.in_use]
     gone = [row for report in reports for row in report.gone]
+    added = [row for report in reports for row in report.added]
     if run.json:
-        lists = {"updated": updated, "current": current, "in_use": in_use, "gone": gone}
+        lists = {"updated": updated, "current": current, "in_use": in_use, "gone": gone, "added": added}
         document: dict[str, Any] = {name: [named(ctx, row) for row in rows] for name, rows in lists.items()}
         document["failed"] = [
             {"repo": report.failed[0].repo, "message": str(report.error)} for report in reports if report.error
         ]
         output.write_json(document)
     else:
-        click.echo("".join(f"{ctx.root}/{row.path}\n" for row in updated), nl=False)
-        run.note(f"{plural(len(updated), 'file')} updated, {len(current)} current")
+        click.echo("".join(f"{ctx.root}/{row.path}\n" for row in (*updated, *added)), nl=False)
+        new = f", {len(added)} new" if added else ""
+        run.note(f"{plural(len(updated), 'file')} updated{new}, {len(current)} current")
     failed = [report for report in reports if report.error is not None]
     for report in failed:
         run.note(f"{directory(report.failed[0])}: {report.error}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .. import disk, hit, recovery
+from .. import disk, hit, listings, recovery
 from ..budget.eviction import refuse_without_flock
 from ..context import Context
 from ..errors import (
@@ -23,11 +23,12 @@ from ..errors import (
 from ..hub.client import FileMeta
 from ..index import Row
 from ..index.ledger import Promise
-from ..layout import Entry
+from ..layout import Entry, Snapshot
 from ..locks import WriteLock
 from ..log import logger
 from ..recorder import Recorder
 from . import linking, mending, notes, place, publish, staging
+from .asking import promise
 from .replacing import Replacement, replace
 from .request import Outcome, Request
 from .staging import Job
@@ -147,9 +148,18 @@ def _transfer(
 
 
 def _metadata(ctx: Context, entry: Entry, request: Request, recorder: Recorder) -> FileMeta:
-    """What the Hub promises of the file, from the commit that the repo's other files came from if it has it."""
-    meta = request.promise
-    sibling = None if request.force or meta is not None else recorder.sibling_commit()
+    """What the Hub promises of the file, from the commit that the repo's other files came from if it has it.
+
+    Where the whole repo was asked for before, its listing says so, and the Hub is not asked again.
+    """
+    if request.promise is not None:
+        return request.promise
+    snapshot = Snapshot(entry.repo, entry.revision, entry.repo_type)
+    listing = None if request.force else listings.read(ctx, snapshot)
+    if listing is not None and not listing.moving and (file := listing.file(entry.filename)) is not None:
+        return promise(listing, file)
+    meta = None
+    sibling = None if request.force else listing.commit if listing is not None else recorder.sibling_commit()
     if sibling is not None:
         try:
             meta = _ask(ctx, entry, request, sibling)

@@ -15,28 +15,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .. import disk, hit, listings
+from .. import disk, hit, listings, locks
 from ..context import Context
 from ..errors import (
-    DownloadError,
     IndexUnavailableError,
-    IntegrityError,
+    InUseError,
     InvalidNameError,
+    LockTimeoutError,
     NotFoundError,
     OfflineMissError,
     SettingError,
+    quoted,
 )
-from ..hub.client import FileMeta, TreeItem
+from ..index import queries
 from ..index.ledger import Ledger
 from ..layout import Entry, Snapshot, is_commit
 from ..listings import Listed, Listing
-from ..locks import FileMutex
 from ..selection import select
 from ..units import plural, shown
+from .asking import ask, promise
 from .many import WORKERS, Wanted, fetch_many
 from .request import Outcome, Request
+from .update import update_or_not
 
-_MOST = 200_000  # files of one repo; some 60 MB while they are looked at
 _ASKING = 300.0  # seconds to wait for another process that asks the Hub, whose own patience is bounded
 
 
@@ -83,6 +84,8 @@ def fetch_repo(
         ctx.settings.refresh()
         ctx.meet_hub(request.progress)
         ctx.prepare()
+        if listing is not None:
+            _go_on(ctx, snapshot, request)
         listing = _listed(ctx, snapshot, request)
     elif request.offline or ctx.settings.read_only:
         refuse_partial(ctx, snapshot, listing, selection, request)
@@ -101,11 +104,6 @@ def check_workers(workers: int) -> int:
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 64:
         raise SettingError(f"workers: expected a whole number from 1 to 64, found {shown(workers)}")
     return workers
-
-
-def promise(listing: Listing, file: Listed) -> FileMeta:
-    """What a file of a listing has to be."""
-    return FileMeta(listing.commit, file.etag, file.size, file.sha256, file.git_sha1)
 
 
 def _entry(snapshot: Snapshot, file: Listed) -> Entry:
@@ -146,12 +144,28 @@ def refuse_partial(ctx: Context, snapshot: Snapshot, listing: Listing, selection
         )
 
 
+def _go_on(ctx: Context, snapshot: Snapshot, request: Request) -> None:
+    """An update was interrupted between two files: it goes on, so that all are of one commit.
+
+    Raises:
+        InUseError: A file of it is in use now.
+    """
+    rows = [row for row in queries.of_snapshot(ctx.index, snapshot) if row.state == "ready" and row.origin != "placed"]
+    report = update_or_not(ctx, rows, request) if rows else None
+    if report is not None and report.in_use:
+        raise InUseError(
+            f"{snapshot} is between two commits: an update of it was interrupted, and cannot go on while"
+            f" {report.in_use[0].filename} is in use",
+            hint="model-cache ls --in-use says by whom",
+        )
+
+
 def _listed(ctx: Context, snapshot: Snapshot, request: Request) -> Listing:
     """The listing, asked of the Hub by one process at a time."""
     with _asking(ctx, snapshot):
         found = None if request.force else listings.read(ctx, snapshot)
         if found is not None and not found.moving:
-            return found
+            return found  # another process asked meanwhile
         commit = snapshot.revision if is_commit(snapshot.revision) else None
         if commit is None and not request.force:
             commit = _sibling_commit(ctx, snapshot)
@@ -165,12 +179,19 @@ def _listed(ctx: Context, snapshot: Snapshot, request: Request) -> Listing:
 
 @contextmanager
 def _asking(ctx: Context, snapshot: Snapshot) -> Iterator[None]:
-    mutex = FileMutex(ctx.places.lock(snapshot.key), ctx.settings.file_mode, ctx.clock)
-    mutex.acquire(_ASKING)
+    path = ctx.places.lock(snapshot.key)
+    last = ctx.clock.monotonic() + _ASKING
+    while (fd := locks.try_write(path, ctx.settings.file_mode)) is None:
+        if ctx.clock.monotonic() >= last:
+            raise LockTimeoutError(
+                f"{snapshot}: another process has asked the Hub what belongs to it for more than {_ASKING:g} seconds",
+                hint=f"fuser -v {quoted(path)}",
+            )
+        ctx.clock.sleep(locks.POLL)
     try:
         yield
     finally:
-        mutex.release()
+        locks.release(fd)
 
 
 def _sibling_commit(ctx: Context, snapshot: Snapshot) -> str | None:
@@ -179,30 +200,3 @@ def _sibling_commit(ctx: Context, snapshot: Snapshot) -> str | None:
         return Ledger(ctx.index).snapshot_commit(snapshot)
     except IndexUnavailableError:
         return None
-
-
-def ask(ctx: Context, snapshot: Snapshot, commit: str | None, deadline: float | None) -> Listing:
-    """What the repo consists of, at a commit or at the one that its revision stands for now.
-
-    Raises:
-        NotFoundError, AccessError, DownloadError: The Hub does not say.
-        IntegrityError: It says of a file no hash that could be verified.
-    """
-    hub, names = ctx.hub, (snapshot.repo_type, snapshot.repo)
-    commit = commit or hub.commit(*names, snapshot.revision, deadline=deadline)
-    files: dict[str, Listed] = {}
-    for item in hub.tree(*names, commit, deadline=deadline):
-        if len(files) >= _MOST:
-            raise DownloadError(f"{snapshot}: the Hub lists more than {_MOST} files")
-        files[item.path] = _checked(ctx, snapshot, item)
-    return Listing(commit, files.values())
-
-
-def _checked(ctx: Context, snapshot: Snapshot, item: TreeItem) -> Listed:
-    if item.sha256 is None and item.git_sha1 is None:
-        raise IntegrityError(
-            f"{snapshot} {item.path}: {ctx.settings.endpoint} listed neither a sha256 nor a git-sha1, so nothing could be"
-            " verified",
-            hint="a mirror must pass on `oid` and `lfs.oid`",
-        )
-    return Listed(*item)

@@ -18,14 +18,16 @@ from ..errors import InUseError, ModelCacheError, NotFoundError, OfflineMissErro
 from ..hub.client import FileMeta
 from ..index import Row
 from ..index.ledger import Ledger
-from ..layout import Entry
+from ..layout import Entry, Snapshot
 from ..progress import SILENT
 from ..recorder import Recorder
 from ..recovery import recover
 from . import notes
+from .moving import Move
+from .publish import publish
 from .replacing import Replacement, replace
 from .request import Request
-from .staging import Job, stage
+from .staging import Job, Staged, stage
 from .waiting import write_lock
 
 
@@ -39,6 +41,7 @@ class UpdateReport:
         in_use: Rows because of which nothing was replaced.
         failed: Rows of a repo that could not be moved, and the error that says why.
         gone: Rows of files that the current commit does not have; they stay.
+        added: Files that are new at the commit, of a repo that was there as a whole.
         commit: The commit that the repo is at now, None where nothing changed because of `in_use`.
     """
 
@@ -46,16 +49,18 @@ class UpdateReport:
     current: list[Row] = field(default_factory=list)
     in_use: list[Row] = field(default_factory=list)
     gone: list[Row] = field(default_factory=list)
+    added: list[Row] = field(default_factory=list)
     commit: str | None = None
     failed: list[Row] = field(default_factory=list)
     error: ModelCacheError | None = None
 
 
-def update(ctx: Context, rows: list[Row], request: Request) -> UpdateReport:
+def update(ctx: Context, rows: list[Row], request: Request, *, whole: bool = True) -> UpdateReport:
     """Bring entries of one repo at one revision to its current commit.
 
     Args:
         rows: Ready rows of one repo type, repo and revision.
+        whole: These are all there are of it.
 
     Raises:
         OfflineMissError: The network is switched off.
@@ -72,23 +77,45 @@ def update(ctx: Context, rows: list[Row], request: Request) -> UpdateReport:
     ctx.prepare()
     refuse_without_flock(ctx)
     report = UpdateReport()
+    snapshot = Snapshot(first.repo, first.revision, first.repo_type)
     commit = ctx.hub.commit(first.repo_type, first.repo, first.revision)
+    move = Move(ctx, snapshot, commit, whole=whole)
+    known = {row.key: row for row in rows}
     with ExitStack() as held:
-        jobs = [_job(ctx, row, request, held) for row in sorted(rows, key=lambda row: row.key)]
-        changes = _compare(ctx, [job for job in jobs if job is not None], commit, report)
+        entries = sorted([*map(_entry, rows), *move.added()], key=lambda entry: entry.key)
+        jobs = [job for entry in entries if (job := _job(ctx, entry, request, held)) is not None]
+        changes = _compare(ctx, [job for job in jobs if job.entry.key in known], move, report)
         replacements = []
         for job, row, meta in changes:
             staged = held.enter_context(stage(ctx, job, meta, None, replacing=True))
             replacements.append(Replacement(job.entry, row, staged.partial, job.recorder))
+        additions = _stage_new(ctx, [job for job in jobs if job.entry.key not in known], move, held)
+        move.begin()
         try:
             replace(ctx, replacements, "update")
         except InUseError as error:
+            move.undo()
             report.in_use = [row for _, row, _ in changes if Entry.path(_entry(row), ctx.root) in str(error)]
             raise _Abandoned(report) from None
+        for job, staged, meta in additions:
+            publish(ctx, job.entry, job.lock, staged.partial, job.recorder, meta, staged.way)
         Ledger(ctx.index).at_commit(report.current, commit)
+        move.end()
+        report.added = [new for job, _, _ in additions if (new := job.recorder.row()) is not None]
     report.commit = commit
     report.updated = [row for _, row, _ in changes]
     return report
+
+
+def _stage_new(ctx: Context, jobs: list[Job], move: Move, held: ExitStack) -> list[tuple[Job, Staged, FileMeta]]:
+    """The bytes of files that are not there yet; whatever stands at their paths stays."""
+    staged = []
+    for job in jobs:
+        recover(ctx, job.entry, job.recorder)
+        if not os.path.lexists(job.entry.path(ctx.root)):
+            meta = move.meta(job.entry.filename)
+            staged.append((job, held.enter_context(stage(ctx, job, meta, None, replacing=False)), meta))
+    return staged
 
 
 class _Abandoned(InUseError):
@@ -99,10 +126,10 @@ class _Abandoned(InUseError):
         self.report = report
 
 
-def update_or_not(ctx: Context, rows: list[Row], request: Request) -> UpdateReport:
+def update_or_not(ctx: Context, rows: list[Row], request: Request, *, whole: bool = True) -> UpdateReport:
     """As `update`; a file in use is not an error but a report in which nothing was updated."""
     try:
-        return update(ctx, rows, request)
+        return update(ctx, rows, request, whole=whole)
     except _Abandoned as abandoned:
         return abandoned.report
 
@@ -111,16 +138,15 @@ def _entry(row: Row) -> Entry:
     return Entry(row.repo, row.filename, row.revision, row.repo_type)
 
 
-def _job(ctx: Context, row: Row, request: Request, held: ExitStack) -> Job | None:
+def _job(ctx: Context, entry: Entry, request: Request, held: ExitStack) -> Job | None:
     """Take W of one entry; None if somebody replaced the file while this waited for it, which is as good."""
-    entry = _entry(row)
     lock = held.enter_context(write_lock(ctx, entry, request))
     if lock is None:
         return None
     return Job(entry, lock, request, Recorder(ctx, entry, request.progress or SILENT), notes.begin(ctx, entry))
 
 
-def _compare(ctx: Context, jobs: list[Job], commit: str, report: UpdateReport) -> list[tuple[Job, Row, FileMeta]]:
+def _compare(ctx: Context, jobs: list[Job], move: Move, report: UpdateReport) -> list[tuple[Job, Row, FileMeta]]:
     """Which files have other bytes at the commit."""
     changes = []
     for job in jobs:
@@ -128,7 +154,7 @@ def _compare(ctx: Context, jobs: list[Job], commit: str, report: UpdateReport) -
         if row is None or row.state != "ready" or not os.path.lexists(job.entry.path(ctx.root)):
             continue  # a file that somebody removed is a miss: whoever wants it gets it from the new commit
         try:
-            meta = ctx.hub.metadata(row.repo_type, row.repo, commit, row.filename)
+            meta = move.meta(row.filename)
         except NotFoundError:
             report.gone.append(row)
             continue

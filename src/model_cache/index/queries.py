@@ -105,9 +105,9 @@ def entries(index: Index, repo: str | None = None) -> list[Row]:
 
 
 def snapshots(index: Index) -> list[tuple[str, str, str]]:
-    """The (repo, revision, repo type) of which there are ready files, in the order of their names."""
+    """The (repo, revision, repo type) of which anything is known, in the order of their names."""
     asked = (
-        "SELECT CAST(repo AS TEXT), CAST(revision AS TEXT), CAST(repo_type AS TEXT) FROM entries WHERE state = 'ready'"
+        "SELECT CAST(repo AS TEXT), CAST(revision AS TEXT), CAST(repo_type AS TEXT) FROM entries"
         " GROUP BY repo_type, repo, revision"
     )
     with index.reading() as connection:
@@ -120,6 +120,15 @@ def filenames(index: Index, snapshot: Snapshot) -> list[str]:
     names = (snapshot.repo_type, snapshot.repo, snapshot.revision)
     with index.reading() as connection:
         return [] if connection is None else [name for (name,) in connection.execute(asked, names).fetchall()]
+
+
+def of_snapshot(index: Index, snapshot: Snapshot) -> list[Row]:
+    """All rows of a repo at a revision."""
+    with index.reading() as connection:
+        if connection is None:
+            return []
+        names = (snapshot.repo_type, snapshot.repo, snapshot.revision)
+        return select(connection, "WHERE repo_type = ? AND repo = ? AND revision = ? ORDER BY filename", names)
 
 
 # What a listing shows, the names first: a page begins behind those of the page before it.
