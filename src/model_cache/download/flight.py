@@ -124,7 +124,7 @@ class Flight:
         if ctx.folds:
             hit.refuse_clash(ctx, entry)
         row = self._rows.get(entry.key)
-        if row is not None and (row.state not in ("ready", "partial") or row.next_state is not None):
+        if row is not None and (row.state != "ready" or row.next_state is not None):
             row = recovery.recover(ctx, entry, Recorder(ctx, entry, self._request.progress))
         if row is not None and row.state == "partial":
             self._rows[entry.key] = row

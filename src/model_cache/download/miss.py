@@ -61,7 +61,8 @@ def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outc
     disk.refresh_directory(os.path.dirname(entry.path(ctx.root)))
     if ctx.folds:
         hit.refuse_clash(ctx, entry)
-    recorder = Recorder(ctx, entry, request.progress)
+    replaces = (request.force and os.path.lexists(entry.path(ctx.root))) or mending.damaged(ctx, entry) is not None
+    recorder = Recorder(ctx, entry, request.progress, required=replaces)
     row = recovery.recover(ctx, entry, recorder)
     found = hit.find(ctx, entry)
     if found and not request.force:

@@ -143,7 +143,8 @@ def _job(ctx: Context, entry: Entry, request: Request, held: ExitStack) -> Job |
     lock = held.enter_context(write_lock(ctx, entry, request))
     if lock is None:
         return None
-    return Job(entry, lock, request, Recorder(ctx, entry, request.progress or SILENT), notes.begin(ctx, entry))
+    recorder = Recorder(ctx, entry, request.progress or SILENT, required=True)
+    return Job(entry, lock, request, recorder, notes.begin(ctx, entry))
 
 
 def _compare(ctx: Context, jobs: list[Job], move: Move, report: UpdateReport) -> list[tuple[Job, Row, FileMeta]]:
