@@ -13,13 +13,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from .timing import Sample, in_turns, loop, python, run, series
+from model_cache.testing import HubProcess
+
+from .timing import Sample, Series, cpu_of, in_turns, loop, python, run, series
 
 REPO, FILE = "owner/name", "model.bin"
 
 
 class Row(NamedTuple):
-    """One line of the table: ours, the peer's, in seconds; the asked ratio, and the peak memory in MiB if it matters."""
+    """One line of the table.
+
+    Attributes:
+        name, peer: What was measured, and beside what.
+        ours, theirs: In seconds, medians (or another unit, which the note says).
+        asked: The ratio that is asked for, None where the row is for comparison only.
+        note: What else is to be known, such as peak memory.
+        low, high: The ratios of the best and of the worst pair of runs; None where they were not run in pairs.
+        command: What exactly was run, where a name does not say it.
+        least: The ratio is asked to be at least, not at most, what is asked.
+    """
 
     name: str
     peer: str
@@ -27,6 +39,10 @@ class Row(NamedTuple):
     theirs: float
     asked: float | None
     note: str = ""
+    low: float | None = None
+    high: float | None = None
+    command: str = ""
+    least: bool = False
 
     @property
     def ratio(self) -> float:
@@ -34,9 +50,24 @@ class Row(NamedTuple):
         return self.ours / self.theirs
 
 
+def paired(
+    name: str, peer: str, ours: Series, theirs: Series, asked: float | None, note: str = "", command: str = ""
+) -> Row:
+    """A row of two series that were run in turns: its spread is that of the ratios of the pairs."""
+    ratios = [one / other for one, other in zip(ours.values, theirs.values, strict=False)]
+    return Row(name, peer, ours.median, theirs.median, asked, note, min(ratios), max(ratios), command)
+
+
 @contextmanager
 def served(size: int) -> Iterator[tuple[Path, str]]:
     """A working folder, and the address of a hub in another process that serves one file of so many bytes."""
+    with served_by(size) as (folder, hub):
+        yield folder, hub.url
+
+
+@contextmanager
+def served_by(size: int) -> Iterator[tuple[Path, HubProcess]]:
+    """The same with the hub itself, which counts what it is asked."""
     with tempfile.TemporaryDirectory(prefix="model-cache-bench-") as name:
         folder = Path(name)
         model = folder / "hub" / "models" / REPO / FILE
@@ -45,17 +76,10 @@ def served(size: int) -> Iterator[tuple[Path, str]]:
             block = os.urandom(1 << 20)
             for _ in range(size >> 20):
                 file.write(block)
-        command = [sys.executable, "-m", "model_cache.testing", str(folder / "hub"), "--seconds", "900"]
-        hub = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        try:
-            assert hub.stdout is not None
-            url = hub.stdout.readline().strip()
+        with HubProcess(folder / "hub") as hub:
             # The hub hashes what it serves once, at the first request; nobody's run should pay for that.
-            run(["curl", "-sfL", "-o", os.devnull, f"{url}/{REPO}/resolve/main/{FILE}"])
-            yield folder, url
-        finally:
-            hub.kill()
-            hub.communicate()
+            run(["curl", "-sfL", "-o", os.devnull, f"{hub.url}/{REPO}/resolve/main/{FILE}"])
+            yield folder, hub
 
 
 def imports(rounds: int) -> list[Row]:

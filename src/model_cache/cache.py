@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .download.background import Background
-    from .download.request import Outcome, Request
+    from .download.asked import Asked, Outcome
     from .hub.client import Hub
     from .lease import Lease, LeasedFile
     from .progress import Progress
@@ -79,10 +79,10 @@ class ModelCache(Upkeep):
         made_of |= {"root": root and settings.root, "clock": clock, "step": step, "hub": hub, **policy}
         # How another process makes the same cache; not where that would put a secret into a pickle.
         self._made_of = None if isinstance(token, str) else {k: v for k, v in made_of.items() if v is not None}
-        # 9 ms that neither importing this package nor the first hit should pay: making a cache does.
-        from pathlib import Path
-
-        self._path = Path
+        # What neither importing this package nor the first hit should pay for, making a cache does: 9 ms for the module
+        # of paths, what has to be asked of the root once, and the first name that a process checks and hashes, which
+        # takes ten times as long as the next.
+        self._root, *_ = self._ctx.root_path, self._ctx.real_root, self._ctx.folds, Entry("a", "a").key
 
     def __repr__(self) -> str:
         return f"ModelCache({self._ctx.root!r})"
@@ -99,7 +99,7 @@ class ModelCache(Upkeep):
     @property
     def root(self) -> Path:
         """The root's absolute path; it need not exist yet."""
-        return self._path(self._ctx.root)
+        return self._root
 
     def path(self, repo: str, filename: str, *, revision: str = DEFAULT_REVISION, repo_type: str = "model") -> Path:
         """Where the file is or would be. Touches nothing.
@@ -107,7 +107,7 @@ class ModelCache(Upkeep):
         Raises:
             InvalidNameError: The names cannot stand for a path.
         """
-        return self._path(Entry(repo, filename, revision, repo_type).path(self._ctx.root))
+        return self._ctx.path(Entry(repo, filename, revision, repo_type))
 
     @in_family
     def is_cached(
@@ -226,28 +226,24 @@ class ModelCache(Upkeep):
         self, entry: Entry, timeout: float | None, force: bool, offline: bool | None, progress: Progress | None
     ) -> hit.Found:
         there = None if force else hit.find(self._ctx, entry)
-        return there or self._miss(entry, self._request(force, offline, progress), timeout).found
+        return there or self._miss(entry, self._asked(force, offline, progress), timeout).found
 
-    def _miss(self, entry: Entry, request: Request, timeout: float | None) -> Outcome:
+    def _miss(self, entry: Entry, asked: Asked, timeout: float | None) -> Outcome:
         if timeout is None:
             from .download.miss import fetch
 
-            return fetch(self._ctx, entry, request)
+            return fetch(self._ctx, entry, asked)
         if self._background is None:
             from .download.background import Background
 
             self._background = Background()
-        return self._background.fetch(self._ctx, entry, request, timeout)
+        return self._background.fetch(self._ctx, entry, asked, timeout)
 
-    def _request(self, force: bool, offline: bool | None, progress: Progress | None) -> Request:
-        from .download.request import Request
+    def _asked(self, force: bool, offline: bool | None, progress: Progress | None) -> Asked:
+        from .download.asked import Asked
         from .progress import SILENT
 
-        return Request(
-            force=force,
-            offline=self._ctx.settings.offline if offline is None else offline,
-            progress=progress or SILENT,
-        )
+        return Asked(force, self._ctx.settings.offline if offline is None else offline, progress or SILENT)
 
     def _remember(self, entry: Entry, found: hit.Found) -> None:
         if len(self._memory) >= _REMEMBERED:

@@ -1,0 +1,118 @@
+"""Many processes at once: 32 that want one file that is not there, and 2 or 32 that are handed one that is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from model_cache.testing import HubProcess
+
+from .cases import FILE, REPO, Row, paired, served_by
+from .timing import Series, series
+
+_PROCESSES = 32
+_SIZE = 64 << 20
+_RATE_SECONDS = 1.0  # for which hits are counted
+# cached-path asks for other versions of what it shares with the rest, so it has an environment of its own.
+_CACHED_PATH = Path(sys.executable).parent.parent.with_name(".venv-bench-cached-path") / "bin" / "python"
+
+# Each begins when the gate's other end is closed, and says when it was done by the clock that all processes share.
+_AT_THE_GATE = """
+import os, sys, time
+gate, place, url, digest = int(sys.argv[1]), *sys.argv[2:]
+{prepare}
+print("ready", flush=True)
+os.read(gate, 1)
+{call}
+print(time.monotonic(), flush=True)
+"""
+_PROGRAMS = {
+    "ours": (
+        "from model_cache import ModelCache; cache = ModelCache(place, endpoint=url, token=False)",
+        "cache.fetch('owner/name', 'model.bin')",
+    ),
+    "hf": (
+        "from huggingface_hub import hf_hub_download",
+        "hf_hub_download('owner/name', 'model.bin', cache_dir=place)",
+    ),
+    "cached-path": (
+        "from cached_path import cached_path",
+        "cached_path(url + '/owner/name/resolve/main/model.bin', cache_dir=place, quiet=True)",
+    ),
+    "pooch": (
+        "import pooch; pooch.get_logger().setLevel('ERROR')",
+        "pooch.retrieve(url + '/owner/name/resolve/main/model.bin', 'sha256:' + digest, 'model.bin', place)",
+    ),
+}
+
+
+def _started(code: str, arguments: Sequence[str], count: int, gate: int, python: str) -> list[subprocess.Popen[str]]:
+    url = arguments[1]
+    environ = {**os.environ, "HF_ENDPOINT": url, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    command = [python, "-c", code, str(gate), *arguments]
+    return [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ, pass_fds=[gate]) for _ in range(count)
+    ]
+
+
+def _released(code: str, arguments: Sequence[str], count: int, python: str = sys.executable) -> tuple[float, list[str]]:
+    """When the gate was opened, and what each process said behind it."""
+    reading, writing = os.pipe()
+    processes = _started(code, arguments, count, reading, python)
+    os.close(reading)
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        began = time.monotonic()
+        os.close(writing)
+        return began, [process.communicate(timeout=300)[0].strip() for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def herd(rounds: int) -> list[Row]:
+    """32 processes at a gate, and one cold file of 64 MiB: from the gate's opening until the last has its path."""
+    with served_by(_SIZE) as (folder, hub):
+        digest = hashlib.file_digest((folder / "hub" / "models" / REPO / FILE).open("rb"), "sha256").hexdigest()
+        names = [name for name in _PROGRAMS if name != "cached-path" or _CACHED_PATH.exists()]
+        seconds: dict[str, list[float]] = {name: [] for name in names}
+        bodies: dict[str, int] = {}
+        # pooch downloads 32 times: once is enough to see it.
+        for turn in range(rounds + 1):
+            for name in names if turn < 2 else [name for name in names if name != "pooch"]:
+                spent, bodies[name] = _herd(name, folder, hub, digest)
+                if turn:
+                    seconds[name].append(spent)
+    found = {name: series(values) for name, values in seconds.items()}
+    peers = [name for name in names if name != "ours"]
+    asked = {"hf": 0.5}
+    return [_herd_row(found["ours"], found[name], name, bodies, asked.get(name)) for name in peers]
+
+
+def _herd(name: str, folder: Path, hub: HubProcess, digest: str) -> tuple[float, int]:
+    place = folder / name
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    os.sync()
+    hub.reset()
+    prepare, call = _PROGRAMS[name]
+    python = str(_CACHED_PATH) if name == "cached-path" else sys.executable
+    code = _AT_THE_GATE.format(prepare=prepare, call=call)
+    began, ends = _released(code, [str(place), hub.url, digest], _PROCESSES, python)
+    return max(map(float, ends)) - began, hub.stats()["body_gets"]
+
+
+def _herd_row(ours: Series, theirs: Series, peer: str, bodies: dict[str, int], asked: float | None) -> Row:
+    note = f"bodies: {bodies['ours']}, theirs {bodies[peer]}"
+    return paired("32 processes, one cold 64 MiB file", peer, ours, theirs, asked, note)
