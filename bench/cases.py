@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from model_cache.testing import HubProcess
 
-from .timing import Sample, Series, cpu_of, in_turns, loop, python, run, series
+from .timing import Sample, Series, in_turns, loop, python, run, series
 
 REPO, FILE = "owner/name", "model.bin"
 

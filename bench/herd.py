@@ -8,8 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 
 from model_cache.testing import HubProcess
@@ -55,7 +54,12 @@ _PROGRAMS = {
 
 def _started(code: str, arguments: Sequence[str], count: int, gate: int, python: str) -> list[subprocess.Popen[str]]:
     url = arguments[1]
-    environ = {**os.environ, "HF_ENDPOINT": url, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
+    environ = {
+        **os.environ,
+        "HF_ENDPOINT": url,
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    }
     environ.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [python, "-c", code, str(gate), *arguments]
     return [

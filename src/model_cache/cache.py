@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .clock import Clock
-    from .download.background import Background
     from .download.asked import Asked, Outcome
+    from .download.background import Background
     from .hub.client import Hub
     from .lease import Lease, LeasedFile
     from .progress import Progress

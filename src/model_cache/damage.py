@@ -101,7 +101,9 @@ def read(ctx: Context, key: str) -> Mark | None:
 
 def is_known(ctx: Context, key: str) -> bool:
     """Whether an entry has a mark at all, whatever it says."""
-    return os.access(ctx.places.damaged + key, os.F_OK)  # every hit asks; `exists` makes an exception of the usual answer
+    return os.access(
+        ctx.places.damaged + key, os.F_OK
+    )  # every hit asks; `exists` makes an exception of the usual answer
 
 
 def is_marked(ctx: Context, key: str, found: os.stat_result, fd: int | None = None) -> bool:

@@ -178,7 +178,8 @@ def check_filename(filename: str) -> None:
 def _check_part(what: str, whole: str, part: str) -> None:
     """The rules that hold for each part of any path here."""
     if _REPO_CHARACTERS.issuperset(part) and len(part) <= _PART_BYTES and part.strip(".") == part != "":
-        return _check_device(what, whole, part)  # as most names are: no other rule could refuse it
+        _check_device(what, whole, part)  # as most names are: no other rule could refuse it
+        return
     if part in ("", ".", ".."):
         raise _refused(what, whole, f"has the part {part!r}")
     if part.lower() == OWN:

@@ -197,25 +197,33 @@ class WriteLock:
         self.held = False
         self.excludes = True
 
-    def acquire(self, give_up: Callable[[], bool] | None = None) -> bool:
-        """Wait until the lock is ours or `give_up()` says to leave; without it, try once.
+    def acquire(self, give_up: Callable[[], bool] | None = None, needless: Callable[[], bool] | None = None) -> bool:
+        """Wait until the lock is ours or there is no use in it; without arguments, try once.
+
+        Args:
+            give_up: Asked at each look at a lock that somebody holds: whether to leave.
+            needless: Asked when it has become free: whether what it was wanted for is done.
 
         Raises:
             OSError: The lock file cannot be made or opened.
         """
-        while not (self._stand_in() and self._take()):
+        waited = False
+        while not (self._stand_in(needless if waited else None) and self._take()):
             if give_up is None or give_up():
                 return False
             time.sleep(POLL)
+            waited = True
         self.held = True
         return True
 
-    def _stand_in(self) -> bool:
-        """Whether the lock is free; then it was kept from the others until `filelock` was loaded."""
+    def _stand_in(self, needless: Callable[[], bool] | None) -> bool:
+        """Whether the lock is free and wanted; then it was kept from the others until `filelock` was loaded."""
         fd = _try_raw(self._path, self._mode)
         if fd is None:
             return False
         try:
+            if needless is not None and needless():
+                return False
             from filelock import FileLock  # 40 ms that neither a hit pays nor who waits
         finally:
             release(fd)

@@ -26,7 +26,6 @@ from ..log import logger
 from . import linking, place, publish, staging
 from .asked import Asked
 from .replacing import Replacement, changed, claimed, replace
-from .request import Request
 from .staging import Job, Staged
 
 # What the Hub says for sure; a repo that is not to be seen may be one that this token may not read, and a 404 without a

@@ -55,9 +55,9 @@ class _Wait:
         if size != self._size:
             self._size, self._moved = size, now
         deadline = self._request.deadline
-        if _inode(self._path) not in (self._before, None):
-            self.reason = _Leave.APPEARED
-        elif deadline is not None and now >= deadline:
+        if self.appeared():
+            return True
+        if deadline is not None and now >= deadline:
             self.reason = _Leave.DEADLINE
         elif now - self._moved >= self._ctx.settings.lock_timeout:
             self.reason = _Leave.STALLED
@@ -66,6 +66,13 @@ class _Wait:
             note = notes.read(self._ctx, self._entry)
             self._request.progress.waiting(str(self._entry), note.holder, size, note.size, now - self.began)
         return self.reason is not None
+
+    def appeared(self) -> bool:
+        """Whether another process has published the file; also asked of a lock that is free: its last holder may have."""
+        if _inode(self._path) in (self._before, None):
+            return False
+        self.reason = _Leave.APPEARED
+        return True
 
     def error(self) -> LockTimeoutError:
         """Why the wait ended without the lock or the file."""
@@ -117,7 +124,7 @@ def write_lock(ctx: Context, entry: Entry, request: Asked) -> Iterator[WriteLock
     wait = _Wait(ctx, entry, request)
     ctx.step("lock:write")
     try:
-        held = lock.acquire(wait.give_up)
+        held = lock.acquire(wait.give_up, wait.appeared)
     except OSError as error:
         path = ctx.places.lock(entry.key)
         refused = disk.storage_error(error, "cannot lock", path)
