@@ -18,7 +18,7 @@ from .timing import Series, series
 
 _PROCESSES = 32
 _SIZE = 64 << 20
-_RATE_SECONDS = 1.0  # for which hits are counted
+_COUNTED = 1.0  # seconds for which hits are counted
 # cached-path asks for other versions of what it shares with the rest, so it has an environment of its own.
 _CACHED_PATH = Path(sys.executable).parent.parent.with_name(".venv-bench-cached-path") / "bin" / "python"
 
@@ -120,3 +120,36 @@ def _herd(name: str, folder: Path, hub: HubProcess, digest: str) -> tuple[float,
 def _herd_row(ours: Series, theirs: Series, peer: str, bodies: dict[str, int], asked: float | None) -> Row:
     note = f"bodies: {bodies['ours']}, theirs {bodies[peer]}"
     return paired("32 processes, one cold 64 MiB file", peer, ours, theirs, asked, note)
+
+
+_HITS = """
+import os, sys, time
+from model_cache import ModelCache
+gate, place, url, seconds = int(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
+cache = ModelCache(place, endpoint=url, token=False)
+cache.fetch("owner/name", "model.bin")
+print("ready", flush=True)
+os.read(gate, 1)
+number, end = 0, time.monotonic() + seconds
+while time.monotonic() < end:
+    for _ in range(100):
+        cache.fetch("owner/name", "model.bin")
+    number += 100
+print(number, flush=True)
+"""
+
+
+def hits(rounds: int) -> list[Row]:
+    """Repeated hits on one file by 2 and by 32 processes at once; nobody stands in another's way."""
+    few: list[float] = []
+    many: list[float] = []
+    with served_by(1 << 20) as (folder, hub):
+        place = str(folder / "root")
+        for _ in range(rounds):
+            for count, found in ((2, few), (_PROCESSES, many)):
+                _, numbers = _released(_HITS, [place, hub.url, str(_COUNTED)], count)
+                # Of all processes together: seconds per hit.
+                found.append(_COUNTED / sum(map(int, numbers)))
+    ours, theirs = series(many), series(few)
+    note = f"{1 / ours.median:,.0f} and {1 / theirs.median:,.0f} hits per second in all"
+    return [paired("a hit, 32 processes on one file", "2 processes", ours, theirs, 1 / 0.9, note)]

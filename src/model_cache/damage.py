@@ -87,8 +87,6 @@ def mark(ctx: Context, row: Row, found: str | None) -> None:
 
 def read(ctx: Context, key: str) -> Mark | None:
     """The mark of an entry, None if there is none or it makes no sense: anybody may have written it."""
-    if not is_known(ctx, key):
-        return None
     import json
 
     path = ctx.places.damaged + key
@@ -112,7 +110,7 @@ def is_marked(ctx: Context, key: str, found: os.stat_result, fd: int | None = No
     Args:
         fd: The file, open: where another one than the mark names is there, and has its size, the bytes are hashed.
     """
-    known = read(ctx, key)
+    known = read(ctx, key) if is_known(ctx, key) else None
     if known is None or known.fits(found):
         return known is not None
     if fd is None or known.found is None or known.size != found.st_size:
