@@ -235,9 +235,8 @@ class Flight:
         try:
             found = os.fstat(fd)
             leased = locks.try_shared(fd)
-            until = ctx.clock.monotonic() + ctx.settings.touch_interval
             if leased and stats.identity_at(item.entry.path(ctx.root)) == stats.identity(found):
-                handed_out = hit.Found(item.entry.path(ctx.root), found, until)
+                handed_out = hit.recognised(ctx, item.entry, found)
                 self.outcomes[item.entry] = Outcome(handed_out, item.way, item.received)
                 self._leases.add(fd, found.st_size)
                 fd = -1
