@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .download.parts import Pace
     from .hub.client import Hub
     from .hub.tokens import Token
     from .index import Index
@@ -75,6 +76,7 @@ class Context:
         clock: Source of time.
         step: Called with the name of each step just before it is done; tests kill or fail there.
         hub: Stands in for the client of `settings.endpoint`.
+        pace: When a file comes over several connections, if not as `download.parts.Pace` says.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Context:
         clock: Clock | None = None,
         step: Callable[[str], None] | None = None,
         hub: Hub | None = None,
+        pace: Pace | None = None,
     ) -> None:
         if not (token is None or isinstance(token, (str, bool))):
             raise SettingError(f"token: expected a string, True, False or None, found {type(token).__name__}")
@@ -92,6 +95,7 @@ class Context:
         self.places = Places(settings.root)
         self.clock = clock or Clock()
         self.step = step or no_failure_points
+        self.pace = pace
         self._token = token
         self._hub = hub
         self._unsaid = ""  # a warning about the Hub that the caller has not been given

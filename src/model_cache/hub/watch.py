@@ -45,7 +45,7 @@ class Watch:
     def extend(self, seconds: float) -> None:
         """Begin to count anew."""
         self.stop()
-        timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self._shut)
+        timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self.shut)
         timer.daemon = True
         timer.start()
         self._timer = timer
@@ -68,7 +68,8 @@ class Watch:
         if over:
             raise TimeoutError("the time for this exchange is over")
 
-    def _shut(self) -> None:
+    def shut(self) -> None:
+        """The time is over now."""
         with self._lock:
             self.over = True
             made = getattr(self._connection, "sock", None) or self._socket
@@ -77,6 +78,36 @@ class Watch:
             with contextlib.suppress(OSError):
                 # Not SSLSocket's own, which would take the TLS state away from under the reader.
                 socket.socket.shutdown(made, socket.SHUT_RDWR)
+
+
+class Halt:
+    """Cuts all exchanges it was handed to, from another thread: whoever waits for a byte of them waits no longer."""
+
+    def __init__(self) -> None:
+        self.called = False
+        self._lock = threading.Lock()
+        self._watches: set[Watch] = set()
+
+    def add(self, watch: Watch) -> None:
+        """Another exchange, which is over before it began if this was called already."""
+        with self._lock:
+            self._watches.add(watch)
+            called = self.called
+        if called:
+            watch.shut()
+
+    def discard(self, watch: Watch) -> None:
+        """An exchange has ended."""
+        with self._lock:
+            self._watches.discard(watch)
+
+    def call(self) -> None:
+        """Cut them, and any that comes later."""
+        with self._lock:
+            self.called = True
+            watches = list(self._watches)
+        for watch in watches:
+            watch.shut()
 
 
 def announce_all(manager: Any) -> None:
