@@ -61,9 +61,7 @@ def _attempt(job: Reception) -> None:
             if body.start != part.at:
                 part = job.begin_anew()
             if body.start != part.at:
-                raise DownloadError(
-                    f"{job.entry}: asked for bytes from {part.at}, the server sends from {body.start}"
-                )
+                raise DownloadError(f"{job.entry}: asked for bytes from {part.at}, the server sends from {body.start}")
             job.request.progress.started(str(job.entry), job.meta.size, job.parts.done)
             try:
                 job.partial.hash_up_to(job.parts.prefix)

@@ -23,7 +23,6 @@ from .reception import Reception, Tries
 _CHUNK = 256 * 1024  # bytes per read of one of several connections: they are slow, and there may be 64
 _LOOK = 0.05  # seconds in which the caller's thread looks at the clock, whatever comes
 _HASHED = 16 << 20  # bytes hashed between two looks
-_NOTES = 0.04  # seconds between two notes
 _GROW = 0.5  # seconds between two looks at whether more connections are to be had
 
 
@@ -61,7 +60,8 @@ class _Crew:
             slow = is_slow(job.pace, int(self._rate), 1.0) and job.may_share
             if slow and self._expect_gaps():
                 self._chunk = min(self._chunk, _CHUNK)
-                job.parts.share(part, job.ctx.settings.connections, self._rate)
+                job.parts.measure(job.ctx.settings.connections, self._rate)
+                job.parts.share(part)
             self._start(part, body)
             if slow:
                 self._grow()
@@ -85,7 +85,7 @@ class _Crew:
         job.partial.hash_up_to(max(min(prefix, job.partial.hashed + _HASHED), job.partial.hashed))
         job.request.progress.advanced(done)
         now = job.ctx.clock.monotonic()
-        if self._gaps and done - self._noted_bytes >= job.pace.noted and now - self._noted >= _NOTES:
+        if self._gaps and done - self._noted_bytes >= job.pace.noted and now - self._noted >= job.pace.between:
             self._noted, self._noted_bytes = now, done
             self._note()
         if job.late and not job.parts.complete:
@@ -102,13 +102,13 @@ class _Crew:
         job = self._job
         while self._alive < job.ctx.settings.connections and job.may_share:
             with self._lock:
-                left = sum(end - start for start, end in job.parts.gaps()) + job.parts.coming
-            if left < job.pace.large or not job.slots.take():
+                missing = job.parts.missing
+            if missing < job.pace.large or not job.slots.take():
                 return
             part = None
             if self._expect_gaps():
                 with self._lock:
-                    part = job.parts.take(job.ctx.settings.connections, self._rate)
+                    part = job.parts.take()
             if part is None:
                 job.slots.give()
                 return
@@ -202,9 +202,7 @@ class _Crew:
                     job.parts.wrote(part, count)
                     job.received += count
                     self._lock.notify_all()
-                    if job.halt.called or (
-                        not part.left and not job.parts.further(part, reach, job.ctx.settings.connections, self._rate)
-                    ):
+                    if job.halt.called or not (part.left or job.parts.further(part, reach)):
                         return
 
     def _open(self, part: Part) -> Body:
@@ -220,7 +218,7 @@ class _Crew:
         job = self._job
         with self._lock:
             job.parts.leave(part)
-            return job.parts.take(job.ctx.settings.connections, self._rate)
+            return job.parts.take()
 
     def _goes_on(self, error: DownloadError, tries: Tries, came: int) -> bool:
         """After a failure: whether this connection tries again; where another is left, a refused one does not.
@@ -236,7 +234,7 @@ class _Crew:
         again = tries.failed(came)
         with self._lock:
             others = self._alive > 1
-        if others and (not again or job.single or error.status >= 400):
+        if others and (not again or job.single or (error.status or 0) >= 400):
             return False
         if not others and job.single:
             raise error  # it goes on as one connection alone does

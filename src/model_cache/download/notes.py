@@ -62,7 +62,7 @@ def read(ctx: Context, entry: Entry) -> Note:
         return Note()
     if not isinstance(found, dict) or not all(fits(found.get(name)) for name, fits in _FIELDS.items()):
         return Note()
-    note = Note(**{name: found.get(name) for name in _FIELDS})
+    note = Note(**{name: found[name] for name in _FIELDS if name in found})
     note.holder = _printable(note.holder)
     return note
 

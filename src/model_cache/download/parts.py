@@ -1,8 +1,8 @@
 """Which bytes of a file are there, who fetches which next, and when one connection is not enough; pure, no I/O.
 
-Parts are handed out in the order of the file, each smaller the less is left: the bytes from the start on, which are what
-can be hashed, stay close behind the connections, so that little is left to hash when the last byte is there. When nothing
-is left to hand out, who is done takes half of what the slowest has before it.
+Parts are handed out in the order of the file: the bytes from the start on, which are what can be hashed, stay close
+behind the connections, so that little is left to hash when the last byte is there. When nothing is left to hand out, who
+is done takes half of what the slowest has before it.
 
 Concurrency:
     Not safe to share: whoever has several connections holds a lock around each call.
@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 Range = tuple[int, int]  # first byte, one past the last
 
-_PARTS_LEFT = 2  # parts for each connection that the rest of a file is worth: the last ones are small, none is waited for
+_ROUNDS = 2  # parts that each connection has at least: what comes from the start on does not wait for the whole of one
 _SECONDS_PART = 2.0  # of one connection: asking costs two round trips, a tenth of a second to a Hub that is far
+_SECONDS_ASKED = 0.1  # a part that comes sooner is not worth asking for
 
 
 class Pace(NamedTuple):
@@ -29,7 +30,8 @@ class Pace(NamedTuple):
         fast: Bytes per second with which one connection is as fast as what it fills: a disk takes some hundred MB/s, and
             a second connection would take turns with the first on the same cores.
         smallest: Bytes of the smallest part that is asked for by a request of its own.
-        noted: Bytes between two notes of what is there: a kill makes about as many come again.
+        noted, between: Bytes and seconds, at least, between two notes of what is there: a kill makes come again what came
+            since the last one.
         chunk: Bytes per read: larger ones measured no faster.
     """
 
@@ -38,6 +40,7 @@ class Pace(NamedTuple):
     fast: float = 200e6
     smallest: int = 1 << 20
     noted: int = 4 << 20
+    between: float = 0.04
     chunk: int = 1 << 20
 
 
@@ -83,7 +86,7 @@ class Parts:
 
     def __init__(self, size: int | None, held: Iterable[Range], smallest: int) -> None:
         self.size = size
-        self._smallest = smallest
+        self._smallest = self._length = self._worth = smallest
         self._held = merged(held)
         self._active: list[Part] = []
 
@@ -108,9 +111,9 @@ class Parts:
         return self.size is not None and self.prefix >= self.size
 
     @property
-    def coming(self) -> int:
-        """Bytes that somebody fetches."""
-        return sum(part.left for part in self._active)
+    def missing(self) -> int:
+        """Bytes still to come, 0 where that is not known."""
+        return 0 if self.size is None else self.size - self.done
 
     def gaps(self) -> list[Range]:
         """What nobody has and nobody fetches, in order."""
@@ -127,34 +130,35 @@ class Parts:
         start, end = (self.prefix, None) if self.size is None else self.gaps()[0]
         return self._begin(start, end)
 
-    def take(self, connections: int, rate: float) -> Part | None:
-        """What one of several connections fetches next; None where nothing is left that is worth a request.
+    def measure(self, connections: int, rate: float) -> None:
+        """Settle how large parts are, for so many connections of `rate` bytes per second each.
 
-        Args:
-            connections: How many there are.
-            rate: Bytes per second of one of them.
+        Asking for one costs some round trips, which are to be a small part of its time; and nobody's is to be the last.
         """
-        gaps = self.gaps()
-        if gaps:
-            start, end = gaps[0]
-            return self._begin(start, min(end, start + self._length(connections, rate)))
+        length = min(int(rate * _SECONDS_PART), self.missing // (connections * _ROUNDS))
+        self._length = max(length, self._smallest)
+        self._worth = max(int(rate * _SECONDS_ASKED), self._smallest)
+
+    def share(self, part: Part) -> None:
+        """Let others have the far end of a part that was begun as a whole."""
+        if part.end is not None:
+            part.end = min(part.end, part.at + self._length)
+
+    def take(self) -> Part | None:
+        """What one of several connections fetches next; None where nothing is left that is worth a request."""
+        for start, end in self.gaps():
+            return self._begin(start, min(end, start + self._length))
         slowest = max(self._active, key=lambda part: part.left, default=None)
-        if slowest is None or slowest.left < 2 * self._smallest or slowest.end is None:
+        if slowest is None or slowest.end is None or slowest.left < 2 * self._worth:
             return None
         end, slowest.end = slowest.end, slowest.end - slowest.left // 2
         return self._begin(slowest.end, end)
 
-    def share(self, part: Part, connections: int, rate: float) -> None:
-        """Let others have the far end of a part that was begun as a whole."""
-        if part.end is not None:
-            end = part.at + self._length(connections, rate, part.left)
-            part.end = min(part.end, end)
-
-    def further(self, part: Part, reach: int, connections: int, rate: float) -> bool:
+    def further(self, part: Part, reach: int) -> bool:
         """Let a part that has come go on where its answer does, up to `reach`, if nobody else fetches what follows."""
         for start, end in self.gaps():
             if start == part.end and reach > start:
-                part.end = min(end, reach, start + self._length(connections, rate))
+                part.end = min(end, reach, start + self._length)
                 return True
         return False
 
@@ -173,10 +177,6 @@ class Parts:
         part = Part(start, start, end)
         self._active.append(part)
         return part
-
-    def _length(self, connections: int, rate: float, more: int = 0) -> int:
-        open_bytes = sum(end - start for start, end in self.gaps()) + more
-        return max(self._smallest, min(int(rate * _SECONDS_PART), open_bytes // (connections * _PARTS_LEFT)))
 
 
 def is_slow(pace: Pace, count: int, seconds: float) -> bool | None:
