@@ -48,6 +48,7 @@ class _Crew:
         self._threads: list[threading.Thread] = []
         self._alive = 0
         self._failure: BaseException | None = None
+        self._enough = False  # a connection was refused, or failed too often: no further one is asked for
         self._chunk = job.pace.chunk
         self._gaps = job.note.parts is not None  # the note says what is there
         now = job.ctx.clock.monotonic()
@@ -100,10 +101,10 @@ class _Crew:
     def _grow(self) -> None:
         """Add connections as long as slots are free and something is left that is worth one."""
         job = self._job
-        while self._alive < job.ctx.settings.connections and job.may_share:
+        for _ in range(job.ctx.settings.connections - self._alive):
             with self._lock:
-                missing = job.parts.missing
-            if missing < job.pace.large or not job.slots.take():
+                wanted = job.parts.missing >= job.pace.large and not self._enough and self._failure is None
+            if not wanted or not job.may_share or not job.slots.take():
                 return
             part = None
             if self._expect_gaps():
@@ -234,6 +235,7 @@ class _Crew:
         again = tries.failed(came)
         with self._lock:
             others = self._alive > 1
+            self._enough |= not again or bool(error.status and error.status >= 400)
         if others and (not again or job.single or (error.status or 0) >= 400):
             return False
         if not others and job.single:
