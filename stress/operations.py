@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from model_cache import ModelCache
+from model_cache.download import notes
+from model_cache.download.parts import Pace
+from model_cache.layout import Entry
 
 from .invariants import path_of
 from .older import downgrade
@@ -56,6 +59,23 @@ def _halted(site: Site) -> None:
     except Halt:
         (partial,) = (site.own / "partial").iterdir()
         os.truncate(partial, SIZE // 2)
+
+
+def _gapped(site: Site) -> None:
+    """What a process left that fetched over several connections: the first and the third quarter of the bytes."""
+    _halted(site)
+    (partial,) = (site.own / "partial").iterdir()
+    with partial.open("r+b") as file:
+        data = file.read()
+        file.seek(SIZE // 4)
+        file.write(bytes(SIZE // 4))
+        file.seek(SIZE // 2)
+        file.write(site.bytes(NEW)[SIZE // 2 : SIZE * 3 // 4])
+    assert data == site.bytes(NEW)[: SIZE // 2]
+    ctx, entry = site.cache()._ctx, Entry(REPO, NEW, "main", "model")
+    note = notes.read(ctx, entry)
+    notes.describe(note, note.etag, [(0, SIZE // 4), (SIZE // 2, SIZE * 3 // 4)])
+    assert notes.write(ctx, entry, note)
 
 
 def _rotten(site: Site) -> None:
@@ -139,6 +159,11 @@ def _older(site: Site) -> None:
 _STANDING = 3 * 61440 + 20480
 _TIGHT = {"max_size": _STANDING + 20480}
 _ROOM_FOR_ONE = {"max_size": _STANDING + 65536 + 3 * 4096}
+# A file of a few blocks comes in parts, noted one by one, as one of gigabytes does over slow connections.
+_PARTS = {
+    "connections": 3,
+    "pace": Pace(large=1, window=0.0, fast=1e18, smallest=8192, noted=8192, between=0.0, chunk=4096),
+}
 
 
 def _fetch(name: str = NEW, repo: str = REPO, *, force: bool = False) -> Callable[[ModelCache], object]:
@@ -152,6 +177,8 @@ OPERATIONS = {
         Operation("fetch", _fetch(), about=(REPO, NEW)),
         Operation("fetch-first", _fetch(), _lose_all, about=(REPO, NEW)),
         Operation("resume", _fetch(), _halted, about=(REPO, NEW)),
+        Operation("ranges", _fetch(), settings=_PARTS, about=(REPO, NEW)),
+        Operation("resume-ranges", _fetch(), _gapped, _PARTS, about=(REPO, NEW)),
         Operation("link", _fetch(_BAD, TWIN), about=(TWIN, _BAD)),
         Operation("replace", _fetch(_BAD, force=True), Site.move),
         Operation("update", lambda cache: cache.update(REPO), Site.move),

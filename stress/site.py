@@ -100,6 +100,10 @@ class Site:
         """Where a file is or would be."""
         return self.root / path_of(repo, name)
 
+    def bytes(self, name: str) -> bytes:
+        """What the hub has under a name of the repo now."""
+        return content(self._offset + (*NAMES, NEW).index(name))
+
     def hold(self) -> None:
         """Take a lease on a file of its own until `let_go`."""
         self._lease = self.cache(offline=True).lease(HELD, NAMES[0])
@@ -148,6 +152,7 @@ class Site:
         self.expected.foreign[FOREIGN] = digest(FOREIGN_BYTES)
 
     def _serve(self, offset: int) -> None:
+        self._offset = offset
         self._add(REPO, {name: offset + number for number, name in enumerate((*NAMES, NEW))})
         # A twin has the same bytes under another name; the held file never changes.
         self._add(TWIN, {NAMES[0]: _OLD})

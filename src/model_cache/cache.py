@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .clock import Clock
     from .download.asked import Asked, Outcome
     from .download.background import Background
+    from .download.parts import Pace
     from .hub.client import Hub
     from .layout import Snapshot
     from .lease import Lease, LeasedFile
@@ -46,7 +47,8 @@ class ModelCache(Upkeep):
         endpoint: Address of the Hub.
         token: A token for the Hub; False sends none; None looks at `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_HOME`.
         offline: True: never ask the network.
-        clock, step, hub: Source of time, failure points, and a stand-in for the Hub; for tests.
+        clock, step, hub, pace: Source of time, failure points, a stand-in for the Hub, and when a file comes over several
+            connections; for tests.
         **policy: Any other policy key, such as `min_idle="10m"`.
 
     The environment is read once, here; the policy file again whenever it changed.
@@ -69,15 +71,16 @@ class ModelCache(Upkeep):
         clock: Clock | None = None,
         step: Callable[[str], None] | None = None,
         hub: Hub | None = None,
+        pace: Pace | None = None,
         **policy: object,
     ) -> None:
         settings = Settings(os.environ, root=root, max_size=max_size, endpoint=endpoint, offline=offline, **policy)
-        self._ctx = Context(settings, token=token, clock=clock, step=step, hub=hub)
+        self._ctx = Context(settings, token=token, clock=clock, step=step, hub=hub, pace=pace)
         self._now = monotonic if clock is None else clock.monotonic
         self._memory: dict[tuple[str, str, str, str], hit.Found] = {}
         self._background: Background | None = None
         made_of: dict[str, object] = {"max_size": max_size, "endpoint": endpoint, "token": token, "offline": offline}
-        made_of |= {"root": root and settings.root, "clock": clock, "step": step, "hub": hub, **policy}
+        made_of |= {"root": root and settings.root, "clock": clock, "step": step, "hub": hub, "pace": pace, **policy}
         # How another process makes the same cache; not where that would put a secret into a pickle.
         self._made_of = None if isinstance(token, str) else {k: v for k, v in made_of.items() if v is not None}
         # What neither importing this package nor the first hit should pay for, making a cache does: 9 ms for the module

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from .download.parts import Pace
     from .hub.client import Hub
     from .hub.tokens import Token
     from .index import Index
@@ -77,6 +78,7 @@ class Context:
         clock: Source of time.
         step: Called with the name of each step just before it is done; tests kill or fail there.
         hub: Stands in for the client of `settings.endpoint`.
+        pace: When a file comes over several connections, if not as `download.parts.Pace` says.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Context:
         clock: Clock | None = None,
         step: Callable[[str], None] | None = None,
         hub: Hub | None = None,
+        pace: Pace | None = None,
     ) -> None:
         if not (token is None or isinstance(token, (str, bool))):
             raise SettingError(f"token: expected a string, True, False or None, found {type(token).__name__}")
@@ -94,6 +97,7 @@ class Context:
         self.places = Places(settings.root)
         self.clock = clock or Clock()
         self.step = step or no_failure_points
+        self.pace = pace
         self._token = token
         self._token_found: tuple[Token | None] | None = None
         self._hub = hub

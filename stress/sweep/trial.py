@@ -14,6 +14,8 @@ from typing import Any
 
 from model_cache import ModelCacheError, StorageError
 from model_cache.download import notes
+from model_cache.download.miss import fetch
+from model_cache.download.request import Request
 from model_cache.index import state
 from model_cache.layout import Entry
 from model_cache.testing import LoopbackHub
@@ -213,16 +215,35 @@ class Bench:
         entry = Entry(repo, filename, "main", "model")
         partial = Path(cache._ctx.places.partial(entry.key))
         # Bytes of which nothing says what they belong to are not resumed: a note that cannot be written costs that.
-        here = partial.stat().st_size if partial.exists() and notes.read(cache._ctx, entry).etag else 0
+        kept = notes.kept(notes.read(cache._ctx, entry), partial.stat().st_size) if partial.exists() else []
+        here = sum(end - start for start, end in kept)
         bodies, sent = self.hub.body_gets(filename, repo), self.hub.body_bytes(filename, repo)
-        found = _attempt("fetch", Act(lambda cache: cache.fetch(repo, filename)), site)
+        found, own = self._fetch_one(site, entry)
         bodies, sent = self.hub.body_gets(filename, repo) - bodies, self.hub.body_bytes(filename, repo) - sent
+        if "pace" in self.operation.settings:
+            # What several connections of a process had asked for when it died, the hub may read and count only now.
+            bodies, sent = own
         size = site.path(filename, repo).stat().st_size if not found else 0
-        if bodies > 1:
+        if bodies > max(len(kept) + 1, 1):  # one for each gap, which for most is one for the rest
             found.append(Violation("I2", f"{filename} came with {bodies} bodies"))
         if bodies and sent > size - here + _BLOCK:
             found.append(Violation("I2", f"{sent} bytes of {filename} came, and {here} of {size} were here"))
         return found
+
+    @staticmethod
+    def _fetch_one(site: Site, entry: Entry) -> tuple[list[Violation], tuple[int, int]]:
+        """What is wrong with a fetch, and by its own word how many bodies it asked for, and the bytes that came."""
+        opened, came = 0, 0
+
+        def count(step: str) -> None:
+            nonlocal opened
+            opened += step in ("body:open", "part:open")
+
+        try:
+            came = fetch(site.cache(step=count)._ctx, entry, Request()).downloaded
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
+            return [Violation("I10", f"fetch afterwards: {error!r}")], (opened, came)
+        return [], (opened, came)
 
 
 _LAST = {

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import traceback
 from typing import Any, NoReturn
 
@@ -28,6 +29,7 @@ class _Life:
     def __init__(self, channel: socket.socket, order: dict[str, Any]) -> None:
         self._channel, self._order = channel, order
         self._steps: list[str] = []
+        self._lock = threading.Lock()
 
     def live(self) -> None:
         """Everything but the end."""
@@ -56,10 +58,11 @@ class _Life:
         what.do(ModelCache(self._order["root"], endpoint=endpoint, token=False, clock=clock, step=self._step, **policy))
 
     def _step(self, name: str) -> None:
-        self._steps.append(name)
-        if len(self._steps) == self._order["step"]:
-            wire.send(self._channel, step=name)
-            os.kill(os.getpid(), signal.SIGKILL)
+        with self._lock:  # several connections come by at once
+            self._steps.append(name)
+            if len(self._steps) == self._order["step"]:
+                wire.send(self._channel, step=name)
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _die(channel: socket.socket, order: dict[str, Any]) -> NoReturn:

@@ -46,10 +46,10 @@ class Background:
         if request.offline:
             return fetch(ctx, entry, request)  # nothing to wait for, and not somebody else's download to join
         job = self._join(ctx, entry, request)
-        before = _partial_size(ctx, entry)
+        before = notes.arrived(ctx, entry)
         if not job.done.wait(min(timeout, threading.TIMEOUT_MAX)):
-            done = _partial_size(ctx, entry)
             note = notes.read(ctx, entry)
+            done = notes.arrived(ctx, entry, note)
             raise in_progress(entry, note.holder, done, note.size, (done - before) / timeout if timeout else 0.0)
         if job.error is not None:
             raise job.error
@@ -85,10 +85,3 @@ class Background:
                 self._jobs.pop(entry.key, None)
             ctx.index.close()  # not when the thread's locals are torn down, which may coincide with a fork
             job.done.set()
-
-
-def _partial_size(ctx: Context, entry: Entry) -> int:
-    try:
-        return os.stat(ctx.places.partial(entry.key)).st_size
-    except OSError:
-        return 0

@@ -1,21 +1,23 @@
-"""Receiving a body: stream into the partial, resume after cuts, bounded in everything."""
+"""Receiving a body: stream into the partial, resume after cuts, over several connections where one is slow; all bounded.
+
+One connection begins, in the caller's thread. Once it is known how fast it is, a large file goes on in threads (`connections`):
+several connections where one is slower than a disk, and the hash beside the network where there is a core to spare.
+"""
 
 from __future__ import annotations
 
-import random
+import os
 
 from ..context import Context
-from ..errors import DownloadError, IntegrityError
+from ..errors import DownloadError
 from ..hub.client import Body, FileMeta
 from ..layout import Entry
+from . import connections
 from .notes import Note
 from .partial import Partial
+from .parts import Part, is_slow
+from .reception import Reception, Tries
 from .request import Request
-from .waiting import in_progress
-
-CHUNK = 1 << 20  # bytes per read: larger ones measured no faster
-_FAILURES = 5  # attempts in a row that bring less than a chunk
-_LONGEST_PAUSE = 20.0  # seconds, whatever the server asks for: the write lock is held meanwhile
 
 
 def receive(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: Note, request: Request) -> int:
@@ -29,92 +31,76 @@ def receive(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: 
         IntegrityError: More bytes than promised.
         DownloadInProgressError: The caller's deadline passed; the partial stays.
     """
-    received = failures = 0
-    best = partial.size
-    while meta.size is None or partial.size < meta.size:
-        before = partial.size
+    job = Reception(ctx, entry, meta, partial, note, request)
+    tries = Tries(job.pace.chunk, job.parts.done)
+    while not job.parts.complete:
         try:
-            received += _attempt(ctx, entry, meta, partial, note, request)
-            break
+            _attempt(job)
+            if meta.size is None:
+                break
         except DownloadError as error:
-            received += max(partial.size - before, 0)
+            again = tries.failed(job.parts.done)
             if not error.transient:
                 raise
-            # Beyond what was there before, not beyond where a server that ignores ranges began again.
-            failures = 0 if partial.size - best >= CHUNK else failures + 1
-            best = max(best, partial.size)
-            if request.deadline is not None and ctx.clock.monotonic() >= request.deadline:
-                raise in_progress(entry, note.holder, partial.size, meta.size, 0.0) from None
-            if failures >= _FAILURES:
+            if job.late:
+                raise job.in_progress() from None
+            if not again or job.given_up:
                 raise
-            _pause(ctx, entry, partial, note, request, failures, error.retry_after)
-    partial.hash_prefix()
-    return received
+            job.pause(tries.failures, error.retry_after)
+    assert meta.size is None or partial.held == ([(0, meta.size)] if meta.size else []), "no gap is left"
+    partial.hash_up_to(partial.size)
+    return job.received
 
 
-def _attempt(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: Note, request: Request) -> int:
-    """One body request; returns its bytes, or raises with what arrived safe in the partial."""
-    ctx.step("body:open")
-    opened = ctx.hub.open_body(
-        entry.repo_type,
-        entry.repo,
-        meta.commit,
-        entry.filename,
-        offset=partial.size,
-        etag=meta.etag,
-        deadline=request.deadline,
-    )
-    with opened as body:
-        if body.total is not None and meta.size is not None and body.total != meta.size:
-            raise IntegrityError(
-                f"{entry}: expected {meta.size} bytes, the server offers {body.total}",
-                expected=meta.size,
-                found=body.total,
-            )
-        if body.start != partial.size:
-            partial.restart()
-        if body.start != partial.size:
-            raise DownloadError(f"{entry}: asked for bytes from {partial.size}, the server sends from {body.start}")
-        request.progress.started(str(entry), meta.size, partial.size)
-        try:
-            partial.hash_prefix()
-            return _drain(ctx, entry, meta, partial, note, request, body)
-        finally:
-            request.progress.finished()
+def _attempt(job: Reception) -> None:
+    """One body request, and what becomes of it; what arrived is safe in the partial, whatever is raised."""
+    part = job.parts.whole()
+    try:
+        job.ctx.step("body:open")
+        with job.open(part) as body:
+            if body.start != part.at:
+                part = job.begin_anew()
+            if body.start != part.at:
+                raise DownloadError(f"{job.entry}: asked for bytes from {part.at}, the server sends from {body.start}")
+            job.request.progress.started(str(job.entry), job.meta.size, job.parts.done)
+            try:
+                job.partial.hash_up_to(job.parts.prefix)
+                rate = _drain(job, part, body)
+                if rate is not None:
+                    connections.receive(job, part, body, rate)
+            finally:
+                job.request.progress.finished()
+    finally:
+        job.parts.leave(part)
+        job.partial.reached(job.parts.held())
 
 
-def _drain(
-    ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: Note, request: Request, body: Body
-) -> int:
-    view = memoryview(bytearray(CHUNK))
-    began, first = ctx.clock.monotonic(), partial.size
-    limit = None if meta.size is None else meta.size - partial.size
-    received = 0
-    while count := body.readinto(view):
-        received += count
-        if limit is not None and received > limit:
-            raise IntegrityError(f"{entry}: more than the promised {meta.size} bytes", expected=meta.size)
-        ctx.step("body:write")
-        partial.append(view[:count])
-        request.progress.advanced(partial.size)
-        now = ctx.clock.monotonic()
-        if request.deadline is not None and now >= request.deadline and partial.size != meta.size:
-            rate = (partial.size - first) / max(now - began, 1e-6)
-            raise in_progress(entry, note.holder, partial.size, meta.size, rate)
-    if limit is None and request.deadline is not None and ctx.clock.monotonic() >= request.deadline:
-        # A body without a length ends where the connection was cut.
-        raise in_progress(entry, note.holder, partial.size, None, 0.0)
-    if limit is not None and received < limit:
-        raise DownloadError(f"{entry}: the connection ended {limit - received} bytes too early", transient=True)
-    return received
+def _drain(job: Reception, part: Part, body: Body) -> float | None:
+    """Write and hash what comes; returns None at the part's end, or the rate (bytes per second) to go on with in threads."""
+    clock, view = job.ctx.clock, memoryview(bytearray(job.pace.chunk))
+    began = mark = clock.monotonic()
+    first = before = part.at
+    while count := job.read(part, body, view):
+        job.ctx.step("body:write")
+        job.partial.append(view[:count], part.at)
+        job.parts.wrote(part, count)
+        job.received += count
+        job.request.progress.advanced(job.parts.done)
+        now = clock.monotonic()
+        if job.late and (part.end is None or part.left):
+            raise job.in_progress((part.at - first) / max(now - began, 1e-6))
+        slow = is_slow(job.pace, part.at - before, now - mark)
+        if slow is not None:
+            if part.left >= job.pace.large and (job.may_share if slow else _spare_core()):
+                return (part.at - before) / max(now - mark, 1e-6)
+            mark, before = now, part.at
+    if part.end is None and job.late:
+        raise job.in_progress()  # a body without a length ends where the connection was cut
+    return None
 
 
-def _pause(
-    ctx: Context, entry: Entry, partial: Partial, note: Note, request: Request, failures: int, asked: float | None
-) -> None:
-    """Wait before the next attempt: what the server asked for, else longer each time, with jitter, capped."""
-    seconds = asked if asked is not None else min(0.25 * 2**failures, 8.0) * (0.5 + random.random())  # noqa: S311 - no secret
-    seconds = min(seconds, _LONGEST_PAUSE)
-    if request.deadline is not None and ctx.clock.monotonic() + seconds >= request.deadline:
-        raise in_progress(entry, note.holder, partial.size, note.size, 0.0)
-    ctx.clock.sleep(seconds)
+def _spare_core() -> bool:
+    """Whether this process may run on more than one core."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) > 1
+    return (os.cpu_count() or 1) > 1  # pragma: no cover - macOS, Windows

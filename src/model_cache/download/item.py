@@ -12,11 +12,12 @@ from ..index.ledger import Installed, Promise, Reservation
 from ..layout import Entry
 from ..locks import TakenLock
 from . import notes, publish, staging
-from .body import CHUNK
 from .notes import Note
 from .partial import Partial
 from .request import Request
 from .tally import Cancelled, Tally
+
+_SMALL = 1 << 20  # bytes; a smaller file is there before anybody could read a note of it, and is not worth resuming
 
 
 class Item:
@@ -64,7 +65,7 @@ def bring(ctx: Context, item: Item, request: Request, tally: Tally) -> None:
             raise Cancelled
         item.partial = partial = Partial(ctx, item.entry, item.lock)
         note = _begin(ctx, item, partial)
-        item.way = "resume" if partial.size else "download"
+        item.way = "resume" if partial.held else "download"
         asked = replace(request, progress=tally.part(str(item.entry), item.size))
         item.received = staging.receive_verified(ctx, item.entry, item.meta, partial, note, asked)
         item.file = publish.seal(ctx, item.entry, partial)
@@ -77,16 +78,16 @@ def bring(ctx: Context, item: Item, request: Request, tally: Tally) -> None:
 
 
 def _begin(ctx: Context, item: Item, partial: Partial) -> Note:
-    """Keep what an earlier process left if it is of the same bytes, and tell those who wait.
-
-    A small file is there before anybody could read a note of it, and is not worth resuming.
-    """
+    """Keep what an earlier process left if it is of the same bytes, and tell those who wait."""
     last = notes.read(ctx, item.entry) if partial.size else Note()
-    if partial.size and (last.etag != item.meta.etag or partial.size > item.size):
+    if partial.size and notes.belongs(last, item.meta.etag):
+        partial.hold(notes.kept(last, partial.size), item.size)
+    elif partial.size:
         partial.restart()
-    if item.size <= CHUNK:
+    if item.size <= _SMALL:
         return Note(last.attempt + 1, size=item.size, etag=item.meta.etag, endpoint=ctx.settings.endpoint)
     note = notes.begin(ctx, item.entry)
-    note.size, note.etag = item.size, item.meta.etag
+    note.size = item.size
+    notes.describe(note, item.meta.etag, partial.held)
     notes.write(ctx, item.entry, note)
     return note

@@ -25,7 +25,7 @@ from . import miss
 from .crew import Crew
 from .flight import Flight
 from .leases import Leases
-from .request import Outcome, Request
+from .request import Outcome, Request, Slots
 from .tally import Cancelled, Tally
 from .waiting import write_lock
 
@@ -73,7 +73,9 @@ class _Many:
     def __init__(
         self, ctx: Context, wanted: Sequence[Wanted], request: Request, workers: int, whole: str, leases: Leases
     ) -> None:
-        self._ctx, self._request, self._workers, self._whole, self._leases = ctx, request, workers, whole, leases
+        self._ctx, self._workers, self._whole, self._leases = ctx, workers, whole, leases
+        # All files share the connections that one large file could have beyond its first.
+        self._request = request if request.slots else replace(request, slots=Slots(ctx.settings.connections - 1))
         self._wanted = {one.entry: one.meta for one in wanted}
         assert len(self._wanted) == len(wanted), "each file is wanted once"
         self._outcomes: dict[Entry, Outcome] = {}

@@ -7,6 +7,8 @@ Concurrency:
 
 from __future__ import annotations
 
+import os
+
 from .. import disk, errors
 from ..context import Context, holder_name
 from ..errors import ModelCacheError
@@ -14,10 +16,11 @@ from ..units import LARGEST, LONGEST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from ..layout import Entry
+    from .parts import Range
 
 _LIMIT = 65536  # bytes of a note; it has some hundred
 _TEXT = 4096  # characters of a text in it
@@ -35,9 +38,11 @@ class Note:
         holder: Who writes, as pid@host; for display only, pids lie across pid namespaces.
         began: When this attempt began, seconds since the epoch.
         size: Promised size in bytes, None while it is not known.
-        etag: Identifier that the partial's bytes belong to.
+        etag: Identifier that the partial's bytes belong to; empty while these have gaps (`parts`): who knows nothing of
+            parts then resumes nothing.
         error: How this attempt failed, or None.
         endpoint: Which Hub was asked: another one may well have the file.
+        parts: Of a partial with gaps, the etag that its bytes belong to, and ranges of it that are there; else None.
     """
 
     def __init__(
@@ -49,9 +54,10 @@ class Note:
         etag: str = "",
         error: dict[str, Any] | None = None,
         endpoint: str = "",
+        parts: dict[str, Any] | None = None,
     ) -> None:
         self.attempt, self.holder, self.began = attempt, holder, began
-        self.size, self.etag, self.error, self.endpoint = size, etag, error, endpoint
+        self.size, self.etag, self.error, self.endpoint, self.parts = size, etag, error, endpoint, parts
 
 
 def read(ctx: Context, entry: Entry) -> Note:
@@ -65,7 +71,7 @@ def read(ctx: Context, entry: Entry) -> Note:
         return Note()
     if not isinstance(found, dict) or not all(fits(found.get(name)) for name, fits in _FIELDS.items()):
         return Note()
-    note = Note(**{name: found[name] for name in _FIELDS})
+    note = Note(**{name: found[name] for name in _FIELDS if name in found})
     note.holder = _printable(note.holder)
     return note
 
@@ -91,21 +97,74 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text[:_TEXT])
 
 
-def write(ctx: Context, entry: Entry, note: Note) -> None:
-    """Publish the note; a note that cannot be written costs a resume, not the download."""
+def _are_parts(value: object) -> bool:
+    """Whether these are an etag, and ranges in order that neither touch nor overlap."""
+    if not isinstance(value, dict) or not isinstance(value.get("etag"), str):
+        return False
+    ranges, last = value.get("ranges"), -1
+    if not isinstance(ranges, list):
+        return False
+    for one in ranges:
+        if not isinstance(one, list) or len(one) != 2 or not (_is_count(one[0]) and _is_count(one[1])):
+            return False
+        if not last < one[0] < one[1]:
+            return False
+        last = one[1]
+    return True
+
+
+def write(ctx: Context, entry: Entry, note: Note) -> bool:
+    """Publish the note; one that cannot be written (False) costs a resume, not the download."""
     import json
 
     try:
         disk.write_small(ctx.places.note(entry.key), json.dumps(vars(note)).encode(), ctx.settings.file_mode)
     except OSError:
-        return
+        return False
+    return True
+
+
+def kept(note: Note, size: int) -> list[Range]:
+    """Which bytes of a partial of `size` bytes are there by the note: none where it does not fit the partial."""
+    if note.parts is None:
+        return [(0, size)] if note.etag and size else []
+    ranges = [(start, end) for start, end in note.parts["ranges"]]
+    return ranges if not ranges or ranges[-1][1] <= size else []
+
+
+def belongs(note: Note, etag: str) -> bool:
+    """Whether the partial's bytes are of this etag."""
+    return (note.etag if note.parts is None else note.parts["etag"]) == etag
+
+
+def describe(note: Note, etag: str, held: Sequence[Range]) -> None:
+    """Let it say which ranges of the partial are there, as far as its size alone does not."""
+    gaps = len(held) > 1 or bool(held and held[0][0])
+    note.etag = "" if gaps else etag
+    note.parts = {"etag": etag, "ranges": [list(one) for one in held]} if gaps else None
+
+
+def expect_gaps(note: Note, etag: str, held: Sequence[Range]) -> None:
+    """Let it say that nothing but these ranges is there, before a byte is written behind a gap."""
+    note.etag, note.parts = "", {"etag": etag, "ranges": [list(one) for one in held]}
+
+
+def arrived(ctx: Context, entry: Entry, note: Note | None = None) -> int:
+    """Bytes of the entry's partial that are there, for those who watch; the size of a partial with gaps says nothing."""
+    try:
+        size = os.stat(ctx.places.partial(entry.key)).st_size
+    except OSError:
+        return 0
+    note = note or read(ctx, entry)
+    return size if note.parts is None else sum(end - start for start, end in kept(note, size))
 
 
 def begin(ctx: Context, entry: Entry) -> Note:
     """Say that a new attempt begins, with what the last one knew of its partial; the caller holds W."""
     last = read(ctx, entry)
     now = ctx.clock.time()
-    note = Note(last.attempt + 1, holder_name(), now, last.size, last.etag, endpoint=ctx.settings.endpoint)
+    endpoint = ctx.settings.endpoint
+    note = Note(last.attempt + 1, holder_name(), now, last.size, last.etag, endpoint=endpoint, parts=last.parts)
     write(ctx, entry, note)
     return note
 
@@ -145,6 +204,7 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
     "etag": _is_text,
     "error": _or_none(lambda value: isinstance(value, dict)),
     "endpoint": _is_text,
+    "parts": _or_none(_are_parts),
 }
 _FACTS: dict[str, Callable[[object], bool]] = {
     "status": _is_count,

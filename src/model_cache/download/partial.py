@@ -1,7 +1,8 @@
-"""The bytes of a download that is not complete: appended, hashed as they come, resumed by another process.
+"""The bytes of a download that is not complete: written where they belong, hashed, resumed by another process.
 
 Concurrency:
     Belongs to whoever holds W of the entry; where the file system has no locks each process has a partial of its own.
+    Several threads of its owner may `put` bytes at once, each its own; everything else is for one thread.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..layout import Entry
 from ..locks import open_own
+from .parts import Range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ class Partial:
 
     Attributes:
         path: Where it is.
-        size: Bytes it holds.
+        size: Bytes from its start on that are there without a gap.
+        held: Ranges of it that are there, as they were found or as its receiver says.
         hashed: Bytes of it that the running hash has seen.
         limit: Bytes that were reserved where the size is not known, else None.
         sealed: Whether the bytes are complete, verified and durable.
@@ -55,42 +58,57 @@ class Partial:
             os.close(self._fd)
             raise StorageError(f"{self.path} is no partial of this cache", path=self.path)
         self.size = found.st_size
+        self.held: list[Range] = []
         self.hashed = 0
         self.limit: int | None = None
         self.sealed = self.published = False
         self._sha256 = hashlib.sha256()
-        os.lseek(self._fd, self.size, os.SEEK_SET)
+
+    def hold(self, held: list[Range], size: int | None) -> None:
+        """Say which bytes are there; all are thrown away where that is none, or more than the file's promised `size`."""
+        if not held or (size is not None and self.size > size):
+            self.restart()
+        else:
+            self.reached(held)
+
+    def reached(self, held: list[Range]) -> None:
+        """Say which bytes are there by now."""
+        self.held = held
+        self.size = held[0][1] if held and held[0][0] == 0 else 0
 
     def restart(self) -> None:
         """Throw away what is there."""
         os.ftruncate(self._fd, 0)
-        os.lseek(self._fd, 0, os.SEEK_SET)
         self.size = self.hashed = 0
+        self.held = []
         self._sha256 = hashlib.sha256()
 
-    def append(self, data: memoryview) -> None:
-        """Write and hash the next bytes.
+    def put(self, data: memoryview, offset: int) -> None:
+        """Write bytes where they belong; they are hashed once all before them are there.
 
         Raises:
             CacheFullError: No room on the file system.
             StorageError: The file system refused.
         """
-        if self.limit is not None and self.size + len(data) > self.limit:
+        if self.limit is not None and offset + len(data) > self.limit:
             raise CacheFullError(
                 f"{self.path}: more bytes came of a file of unknown size than the {self.limit} that were left of max_size",
-                needed=self.size + len(data),
+                needed=offset + len(data),
                 available=self.limit,
             )
         written = 0
         try:
             while written < len(data):
-                written += os.write(self._fd, data[written:])
+                written += os.pwrite(self._fd, data[written:], offset + written)
         except OSError as error:
             raise disk.storage_error(error, "cannot write", self.path) from None
-        finally:
-            self.size += written
-        self._sha256.update(data)
-        self.hashed = self.size
+
+    def append(self, data: memoryview, offset: int) -> None:
+        """Write bytes, and hash them on the way where all before them have been."""
+        self.put(data, offset)
+        if self.hashed == offset:
+            self._sha256.update(data)
+            self.hashed += len(data)
 
     def copy(self, source: int) -> None:
         """Fill it with another open file's bytes, shared on disk where the file system can; they are hashed later.
@@ -104,13 +122,14 @@ class Partial:
                 self.size, left = self.size + count, left - count
         except OSError as error:
             raise disk.storage_error(error, "cannot copy to", self.path) from None
+        self.held = [(0, self.size)]
 
-    def hash_prefix(self) -> None:
-        """Hash what an earlier process left, so that the running hash covers the whole."""
-        for block in digest.blocks(self._fd, self.hashed, self.size):
+    def hash_up_to(self, end: int) -> None:
+        """Hash what is there and was not hashed as it came, so that the running hash covers all bytes up to `end`."""
+        for block in digest.blocks(self._fd, self.hashed, end):
             self._sha256.update(block)
             self.hashed += len(block)
-        if self.hashed < self.size:
+        if self.hashed < end:
             raise StorageError(f"{self.path} became shorter while it was read", path=self.path)
 
     @property

@@ -60,13 +60,15 @@ def stage(
     job.recorder.admit(lambda: admission.admit(ctx, claim, job.request.deadline, job.request.progress))
     partial = Partial(ctx, entry, job.lock)
     try:
-        if job.note.etag != meta.etag or (meta.size is not None and partial.size > meta.size):
+        if source is None and notes.belongs(job.note, meta.etag):
+            partial.hold(notes.kept(job.note, partial.size), meta.size)
+        else:
             partial.restart()
-        job.note.size, job.note.etag = meta.size, meta.etag
+        job.note.size = meta.size
+        notes.describe(job.note, meta.etag, partial.held)
         notes.write(ctx, entry, job.note)
-        way = "link" if source is not None else "resume" if partial.size else "download"
+        way = "link" if source is not None else "resume" if partial.held else "download"
         if source is not None:
-            partial.restart()
             partial.copy(source.fd)
         partial.limit = claim.wanted if meta.size is None and claim.limit is not None else None
         yield Staged(partial, way, receive_verified(ctx, entry, meta, partial, job.note, job.request))

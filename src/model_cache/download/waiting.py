@@ -14,7 +14,7 @@ import os
 from contextlib import contextmanager
 from enum import Enum
 
-from .. import disk
+from .. import disk, stats
 from ..context import Context, holder_name
 from ..errors import DownloadInProgressError, LockTimeoutError, quoted
 from ..locks import WriteLock
@@ -45,15 +45,16 @@ class _Wait:
         self._path = entry.path(ctx.root)
         self._before = _inode(self._path)
         self.began = self._moved = self._told = ctx.clock.monotonic()
-        self._size = self._first_size = _size(ctx, entry)
-        self.attempt = notes.read(ctx, entry).attempt
+        note = notes.read(ctx, entry)
+        self._first_size, self._mark = notes.arrived(ctx, entry, note), _mark(ctx, entry)
+        self.attempt = note.attempt
         self.reason: _Leave | None = None
 
     def give_up(self) -> bool:
         now = self._ctx.clock.monotonic()
-        size = _size(self._ctx, self._entry)
-        if size != self._size:
-            self._size, self._moved = size, now
+        mark = _mark(self._ctx, self._entry)
+        if mark != self._mark:
+            self._mark, self._moved = mark, now
         deadline = self._request.deadline
         if self.appeared():
             return True
@@ -64,6 +65,7 @@ class _Wait:
         elif now - self._told >= _TELL_EVERY:
             self._told = now
             note = notes.read(self._ctx, self._entry)
+            size = notes.arrived(self._ctx, self._entry, note)
             self._request.progress.waiting(str(self._entry), note.holder, size, note.size, now - self.began)
         return self.reason is not None
 
@@ -84,13 +86,15 @@ class _Wait:
                 f" {format_duration(self._ctx.settings.lock_timeout)}",
                 hint=f"fuser -v {quoted(self._ctx.places.lock(self._entry.key))}",
             )
-        rate = (self._size - self._first_size) / seconds if seconds > 0 else 0.0
-        return in_progress(self._entry, note.holder, self._size, note.size, rate)
+        size = notes.arrived(self._ctx, self._entry, note)
+        rate = (size - self._first_size) / seconds if seconds > 0 else 0.0
+        return in_progress(self._entry, note.holder, size, note.size, rate)
 
 
 def out_of_time(ctx: Context, entry: Entry) -> DownloadInProgressError:
     """The error for a caller whose time ran out while the Hub was asked."""
-    return in_progress(entry, holder_name(), _size(ctx, entry), notes.read(ctx, entry).size, 0.0)
+    note = notes.read(ctx, entry)
+    return in_progress(entry, holder_name(), notes.arrived(ctx, entry, note), note.size, 0.0)
 
 
 def in_progress(entry: Entry, holder: str, done: int, total: int | None, rate: float) -> DownloadInProgressError:
@@ -154,8 +158,10 @@ def _inode(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _size(ctx: Context, entry: Entry) -> int:
+def _mark(ctx: Context, entry: Entry) -> tuple[int, int, int] | None:
+    """What changes while the partial gets bytes; with parts coming at several places, its size alone does not."""
     try:
-        return os.stat(ctx.places.partial(entry.key)).st_size
+        found = os.stat(ctx.places.partial(entry.key))
     except OSError:
-        return 0
+        return None
+    return found.st_size, stats.allocated(found), found.st_mtime_ns

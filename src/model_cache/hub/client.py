@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ..clock import Clock
+    from .watch import Halt
 
 __all__ = ["Body", "FileMeta", "Hub", "HubClient", "TreeItem"]
 
@@ -69,6 +70,7 @@ class Hub(Protocol):
         end: int | None = None,
         etag: str | None = None,
         deadline: float | None = None,
+        halt: Halt | None = None,
     ) -> Body:
         """The bytes of a file, from `offset` where the server can."""
 
@@ -199,6 +201,7 @@ class HubClient:
         end: int | None = None,
         etag: str | None = None,
         deadline: float | None = None,
+        halt: Halt | None = None,
     ) -> Body:
         """Ask for the bytes of a file at a commit.
 
@@ -213,6 +216,7 @@ class HubClient:
             end: One past the last byte wanted, None for all.
             etag: The Hub's etag of the bytes already there (`FileMeta.etag`).
             deadline: By the monotonic clock; then the body is cut, too.
+            halt: By which another thread can cut it, whatever it waits for (but for the name of a host to be found).
 
         Raises:
             DownloadError: As for `metadata`, at once: `transient` says whether asking again can help. An expired link
@@ -224,7 +228,7 @@ class HubClient:
         wanted = Wanted(self._validators, target, offset, end, etag)
         if shortcut := self._shortcuts.address(target, etag):
             try:
-                body = self._open(target, wanted, deadline, shortcut)
+                body = self._open(target, wanted, deadline, halt, shortcut)
             except DownloadError as error:
                 if error.status is None:
                     raise
@@ -232,12 +236,14 @@ class HubClient:
             else:
                 if body is not None:
                     return body
-        body = self._open(target, wanted, deadline)
-        body = body or self._open(target, Wanted(self._validators, target, 0, None, None), deadline)
+        body = self._open(target, wanted, deadline, halt)
+        body = body or self._open(target, Wanted(self._validators, target, 0, None, None), deadline, halt)
         assert body is not None  # what asks for no range is answered by a body or a refusal
         return body
 
-    def _open(self, target: Target, wanted: Wanted, deadline: float | None, shortcut: str = "") -> Body | None:
+    def _open(
+        self, target: Target, wanted: Wanted, deadline: float | None, halt: Halt | None, shortcut: str = ""
+    ) -> Body | None:
         """One GET; None where the range was not well answered and the whole file is to be asked for."""
         asked = resolve_url(self.endpoint, target.repo_type, target.repo, target.revision, target.filename)
         url = shortcut or asked
@@ -248,6 +254,7 @@ class HubClient:
             timeout=self._download_timeout,
             leave=wanted.away,
             limit=self._left(deadline),
+            halt=halt,
         )
         keep = False
         try:

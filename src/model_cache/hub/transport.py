@@ -32,7 +32,7 @@ from .body import Body
 from .network import reason_of, too_long, unanswered
 from .protocol import MAX_HOPS, REDIRECTS, next_hop, origin, redact
 from .redaction import REDACTION
-from .watch import Watch, announce_all
+from .watch import Halt, Watch, announce_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -93,6 +93,7 @@ class Transport:
         timeout: float,
         leave: Callable[[list[Mapping[str, str]]], Mapping[str, str]] | None = None,
         limit: float | None = None,
+        halt: Halt | None = None,
     ) -> Answer:
         """Send a request and follow its redirects.
 
@@ -104,6 +105,7 @@ class Transport:
             leave: Called with the headers of the redirects, the last of which leads away from the endpoint; returns the
                 headers to send there. None: such a redirect is not followed but returned (`Answer.leads_away`).
             limit: Seconds for the whole chain and for the body after it; None: what moves is waited for.
+            halt: Cuts the chain and the body after it when it is called.
 
         Returns:
             The last answer, to be closed by the caller; `passed` has the headers of the redirects before it.
@@ -116,7 +118,7 @@ class Transport:
         until = None if limit is None else time.monotonic() + limit
         while True:
             left = None if until is None else until - time.monotonic()
-            answer = self._send(method, url, headers, timeout=timeout, left=left, away=away)
+            answer = self._send(method, url, headers, timeout=timeout, left=left, away=away, halt=halt or Halt())
             answer.passed = passed
             if answer.status not in REDIRECTS:
                 return answer
@@ -138,7 +140,15 @@ class Transport:
             url = hop.url
 
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], *, timeout: float, left: float | None, away: bool
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        timeout: float,
+        left: float | None,
+        away: bool,
+        halt: Halt,
     ) -> Answer:
         bound = max(_EXCHANGE, 2 * timeout) if left is None else left
         if bound <= 0:
@@ -148,6 +158,7 @@ class Transport:
         started = time.monotonic()
         response, failure = None, None
         watch = Watch(bound)
+        halt.add(watch)
         try:
             with REDACTION, watch:
                 response = session.request(
@@ -170,6 +181,7 @@ class Transport:
         finally:
             watch.stop()
             if response is None or watch.over:
+                halt.discard(watch)
                 session.close()
         if watch.over:
             failure = too_long(url, bound)
@@ -185,6 +197,7 @@ class Transport:
             watch.extend(left - seconds)
 
         def give(reusable: bool) -> None:
+            halt.discard(watch)
             watch.stop()
             self._give(session, reusable and not watch.over)
 

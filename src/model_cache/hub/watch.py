@@ -80,6 +80,36 @@ class Watch:
                 socket.socket.shutdown(made, socket.SHUT_RDWR)
 
 
+class Halt:
+    """Cuts all exchanges it was handed to, from another thread: whoever waits for a byte of them waits no longer."""
+
+    def __init__(self) -> None:
+        self.called = False
+        self._lock = threading.Lock()
+        self._watches: set[Watch] = set()
+
+    def add(self, watch: Watch) -> None:
+        """Another exchange, which is over before it began if this was called already."""
+        with self._lock:
+            self._watches.add(watch)
+            called = self.called
+        if called:
+            watch.shut()
+
+    def discard(self, watch: Watch) -> None:
+        """An exchange has ended."""
+        with self._lock:
+            self._watches.discard(watch)
+
+    def call(self) -> None:
+        """Cut them, and any that comes later."""
+        with self._lock:
+            self.called = True
+            watches = list(self._watches)
+        for watch in watches:
+            watch.shut()
+
+
 class _Guard:
     """The thread that waits for the next watch whose time is over; it ends, and another begins, whenever there is none."""
 
