@@ -256,8 +256,8 @@ def discard(path: str, identity: tuple[int | None, int | None, int | None]) -> b
     return stats.identity_at(path) == identity and remove(path)
 
 
-def write_small(path: str, data: bytes, mode: int) -> None:
-    """Write a small file as a whole: readers see the old one or the new one. Not durable: it can be lost, not torn."""
+def write_small(path: str, data: bytes, mode: int, *, durable: bool = False) -> None:
+    """Write a small file as a whole: readers see the old one or the new one. Unless `durable` a power loss can lose it."""
     temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
@@ -265,9 +265,13 @@ def write_small(path: str, data: bytes, mode: int) -> None:
             os.fchmod(fd, mode)
             while data:
                 data = data[os.write(fd, data) :]
+            if durable:
+                os.fsync(fd)
         finally:
             os.close(fd)
         os.replace(temporary, path)
+        if durable:
+            fsync_directory(os.path.dirname(path))
     except BaseException:
         remove(temporary)
         raise

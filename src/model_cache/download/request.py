@@ -23,6 +23,7 @@ class Request:
         deadline: By the monotonic clock, when the caller stops waiting; None: it waits as long as something moves.
         progress: Who is told.
         promise: What the file has to be, where that is known already (a listing, a lock file): the Hub is not asked.
+        exact: With `force`: not again if the index knows that the bytes of the promise stand there by then.
     """
 
     force: bool = False
@@ -30,6 +31,7 @@ class Request:
     deadline: float | None = None
     progress: Progress = field(default=SILENT)
     promise: FileMeta | None = None
+    exact: bool = False
 
 
 class Outcome(NamedTuple):

@@ -1,0 +1,50 @@
+"""Which files of a repo are meant by patterns; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from .errors import SettingError
+from .units import shown
+
+Patterns = str | Sequence[str] | None
+
+
+def select(paths: Sequence[str], include: Patterns, exclude: Patterns) -> list[str]:
+    """The paths that some pattern of `include` matches (all of them, without one) and none of `exclude`, in their order.
+
+    A pattern is matched with the whole path, as the shell does it but for `/`, which `*` matches too; one that ends in `/`
+    means everything below that directory.
+
+    Raises:
+        SettingError: A pattern matches no path at all, or all that was included is excluded.
+    """
+    wanted, unwanted = _patterns(include, "include"), _patterns(exclude, "exclude")
+    for what, patterns in (("include", wanted), ("exclude", unwanted)):
+        for pattern in patterns:
+            if not any(_matches(path, pattern) for path in paths):
+                raise SettingError(f"{what}: expected a pattern that matches a file, {shown(pattern)} matches none")
+    found = [
+        path
+        for path in paths
+        if (not wanted or any(_matches(path, pattern) for pattern in wanted))
+        and not any(_matches(path, pattern) for pattern in unwanted)
+    ]
+    if unwanted and not found:
+        raise SettingError(f"exclude: nothing is left without what matches {', '.join(map(shown, unwanted))}")
+    return found
+
+
+def _matches(path: str, pattern: str) -> bool:
+    return fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern)
+
+
+def _patterns(given: Patterns, what: str) -> list[str]:
+    if given is None:
+        return []
+    patterns = [given] if isinstance(given, str) else list(given)
+    for pattern in patterns:
+        if not isinstance(pattern, str) or not pattern:
+            raise SettingError(f"{what}: expected a pattern such as '*.json' or 'onnx/', found {shown(pattern)}")
+    return patterns
