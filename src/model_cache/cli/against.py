@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import quoted
 from ..lockfile.checking import check
 from ..lockfile.files import read
 from ..operations import how_to_read
 from ..units import format_duration, format_size, plural
 from . import output
 from .command import Run, UsageMistake
+from .entries import abbreviated
 from .progress import narrator
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def _described(ctx: Context, one: Difference) -> dict[str, Any]:
 
 
 def _show(report: LockReport, *, strict: bool) -> None:
-    rows = [[name, str(one.file.entry), one.detail] for name in _CLASSES for one in getattr(report, name)]
+    rows = [[name, str(one.file.entry), abbreviated(one.detail)] for name in _CLASSES for one in getattr(report, name)]
     if strict:
         rows += [["untracked", path, ""] for path in report.untracked]
     if rows:
@@ -96,4 +98,4 @@ def _sum_up(run: Run, lockfile: str, report: LockReport) -> None:
         f"verified {plural(report.checked, 'file')} of {lockfile}, {format_size(report.checked_bytes)} in {took}: {told}"
     )
     if report.missing:
-        run.note(f"hint: model-cache sync {lockfile} fetches what is missing")
+        run.note(f"hint: model-cache sync {quoted(lockfile)} fetches what is missing")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from ..errors import quoted
 from ..units import plural
 from . import output
 from .command import Run, command
@@ -56,7 +57,7 @@ def _tell(run: Run, ctx: Context, lockfile: str, count: int, found: list[Lacking
         run.note(f"{plural(count, 'file')} of {lockfile} in {ctx.root}")
         return
     run.note(f"{len(found)} of {plural(count, 'file')} of {lockfile} not in {ctx.root}")
-    run.note(f"hint: model-cache sync {lockfile}")
+    run.note(f"hint: model-cache sync {quoted(lockfile)}")
 
 
 def _named(ctx: Context, one: Lacking) -> dict[str, object]:

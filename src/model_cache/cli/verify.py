@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from ..operations import verify as check
 from ..units import format_duration, format_size, plural
 from . import output
 from .command import Run, UsageMistake, command, duration, names, rate, size
-from .entries import check_names, directory, named, skipped
+from .entries import abbreviated, check_names, directory, named, skipped
 from .progress import narrator
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from ..context import Context
     from ..integrity.report import Trouble, VerifyReport
 
-_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # --json has them whole
 _TOLD = 3  # files that are named in a hint
 _CLASSES = ("corrupt", "unreadable", "changed", "missing")
 
@@ -146,7 +144,7 @@ def _show(report: VerifyReport, *, strict: bool) -> None:
     rows = []
     for name in _CLASSES:
         for one in getattr(report, name):
-            detail = _HASH.sub(r"\1…", told.get(one.row.key, one.detail))
+            detail = abbreviated(told.get(one.row.key, one.detail))
             rows.append([name, directory(one.row), one.row.filename, detail])
     for aside in report.quarantined:
         if not aside.mended:

@@ -1,7 +1,8 @@
 """Making a lock file: what a repo has at one commit, or what this cache has.
 
 The Hub names the sha256 of large files. Of small ones it knows git's name alone: their bytes are taken from the cache, or
-fetched into it, at the commit so that nothing that stands at the revision is mixed with them, and hashed.
+fetched into it, and hashed. They are fetched to where the revision's files are, or, where that would mix two commits or
+something stands in the way, to where those of the commit are.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def from_hub(ctx: Context, asked: Asked, request: Request, *, workers: int = 8) 
     commit = ctx.hub.commit(repo_type, repo, revision, deadline=request.deadline)
     items = {item.path: item for item in ctx.hub.tree(repo_type, repo, commit, deadline=request.deadline)}
     chosen = [items[name] for name in _chosen(asked, sorted(items), commit)]
-    hashed = _hash_small(ctx, Asked(repo, commit, repo_type), chosen, request, workers)
+    hashed = _hash_small(ctx, _Place(ctx, repo_type, repo, revision, commit), chosen, request, workers)
     return [
         Locked(
             Entry(repo, item.path, revision, repo_type),
@@ -98,18 +99,36 @@ def _chosen(asked: Asked, names: Sequence[str], commit: str) -> list[str]:
     return found
 
 
+class _Place:
+    """Where the files of a commit are fetched to."""
+
+    def __init__(self, ctx: Context, repo_type: str, repo: str, revision: str, commit: str) -> None:
+        self._root, self._names, self.commit = ctx.root, (repo_type, repo, revision), commit
+        rows = [
+            row for row in queries.entries(ctx.index, repo) if (row.repo_type, row.revision) == (repo_type, revision)
+        ]
+        self._mixed = any(row.commit not in (None, commit) for row in rows)
+
+    def entry(self, filename: str) -> Entry:
+        """The entry that a file is fetched as."""
+        repo_type, repo, revision = self._names
+        asked = Entry(repo, filename, revision, repo_type)
+        if self._mixed or os.path.lexists(asked.path(self._root)):
+            return Entry(repo, filename, self.commit, repo_type)
+        return asked
+
+
 def _hash_small(
-    ctx: Context, asked: Asked, items: Sequence[TreeItem], request: Request, workers: int
+    ctx: Context, place: _Place, items: Sequence[TreeItem], request: Request, workers: int
 ) -> dict[str, str]:
     """The sha256 of the files that the Hub has git's name of, by path."""
     wanted = []
     for item in items:
-        assert asked.repo is not None, "a repo was asked for"
-        entry = Entry(asked.repo, item.path, asked.revision, asked.repo_type)
+        entry = place.entry(item.path)
         if item.sha256 is None and item.git_sha1 is None:
             raise DownloadError(f"{entry}: {ctx.settings.endpoint} names neither a sha256 nor a git-sha1 of it")
         if item.sha256 is None:
-            wanted.append(Wanted(entry, FileMeta(asked.revision, item.git_sha1 or "", item.size, None, item.git_sha1)))
+            wanted.append(Wanted(entry, FileMeta(place.commit, item.git_sha1 or "", item.size, None, item.git_sha1)))
     known = {one.entry.filename: _in_cache(ctx, one, request) for one in wanted}
     lacking = [one for one in wanted if known[one.entry.filename] is None]
     fetch_many(ctx, lacking, request, workers=workers)
