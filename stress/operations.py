@@ -148,12 +148,13 @@ def _lock_moved(site: Site) -> None:
 
 
 def _locked_elsewhere(site: Site) -> None:
-    """A lock file from another machine: other bytes of all files, one that is missing, and one whose row is out of date."""
+    """A lock file from another machine: other bytes of all files of a repo, two that are missing, one whose row is out of date."""
     site.move()
     with tempfile.TemporaryDirectory(prefix="model-cache-sweep-") as elsewhere:
         other = ModelCache(elsewhere, endpoint=site.hub.url, token=False)
         other.lock(REPO, output=_lockfile(site.root))
-        other.lock(HELD, output=_lockfile(site.root), add=True)
+        for repo in (HELD, OTHER):
+            other.lock(repo, output=_lockfile(site.root), add=True)
     site.path(_BAD, HELD).touch()
 
 
@@ -182,7 +183,7 @@ OPERATIONS = {
         Operation("replace", _fetch(_BAD, force=True), Site.move),
         Operation("update", lambda cache: cache.update(REPO), Site.move),
         Operation("lock", lambda cache: cache.lock(REPO, output=_lockfile(cache.root)), _lock_moved),
-        Operation("sync", lambda cache: cache.sync(_lockfile(cache.root)), _locked_elsewhere, about=(REPO, NEW)),
+        Operation("sync", lambda cache: cache.sync(_lockfile(cache.root)), _locked_elsewhere, about=(OTHER, _BAD)),
         Operation("evict", _fetch(), _full, _TIGHT, about=(REPO, NEW)),
         Operation("reclaim", _fetch(_BAD, OTHER), _dead_partial, _ROOM_FOR_ONE, about=(OTHER, _BAD)),
         Operation("gc", lambda cache: cache.gc(max_size=0), _full),
