@@ -9,9 +9,12 @@ import sys
 from .budget import evicting, many_rows
 from .cases import CASES, Row
 from .large import large
+from .probe import probing
 from .verifying import verifying
 
 CASES |= {"rows": many_rows, "evicting": evicting, "large": large, "verify": verifying}
+
+CASES["probe"] = probing
 
 
 def main() -> None:

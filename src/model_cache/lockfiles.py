@@ -74,7 +74,10 @@ class LockFiles:
         """
         from .lockfile.lock import Target, lock
         from .lockfile.making import Asked
+        from .operations import check_jobs
         from .units import parse_duration
+
+        check_jobs(workers, "workers")
 
         asked = Asked(repo, revision, repo_type, filenames, include, exclude)
         seconds = None if used_within is None else parse_duration(used_within, "used_within")
@@ -114,7 +117,9 @@ class LockFiles:
         """
         from .lockfile.files import read
         from .lockfile.syncing import sync
+        from .operations import check_jobs
 
+        check_jobs(workers, "workers")
         files = read(path)
         try:
             request = self._request(False, offline, progress)

@@ -185,12 +185,12 @@ def _rate(rate: str | int | None) -> int | None:
     return found
 
 
-def check_jobs(jobs: int | None) -> int:
-    """How many files are read at the same time; raises SettingError where that is no number from 1 to 64."""
+def check_jobs(jobs: int | None, what: str = "jobs") -> int:
+    """How many files are worked on at the same time; raises SettingError where that is no number from 1 to 64."""
     if jobs is None:
         return min(os.cpu_count() or 1, 4)
     if isinstance(jobs, bool) or not isinstance(jobs, int) or not 1 <= jobs <= 64:
-        raise SettingError(f"jobs: expected a whole number from 1 to 64, found {shown(jobs)}")
+        raise SettingError(f"{what}: expected a whole number from 1 to 64, found {shown(jobs)}")
     return jobs
 
 

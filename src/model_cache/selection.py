@@ -36,6 +36,12 @@ def select(paths: Sequence[str], include: Patterns, exclude: Patterns) -> list[s
     return found
 
 
+def check_patterns(include: Patterns, exclude: Patterns) -> None:
+    """Refuse what are no patterns, before there are paths to match; raises SettingError."""
+    _patterns(include, "include")
+    _patterns(exclude, "exclude")
+
+
 def _matches(path: str, pattern: str) -> bool:
     return fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern)
 
@@ -43,6 +49,8 @@ def _matches(path: str, pattern: str) -> bool:
 def _patterns(given: Patterns, what: str) -> list[str]:
     if given is None:
         return []
+    if not isinstance(given, str | list | tuple):
+        raise SettingError(f"{what}: expected patterns as texts, found {shown(given)}")
     patterns = [given] if isinstance(given, str) else list(given)
     for pattern in patterns:
         if not isinstance(pattern, str) or not pattern:

@@ -17,13 +17,21 @@ from ..context import Context
 from ..download import linking
 from ..download.many import Wanted, fetch_many
 from ..download.request import Request
-from ..errors import DownloadError, IntegrityError, NotFoundError, OfflineMissError, SettingError, quoted
+from ..errors import (
+    DownloadError,
+    IndexUnavailableError,
+    IntegrityError,
+    NotFoundError,
+    OfflineMissError,
+    SettingError,
+    quoted,
+)
 from ..hub.client import FileMeta
 from ..hub.protocol import TreeItem
 from ..index import Row, queries
 from ..layout import DEFAULT_REVISION, Entry, is_commit, readings, repo_directory
 from ..recorder import Recorder
-from ..selection import Patterns, select
+from ..selection import Patterns, check_patterns, select
 from .format import Locked
 
 _TOLD = 5  # files that a message names
@@ -49,6 +57,7 @@ class Asked(NamedTuple):
         """Refuse what cannot be meant, before anything is done; raises InvalidNameError, SettingError."""
         if self.repo is None and (self.filenames or (self.revision, self.repo_type) != (DEFAULT_REVISION, "model")):
             raise SettingError("repo: expected the name of a repo with files, a revision or a repo type, found None")
+        check_patterns(self.include, self.exclude)
         if self.filenames and not (self.include is None and self.exclude is None):
             raise SettingError("include, exclude: expected no pattern where files are named")
         if self.repo is not None:
@@ -104,10 +113,13 @@ class _Place:
 
     def __init__(self, ctx: Context, repo_type: str, repo: str, revision: str, commit: str) -> None:
         self._root, self._names, self.commit = ctx.root, (repo_type, repo, revision), commit
-        rows = [
-            row for row in queries.entries(ctx.index, repo) if (row.repo_type, row.revision) == (repo_type, revision)
-        ]
-        self._mixed = any(row.commit not in (None, commit) for row in rows)
+        try:
+            rows = queries.entries(ctx.index, repo)
+        except IndexUnavailableError:
+            self._mixed = True  # nobody can say which commit the revision is at here
+            return
+        there = [row for row in rows if (row.repo_type, row.revision) == (repo_type, revision)]
+        self._mixed = any(row.commit not in (None, commit) for row in there)
 
     def entry(self, filename: str) -> Entry:
         """The entry that a file is fetched as."""
