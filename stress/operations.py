@@ -148,7 +148,7 @@ def _lock_moved(site: Site) -> None:
 
 
 def _locked_elsewhere(site: Site) -> None:
-    """A lock file from another machine: other bytes of all files of a repo, two that are missing, one whose row is out of date."""
+    """A lock file from another machine: other bytes of all files of a repo, two missing, one whose row is out of date."""
     site.move()
     with tempfile.TemporaryDirectory(prefix="model-cache-sweep-") as elsewhere:
         other = ModelCache(elsewhere, endpoint=site.hub.url, token=False)
