@@ -15,11 +15,14 @@ from . import chart, herd, repos, results
 from .budget import evicting, many_rows
 from .cases import CASES, Row
 from .large import large
+from .probe import probing
 from .verifying import verifying
 
 CASES |= {"herd": herd.herd, "hits": herd.hits}
 CASES |= repos.CASES
 CASES |= {"rows": many_rows, "evicting": evicting, "large": large, "verify": verifying}
+
+CASES["probe"] = probing
 
 _PICTURE = results.HOME / "docs" / "images" / "bench.svg"
 

@@ -167,9 +167,10 @@ def _hits(
     before = _bytes(index)
     for path in there.keys() & expected.legal.keys():
         repo, name = "/".join(path.split("/")[:2]), "/".join(path.split("/")[2:])
+        repo, _, revision = repo.partition("@")
         content = sha256(root / path)
         try:
-            handed_out = reader.fetch(repo, name)
+            handed_out = reader.fetch(repo, name, revision=revision or "main")
         except IntegrityError as error:
             if path not in expected.rotten or content in expected.legal[path]:
                 yield Violation("I8", f"{path} is whole, and not served: {error}")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from model_cache import ModelCache
 from model_cache.download import notes
-from model_cache.download.parts import Pace
 from model_cache.layout import Entry
+from model_cache.parts import Pace
 
-from .invariants import path_of
+from .invariants import OWN, path_of
 from .older import downgrade
-from .site import FOREIGN, NAMES, NEW, OTHER, REPO, SIZE, TWIN, Site
+from .site import FOREIGN, HELD, NAMES, NEW, OTHER, REPO, SIZE, TWIN, Site
 
 _DAY = 86400.0
 _BAD = NAMES[0]
@@ -155,6 +157,31 @@ def _older(site: Site) -> None:
     downgrade(site.root)
 
 
+def _lock_moved(site: Site) -> None:
+    """A hub that has moved on: small files of its new commit are fetched to where those of a commit are."""
+    site.move()
+    repo = site.hub.store.find("model", REPO)
+    assert repo is not None
+    path = path_of(REPO, NAMES[2]).replace(REPO, f"{REPO}@{repo.refs['main']}", 1)
+    site.expected.legal[path] = site.expected.legal[path_of(REPO, NAMES[2])]
+    site.expected.optional |= {path}
+
+
+def _locked_elsewhere(site: Site) -> None:
+    """A lock file from another machine: other bytes of all files of a repo, two missing, one whose row is out of date."""
+    site.move()
+    with tempfile.TemporaryDirectory(prefix="model-cache-sweep-") as elsewhere:
+        other = ModelCache(elsewhere, endpoint=site.hub.url, token=False)
+        other.lock(REPO, output=_lockfile(site.root))
+        for repo in (HELD, OTHER):
+            other.lock(repo, output=_lockfile(site.root), add=True)
+    site.path(_BAD, HELD).touch()
+
+
+def _lockfile(root: Path) -> Path:
+    return root / OWN / "models.lock"  # where nobody but these operations looks
+
+
 # Blocks of what stands in a site, and room for a third of a file, or for one: what else comes takes somebody's place.
 _STANDING = 3 * 61440 + 20480
 _TIGHT = {"max_size": _STANDING + 20480}
@@ -182,6 +209,8 @@ OPERATIONS = {
         Operation("link", _fetch(_BAD, TWIN), about=(TWIN, _BAD)),
         Operation("replace", _fetch(_BAD, force=True), Site.move),
         Operation("update", lambda cache: cache.update(REPO), Site.move),
+        Operation("lock", lambda cache: cache.lock(REPO, output=_lockfile(cache.root)), _lock_moved),
+        Operation("sync", lambda cache: cache.sync(_lockfile(cache.root)), _locked_elsewhere, about=(OTHER, _BAD)),
         Operation("evict", _fetch(), _full, _TIGHT, about=(REPO, NEW)),
         Operation("reclaim", _fetch(_BAD, OTHER), _dead_partial, _ROOM_FOR_ONE, about=(OTHER, _BAD)),
         Operation("gc", lambda cache: cache.gc(max_size=0), _full),

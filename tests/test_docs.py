@@ -40,6 +40,7 @@ STEP_TABLES = {
         ("integrity.md", "The order of a verify"),
         ("integrity.md", "The order of a repair"),
         ("integrity.md", "The order of a census"),
+        ("integrity.md", "The order of a sync"),
         ("integrity.md", "The index's backups"),
     ],
     "crash": [

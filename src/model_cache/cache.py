@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from .clock import Clock
     from .download.asked import Asked, Outcome
     from .download.background import Background
-    from .download.parts import Pace
     from .hub.client import Hub
     from .layout import Snapshot
     from .lease import Lease, LeasedFile
+    from .parts import Pace
     from .progress import Progress
 
 _REMEMBERED = 100_000  # files that one process recognises by a stat; some 40 MB at that number

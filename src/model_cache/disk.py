@@ -257,7 +257,7 @@ def discard(path: str, identity: tuple[int | None, int | None, int | None]) -> b
 
 
 def write_small(path: str, data: bytes, mode: int, *, durable: bool = False) -> None:
-    """Write a small file as a whole: readers see the old one or the new one. Unless it is `durable`, it can be lost."""
+    """Write a small file as a whole: readers see the old one or the new one. Unless `durable` a power loss can lose it."""
     temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
@@ -270,6 +270,8 @@ def write_small(path: str, data: bytes, mode: int, *, durable: bool = False) -> 
         finally:
             os.close(fd)
         os.replace(temporary, path)
+        if durable:
+            fsync_directory(os.path.dirname(path))
     except BaseException:
         remove(temporary)
         raise

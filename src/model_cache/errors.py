@@ -57,6 +57,13 @@ class SettingError(ModelCacheError, ValueError):
     exit_code = 2
 
 
+class LockFileError(ModelCacheError, ValueError):
+    """A lock file that cannot be read, makes no sense, or is not to be overwritten. Fields: `path`."""
+
+    exit_code = 2
+    path: str = ""
+
+
 class OfflineMissError(ModelCacheError, FileNotFoundError):
     """The file is not in the cache, and this cache may not or cannot download it.
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .download.update import UpdateReport
     from .integrity.reconcile import ReconcileReport
     from .integrity.report import VerifyReport
+    from .lockfile.checking import How
 
 
 def rows_of(ctx: Context, repo: str, filenames: Sequence[str], revision: str, repo_type: str) -> list[Row]:
@@ -163,26 +164,37 @@ def verify(
         repo_directory(repo, revision, repo_type)
         if filename is not None:
             Entry(repo, filename, revision, repo_type)
-    rate = None if wanted["rate"] is None else parse_size(wanted["rate"], "rate")
-    if rate == 0:
-        raise SettingError("rate: expected more than 0 bytes per second, found 0")
     limits = Limits(
         max_age=None if wanted["max_age"] is None else parse_duration(wanted["max_age"], "max_age"),
         time_limit=None if wanted["time_limit"] is None else parse_duration(wanted["time_limit"], "time_limit"),
         byte_limit=None if wanted["byte_limit"] is None else parse_size(wanted["byte_limit"], "byte_limit"),
-        rate=rate,
+        rate=_rate(wanted["rate"]),
         jobs=check_jobs(wanted["jobs"]),
         direct=direct,
     )
     return run(ctx, Scope(repo_type, repo, revision, filename), limits, progress or SILENT, mend=repair)
 
 
-def check_jobs(jobs: int | None) -> int:
-    """How many files are read at the same time; raises SettingError where that is no number from 1 to 64."""
+def how_to_read(rate: str | int | None, jobs: int | None, *, direct: bool) -> How:
+    """How the files of a lock file are read; raises SettingError where that cannot be."""
+    from .lockfile.checking import How
+
+    return How(check_jobs(jobs), _rate(rate), direct)
+
+
+def _rate(rate: str | int | None) -> int | None:
+    found = None if rate is None else parse_size(rate, "rate")
+    if found == 0:
+        raise SettingError("rate: expected more than 0 bytes per second, found 0")
+    return found
+
+
+def check_jobs(jobs: int | None, what: str = "jobs") -> int:
+    """How many files are worked on at the same time; raises SettingError where that is no number from 1 to 64."""
     if jobs is None:
         return min(os.cpu_count() or 1, 4)
     if isinstance(jobs, bool) or not isinstance(jobs, int) or not 1 <= jobs <= 64:
-        raise SettingError(f"jobs: expected a whole number from 1 to 64, found {shown(jobs)}")
+        raise SettingError(f"{what}: expected a whole number from 1 to 64, found {shown(jobs)}")
     return jobs
 
 

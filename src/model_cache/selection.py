@@ -1,41 +1,58 @@
-"""Which files of a repo are meant: `include` and `exclude` patterns over their paths; pure."""
+"""Which files of a repo are meant by patterns; pure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from .errors import SettingError
+from .units import shown
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+Patterns = str | Sequence[str] | None
 
 
-def select(
-    paths: Iterable[str], include: str | Sequence[str] | None = None, exclude: str | Sequence[str] | None = None
-) -> list[str]:
-    """The paths that a pattern of `include` fits (all, without one) and none of `exclude`, in their order.
+def select(paths: Sequence[str], include: Patterns = None, exclude: Patterns = None) -> list[str]:
+    """The paths that some pattern of `include` matches (all of them, without one) and none of `exclude`, in their order.
 
-    A pattern is a shell pattern over the whole path (`*` goes over `/`); one that ends in `/` means everything below.
+    A pattern is matched with the whole path, as the shell does it but for `/`, which `*` matches too; one that ends in `/`
+    means everything below that directory.
 
     Raises:
-        SettingError: A pattern of `include` fits nothing.
+        SettingError: A pattern of `include` matches no path at all, or all that was included is excluded. One of `exclude`
+            may match none: what many repos have is left out of one that does not have it, too.
     """
-    found = list(paths)
-    wanted = set(found)
-    if include is not None:
-        fitting = [(pattern, {path for path in found if _fits(path, pattern)}) for pattern in _patterns(include)]
-        for pattern, some in fitting:
-            if not some:
-                raise SettingError(f"include: no file of the repo fits {pattern!r}")
-        wanted = set().union(*(some for _, some in fitting))
-    unwanted = [] if exclude is None else _patterns(exclude)
-    return [path for path in found if path in wanted and not any(_fits(path, pattern) for pattern in unwanted)]
+    wanted, unwanted = _patterns(include, "include"), _patterns(exclude, "exclude")
+    for pattern in wanted:
+        if not any(_matches(path, pattern) for path in paths):
+            raise SettingError(f"include: expected a pattern that matches a file, {shown(pattern)} matches none")
+    found = [
+        path
+        for path in paths
+        if (not wanted or any(_matches(path, pattern) for pattern in wanted))
+        and not any(_matches(path, pattern) for pattern in unwanted)
+    ]
+    if unwanted and not found:
+        raise SettingError(f"exclude: nothing is left without what matches {', '.join(map(shown, unwanted))}")
+    return found
 
 
-def _patterns(given: str | Sequence[str]) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)
+def check_patterns(include: Patterns, exclude: Patterns) -> None:
+    """Refuse what are no patterns, before there are paths to match; raises SettingError."""
+    _patterns(include, "include")
+    _patterns(exclude, "exclude")
 
 
-def _fits(path: str, pattern: str) -> bool:
+def _matches(path: str, pattern: str) -> bool:
     return fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern)
+
+
+def _patterns(given: Patterns, what: str) -> list[str]:
+    if given is None:
+        return []
+    if not isinstance(given, str | list | tuple):
+        raise SettingError(f"{what}: expected patterns as texts, found {shown(given)}")
+    patterns = [given] if isinstance(given, str) else list(given)
+    for pattern in patterns:
+        if not isinstance(pattern, str) or not pattern:
+            raise SettingError(f"{what}: expected a pattern such as '*.json' or 'onnx/', found {shown(pattern)}")
+    return patterns

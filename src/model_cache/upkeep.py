@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from .layout import DEFAULT_REVISION
+from .lockfiles import LockFiles
 from .surface import in_family
 
 TYPE_CHECKING = False
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 
-class Upkeep:
+class Upkeep(LockFiles):
     """The half of `ModelCache` that is not about handing out files."""
 
     _ctx: Context

@@ -17,7 +17,10 @@ _CENSUS = "counts files of a lost index or placed by hand: no row of the model i
 _BOOKS = "bookkeeping that no file depends on"
 _OTHER_REPAIR = "a repair whose bytes the Hub has no more, or that does not fit: the sweeps come through it"
 _EXPIRY = "quarantine that ages out or makes room: the sweeps come through it"
+_LOCKFILE = "lock files: what they bring about is a fetch, a link or a replacement"
 LEFT_OUT = {
+    "lockfile:write": _LOCKFILE,
+    "sync:hash": _LOCKFILE,
     "index:backup": _INDEX,
     "index:migrate": _INDEX,
     "index:open": _INDEX,

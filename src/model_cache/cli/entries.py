@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,13 @@ _MEANING = {
     "changed": "changed by somebody since it was downloaded",
     "linked": "under another name too, so that nothing would be freed",
 }
+
+_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+
+
+def abbreviated(text: str) -> str:
+    """The text with each sha256 cut for people; --json has them whole."""
+    return _HASH.sub(r"\1…", text)
 
 
 def directory(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""`status`: usage against the budget, free disk, downloads in flight."""
+"""`status` without a lock file: usage against the budget, free disk, downloads in flight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..layout import Snapshot
 from ..units import format_size, plural
 from ..users import leases
 from . import output
-from .command import Run, command
+from .command import Run
 from .entries import directory, named
 from .listing import budget_bytes, is_sound
 
@@ -29,13 +29,8 @@ _TOLD = 500  # locks on one file system that are looked up: far more than progra
 _WEEK = 7 * 86400.0  # seconds; the time for which thrash is told
 
 
-@command()
-def status(run: Run) -> int | None:
-    """Show how full the cache and its disk are, and which downloads are under way or stopped.
-
-    The usage is everything that counts against the budget; reserved is the part of it for downloads that are under way
-    or were killed. A stopped download is resumed by the next fetch of the same file. With -q it prints nothing.
-    """
+def show(run: Run) -> int | None:
+    """Print usage, free disk, leases and downloads."""
     ctx = run.existing()
     with closing(ctx.index) as index:
         totals, held = queries.totals(index), queries.held(index)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from ..operations import verify as check
 from ..units import format_duration, format_size, plural
 from . import output
 from .command import Run, UsageMistake, command, duration, names, rate, size
-from .entries import check_names, directory, named, skipped
+from .entries import abbreviated, check_names, directory, named, skipped
 from .progress import narrator
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from ..context import Context
     from ..integrity.report import Trouble, VerifyReport
 
-_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # --json has them whole
 _TOLD = 3  # files that are named in a hint
 _CLASSES = ("corrupt", "unreadable", "changed", "missing")
 
@@ -40,6 +38,7 @@ _CLASSES = ("corrupt", "unreadable", "changed", "missing")
 @click.option("--jobs", metavar="N", type=click.IntRange(1, 64), help="Files read at the same time.")
 @click.option("--direct", is_flag=True, help="Read the disk, not the memory that the kernel keeps of it.")
 @click.option("--strict", is_flag=True, help="Missing and untracked files fail too (3).")
+@click.option("--lock", "lockfile", metavar="LOCKFILE", help="The files and hashes of a lock file, and not the index.")
 @click.option("--skip-if-busy", is_flag=True, help="Exit 0 while another run is under way, not 11.")
 def verify(
     run: Run,
@@ -50,6 +49,7 @@ def verify(
     repair: bool,
     direct: bool,
     strict: bool,
+    lockfile: str | None,
     skip_if_busy: bool,
     **limits: Any,
 ) -> int | None:
@@ -57,11 +57,19 @@ def verify(
 
     Known damage comes first, then what was never verified, then the oldest. A run that was stopped is gone on with by the
     next one, unless --max-age says what is due. No network, unless --repair. With -q only the paths of what failed.
+
+    With --lock it is the files of a lock file that are read, all of them, and compared with the hashes there: who can replace
+    a model can replace what is recorded of it here, and finds no such hash in a file that is kept elsewhere.
     """
     if repo is None and (revision, repo_type) != (DEFAULT_REVISION, "model"):
         raise UsageMistake(
             "--revision and --repo-type are about one repo, and no REPO is given", "model-cache verify --help"
         )
+    if lockfile is not None:
+        from .against import refuse_others, verify_lock
+
+        refuse_others(repo=repo, repair=repair, skip_if_busy=skip_if_busy, **limits)
+        return verify_lock(run, lockfile, limits["rate"], limits["jobs"], direct=direct, strict=strict)
     if repo is not None:
         check_names(repo, () if file is None else (file,), revision, repo_type)
     ctx = run.existing()
@@ -136,7 +144,7 @@ def _show(report: VerifyReport, *, strict: bool) -> None:
     rows = []
     for name in _CLASSES:
         for one in getattr(report, name):
-            detail = _HASH.sub(r"\1…", told.get(one.row.key, one.detail))
+            detail = abbreviated(told.get(one.row.key, one.detail))
             rows.append([name, directory(one.row), one.row.filename, detail])
     for aside in report.quarantined:
         if not aside.mended:

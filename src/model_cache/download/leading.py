@@ -44,7 +44,7 @@ def lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outco
     recorder = Recorder(ctx, entry, request.progress, required=replaces)
     row = recovery.recover(ctx, entry, recorder)
     found = hit.find(ctx, entry)
-    if found and not request.force:
+    if found and (not request.force or (request.exact and _is_promised(found, row, request.promise))):
         return Outcome(found, "hit", 0)
     if found and not _is_ours(found, row):
         whose = (
@@ -86,6 +86,13 @@ def _is_ours(found: hit.Found, row: Row | None) -> bool:
     if row is None or row.state != "ready" or row.origin == "placed":
         return False
     return (found.ino, found.size, found.mtime_ns) == row.identity
+
+
+def _is_promised(found: hit.Found, row: Row | None, promise: FileMeta | None) -> bool:
+    """Whether the index knows this very file to have the promised bytes: somebody put them there meanwhile."""
+    if row is None or promise is None or not _is_ours(found, row) or not row.is_sealed:
+        return False
+    return promise.sha256 is not None and row.sha256 == promise.sha256
 
 
 def _download(ctx: Context, job: Job, row: Row | None) -> tuple[str, int]:

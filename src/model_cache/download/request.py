@@ -52,6 +52,7 @@ class Request(Asked):
     Attributes:
         slots: Connections beyond the first of each file that this and other requests share; None: as many as the setting
             `connections` says, for this one alone.
+        exact: With `force`: not again if the index knows that the bytes of the promise stand there by then.
     """
 
     force: bool = False
@@ -60,6 +61,7 @@ class Request(Asked):
     progress: Progress = field(default=SILENT)
     promise: FileMeta | None = None
     slots: Slots | None = None
+    exact: bool = False
 
 
 def request(asked: Asked) -> Request:

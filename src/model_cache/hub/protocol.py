@@ -32,7 +32,7 @@ _RELATION = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,]+))", re.IGNORECA
 
 
 class FileMeta(NamedTuple):
-    r"""What the Hub promises about one file; at most one of the two hashes is set.
+    r"""What a file is to be: the Hub promises one of the two hashes at most, a lock file the sha256 and perhaps both.
 
     Attributes:
         commit: The 40-hex commit that the revision stands for now.

@@ -153,11 +153,20 @@ class Ledger:
                 _settle(connection, entry)
 
     def at_commit(self, rows: list[Row], commit: str) -> None:
-        """Say that these files are the same at another commit, which their repo is at now."""
+        """Say that these files are the same at another commit, which they are wanted from now.
+
+        Concurrency:
+            Needs no W: a row that speaks of another file by now stays as it is.
+        """
         with self._index.transaction("row:commit") as connection:
             for row in rows:
-                connection.execute('UPDATE entries SET "commit" = ? WHERE key = ?', (commit, row.key))
-                connection.execute(f"{SEALED} WHERE key = ?", (row.key,))
+                told = connection.execute(
+                    "UPDATE entries SET \"commit\" = ? WHERE key = ? AND state = 'ready' AND sha256 IS ? AND ino IS ?"
+                    " AND size IS ? AND mtime_ns IS ?",
+                    (commit, row.key, row.sha256, *row.identity),
+                )
+                if told.rowcount:
+                    connection.execute(f"{SEALED} WHERE key = ?", (row.key,))
 
     def rebound(self, entry: Entry, file: Installed, *, origin: str, etag: str | None, commit: str | None) -> None:
         """Enter a file that stands at its path and was hashed there, by whatever way it came."""
