@@ -9,9 +9,11 @@ import sys
 from .budget import evicting, many_rows
 from .cases import CASES, Row
 from .large import large
+from .transfer import fast_link, ranges
 from .verifying import verifying
 
 CASES |= {"rows": many_rows, "evicting": evicting, "large": large, "verify": verifying}
+CASES |= {"ranges": ranges, "fast-link": fast_link}
 
 
 def main() -> None:

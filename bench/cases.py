@@ -194,7 +194,7 @@ def cold(rounds: int, size: int = 1 << 30, *, peers: bool = False) -> list[Row]:
         )
     name = f"cold {size >> 20} MiB, hash and fsync included"
     peak = f"peak memory {ours.peak:.1f} MiB (asked: 45)"
-    return [Row(name, "curl -o", ours.median, curl.median, 2.0, peak)]
+    return [Row(name, "curl -o", ours.median, curl.median, 1.4, peak)]
 
 
 def first_hit(rounds: int) -> list[Row]:

@@ -17,7 +17,14 @@ _CENSUS = "counts files of a lost index or placed by hand: no row of the model i
 _BOOKS = "bookkeeping that no file depends on"
 _OTHER_REPAIR = "a repair whose bytes the Hub has no more, or that does not fit: the sweeps come through it"
 _EXPIRY = "quarantine that ages out or makes room: the sweeps come through it"
+_PARTS = (
+    "several connections of one download: as `body:open` and `body:write`, with a note that says which bytes are there;"
+    " test_parts and the sweeps come through it"
+)
 LEFT_OUT = {
+    "part:note": _PARTS,
+    "part:open": _PARTS,
+    "part:write": _PARTS,
     "index:backup": _INDEX,
     "index:migrate": _INDEX,
     "index:open": _INDEX,
