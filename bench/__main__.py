@@ -16,11 +16,13 @@ from .budget import evicting, many_rows
 from .cases import CASES, Row
 from .large import large
 from .probe import probing
+from .transfer import fast_link, ranges
 from .verifying import verifying
 
 CASES |= {"herd": herd.herd, "hits": herd.hits}
 CASES |= repos.CASES
 CASES |= {"rows": many_rows, "evicting": evicting, "large": large, "verify": verifying}
+CASES |= {"ranges": ranges, "fast-link": fast_link}
 
 CASES["probe"] = probing
 

@@ -227,7 +227,7 @@ def cold(rounds: int, size: int = 1 << 30, *, peers: bool = False) -> list[Row]:
         )
     name = f"cold {size >> 20} MiB, hash and fsync included"
     peak = f"peak memory {ours.peak:.1f} MiB (asked: 45)"
-    return [paired(name, "curl -o", ours, curl, 2.0, peak)]
+    return [paired(name, "curl -o", ours, curl, 1.4, peak)]
 
 
 _FIRST = """

@@ -18,9 +18,16 @@ _BOOKS = "bookkeeping that no file depends on"
 _OTHER_REPAIR = "a repair whose bytes the Hub has no more, or that does not fit: the sweeps come through it"
 _EXPIRY = "quarantine that ages out or makes room: the sweeps come through it"
 _LOCKFILE = "lock files: what they bring about is a fetch, a link or a replacement"
+_PARTS = (
+    "several connections of one download: as `body:open` and `body:write`, with a note that says which bytes are there;"
+    " test_parts and the sweeps come through it"
+)
 LEFT_OUT = {
     "lockfile:write": _LOCKFILE,
     "sync:hash": _LOCKFILE,
+    "part:note": _PARTS,
+    "part:open": _PARTS,
+    "part:write": _PARTS,
     "index:backup": _INDEX,
     "index:migrate": _INDEX,
     "index:open": _INDEX,
