@@ -188,9 +188,7 @@ def _hits(
         yield Violation("I9", "hits wrote to the index")
 
 
-def _of_one_commit(
-    root: Path, expected: Expected, reader: ModelCache, *, settled: bool = False
-) -> Iterator[Violation]:
+def _of_one_commit(root: Path, expected: Expected, reader: ModelCache, *, settled: bool = False) -> Iterator[Violation]:
     """I1 of whole repos: a directory that is handed out without network has every file of one commit, and no other's.
 
     One that is complete is handed out: in the end always; before, unless an update of it was interrupted.

@@ -27,7 +27,13 @@ FOREIGN, FOREIGN_BYTES = "some/body/own.bin", b"somebody's own bytes"
 _OLD, _MOVED = 0, 100
 # Of each file of the whole repo, at its two commits: (number of its content, bytes). One has the bytes of a file that is
 # in the cache under another name; at the second commit one is different, one is new, and one is gone.
-_FIRST = {LARGEST: (200, SIZE + 1000), THERE: (201, 3000), "twin.bin": (_OLD, SIZE), "sub/a.json": (203, 5000), "b.txt": (204, 900)}
+_FIRST = {
+    LARGEST: (200, SIZE + 1000),
+    THERE: (201, 3000),
+    "twin.bin": (_OLD, SIZE),
+    "sub/a.json": (203, 5000),
+    "b.txt": (204, 900),
+}
 _SECOND = {**_FIRST, "sub/a.json": (303, 6000), ADDED: (305, 2000)}
 del _SECOND["b.txt"]
 

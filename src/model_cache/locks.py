@@ -5,6 +5,8 @@ one; under G the W of other entries are only tried.
 
 - W, the write lock of one entry: a `filelock.FileLock`, a new object per use. Also the truth about liveness: what a
   row says is being done is being done only while its W is held.
+- The lock of a repo, which its listing and every change of commit go by (`download/asking.py`): taken before any W, held
+  shared by whoever fetches files of its commit.
 - Lease: `flock` on the model file itself, shared for readers, exclusive for whoever takes the file away. The kernel
   drops it at death.
 - Open test: a write lease of the kernel on the model file (fcntl(2), F_SETLEASE), granted only while nobody at all has
@@ -92,6 +94,10 @@ def _flock(fd: int, operation: int) -> bool:
         raise
     _held.add(fd)
     return True
+
+
+def _try_alone(fd: int) -> bool:
+    return _flock(fd, fcntl.LOCK_EX if fcntl else 0)
 
 
 def try_shared(fd: int) -> bool:
@@ -232,10 +238,10 @@ class WriteLock:
                 self._lock.release()
 
 
-def try_write(path: str, mode: int) -> int | None:
+def try_write(path: str, mode: int, *, shared: bool = False) -> int | None:
     """W, tried once and taken on its file directly, for an evictor that needs thousands; None if somebody holds it.
 
-    Or if somebody has put something there that can be no lock.
+    Or if somebody has put something there that can be no lock. `shared`: others may hold it so too.
 
     It is the same lock: `filelock` takes this flock on this file, and both look at the link count afterwards, because a
     lock file may be removed by whoever holds it (`remove_lock_file`) between another's open and flock.
@@ -248,7 +254,7 @@ def try_write(path: str, mode: int) -> int | None:
                 return None
             raise
         try:
-            if not _flock(fd, fcntl.LOCK_EX if fcntl else 0):
+            if not (try_shared if shared else _try_alone)(fd):
                 os.close(fd)
                 return None
             if os.fstat(fd).st_nlink:

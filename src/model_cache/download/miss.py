@@ -6,6 +6,7 @@ This module narrates the whole job; everything it calls is one step of it.
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 
 from .. import disk, hit, listings, recovery
 from ..budget.eviction import refuse_without_flock
@@ -24,11 +25,12 @@ from ..hub.client import FileMeta
 from ..index import Row
 from ..index.ledger import Promise
 from ..layout import Entry, Snapshot
+from ..listings import Listing
 from ..locks import WriteLock
 from ..log import logger
 from ..recorder import Recorder
 from . import linking, mending, notes, place, publish, staging
-from .asking import promise
+from .asking import promise, repo_lock
 from .replacing import Replacement, replace
 from .request import Outcome, Request
 from .staging import Job
@@ -50,10 +52,18 @@ def fetch(ctx: Context, entry: Entry, request: Request) -> Outcome:
         ctx.settings.refresh()
         ctx.meet_hub(request.progress)
         ctx.prepare(entry)
-        with write_lock(ctx, entry, request) as lock:
+        with _at_one_commit(ctx, entry, request), write_lock(ctx, entry, request) as lock:
             if lock is not None:
                 return _lead(ctx, entry, lock, request)
         force = False  # somebody published while this caller waited, which is as fresh as it asked for
+
+
+def _at_one_commit(ctx: Context, entry: Entry, request: Request) -> AbstractContextManager[None]:
+    """Keep the repo at its commit meanwhile, where there is a listing that says which; whoever promised does so itself."""
+    snapshot = Snapshot(entry.repo, entry.revision, entry.repo_type)
+    if request.force or request.promise is not None or not listings.is_there(ctx, snapshot):
+        return nullcontext()
+    return repo_lock(ctx, snapshot, shared=True, deadline=request.deadline)
 
 
 def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outcome:
@@ -141,10 +151,24 @@ def _transfer(
     """Fill a partial and publish it, in the place of the file that `row` describes if there is one."""
     with staging.stage(ctx, job, meta, source, replacing=row is not None) as staged:
         if row is not None:
+            _loosen(ctx, job.entry, meta)
             replace(ctx, [Replacement(job.entry, row, staged.partial, job.recorder)], staged.way)
         else:
             publish.publish(ctx, job.entry, job.lock, staged.partial, job.recorder, meta, staged.way)
         return staged.way, staged.received
+
+
+def _loosen(ctx: Context, entry: Entry, meta: FileMeta) -> None:
+    """A file alone gets other bytes than its repo's listing says: the repo is not whole before the rest has moved too."""
+    snapshot = Snapshot(entry.repo, entry.revision, entry.repo_type)
+    listing = listings.read(ctx, snapshot)
+    file = None if listing is None else listing.file(entry.filename)
+    if listing is None or listing.moving or file is None or file.etag == (meta.sha256 or meta.git_sha1):
+        return
+    try:
+        listings.write(ctx, snapshot, Listing(listing.commit, listing.files, moving=True))
+    except OSError as error:
+        raise disk.storage_error(error, "cannot write", listings.place(ctx, snapshot)) from None
 
 
 def _metadata(ctx: Context, entry: Entry, request: Request, recorder: Recorder) -> FileMeta:
