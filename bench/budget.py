@@ -18,7 +18,8 @@ from model_cache.index.ledger import Installed, Promise
 from model_cache.index.room import PAGE, Claim, Room
 from model_cache.layout import Entry
 
-from .cases import Row
+from .cases import Row, paired
+from .timing import series
 
 _FILES = 10_000
 _ROWS = 1_000_000
@@ -127,4 +128,4 @@ def evicting(rounds: int) -> list[Row]:
             started = time.perf_counter()
             subprocess.run(["rm", "-rf", str(root)], check=True)
             theirs.append(time.perf_counter() - started)
-    return [Row("evicting 10,000 files", "rm -rf of as many", statistics.median(ours), statistics.median(theirs), 4.0)]
+    return [paired("evicting 10,000 files", "rm -rf of as many", series(ours), series(theirs), 4.0)]

@@ -13,13 +13,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from .timing import Sample, in_turns, loop, python, run, series
+from model_cache.testing import HubProcess
+
+from .timing import Sample, Series, cpu_of, in_turns, python, run, series
 
 REPO, FILE = "owner/name", "model.bin"
 
 
 class Row(NamedTuple):
-    """One line of the table: ours, the peer's, in seconds; the asked ratio, and the peak memory in MiB if it matters."""
+    """One line of the table.
+
+    Attributes:
+        name, peer: What was measured, and beside what.
+        ours, theirs: In seconds, medians (or another unit, which the note says).
+        asked: The ratio that is asked for, None where the row is for comparison only.
+        note: What else is to be known, such as peak memory.
+        low, high: The ratios of the best and of the worst pair of runs; None where they were not run in pairs.
+        command: What exactly was run, where a name does not say it.
+        unit: `s`, or empty where things were counted.
+    """
 
     name: str
     peer: str
@@ -27,6 +39,10 @@ class Row(NamedTuple):
     theirs: float
     asked: float | None
     note: str = ""
+    low: float | None = None
+    high: float | None = None
+    command: str = ""
+    unit: str = "s"
 
     @property
     def ratio(self) -> float:
@@ -34,9 +50,24 @@ class Row(NamedTuple):
         return self.ours / self.theirs
 
 
+def paired(
+    name: str, peer: str, ours: Series, theirs: Series, asked: float | None, note: str = "", command: str = ""
+) -> Row:
+    """A row of two series that were run in turns: its spread is that of the ratios of the pairs."""
+    ratios = [one / other for one, other in zip(ours.values, theirs.values, strict=False)]
+    return Row(name, peer, ours.median, theirs.median, asked, note, min(ratios), max(ratios), command)
+
+
 @contextmanager
 def served(size: int) -> Iterator[tuple[Path, str]]:
     """A working folder, and the address of a hub in another process that serves one file of so many bytes."""
+    with served_by(size) as (folder, hub):
+        yield folder, hub.url
+
+
+@contextmanager
+def served_by(size: int) -> Iterator[tuple[Path, HubProcess]]:
+    """The same with the hub itself, which counts what it is asked."""
     with tempfile.TemporaryDirectory(prefix="model-cache-bench-") as name:
         folder = Path(name)
         model = folder / "hub" / "models" / REPO / FILE
@@ -45,33 +76,48 @@ def served(size: int) -> Iterator[tuple[Path, str]]:
             block = os.urandom(1 << 20)
             for _ in range(size >> 20):
                 file.write(block)
-        command = [sys.executable, "-m", "model_cache.testing", str(folder / "hub"), "--seconds", "900"]
-        hub = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        try:
-            assert hub.stdout is not None
-            url = hub.stdout.readline().strip()
+        with HubProcess(folder / "hub") as hub:
             # The hub hashes what it serves once, at the first request; nobody's run should pay for that.
-            run(["curl", "-sfL", "-o", os.devnull, f"{url}/{REPO}/resolve/main/{FILE}"])
-            yield folder, url
-        finally:
-            hub.kill()
-            hub.communicate()
+            run(["curl", "-sfL", "-o", os.devnull, f"{hub.url}/{REPO}/resolve/main/{FILE}"])
+            yield folder, hub
 
 
 def imports(rounds: int) -> list[Row]:
-    """Start-up: what a program pays before its first call."""
+    """Start-up: the seconds of a processor that a program pays before its first call."""
     bare, ours, click, path = in_turns(
         rounds,
         lambda: python("pass"),
         lambda: python("import model_cache"),
         lambda: python("import click"),
         lambda: run([str(Path(sys.executable).parent / "model-cache"), "path", REPO, FILE]),
+        of=cpu_of,
     )
     return [
         Row("import model_cache", "bare interpreter + 15 ms", ours.median, bare.median + 0.015, 1.0,
             f"{(ours.median - bare.median) * 1e3:.1f} ms over it"),
-        Row("model-cache path", "python -c pass plus click", path.median, click.median, 2.5),
+        paired("model-cache path, CPU", "python -c 'import click'", path, click, 2.5),
     ]  # fmt: skip
+
+
+def command(rounds: int) -> list[Row]:
+    """Seconds of a processor that the command takes where there is nothing to do, beside the Hub's own command."""
+    with tempfile.TemporaryDirectory(prefix="model-cache-bench-") as folder:
+        root, home, programs = Path(folder) / "root", Path(folder) / "home", Path(sys.executable).parent
+        for place in (root, home / "hub"):
+            place.mkdir(parents=True)
+        quiet = {"HF_HOME": str(home), "HF_HUB_DISABLE_UPDATE_CHECK": "1", "HF_HUB_OFFLINE": "1"}
+        version, their_version, ls, their_ls = in_turns(
+            max(rounds, 5),
+            lambda: run([str(programs / "model-cache"), "--version"]),
+            lambda: run([str(programs / "hf"), "--version"], quiet),
+            lambda: run([str(programs / "model-cache"), "--root", str(root), "ls", "-q"]),
+            lambda: run([str(programs / "hf"), "cache", "ls"], quiet),
+            of=cpu_of,
+        )
+    return [
+        paired("model-cache --version, CPU", "hf --version", version, their_version, 0.4),
+        paired("model-cache ls of an empty cache, CPU", "hf cache ls", ls, their_ls, 0.4),
+    ]
 
 
 _WARM = """
@@ -119,7 +165,7 @@ def warm_hits(rounds: int) -> list[Row]:
             source = f"{url}/{REPO}/resolve/main/{FILE}#sha256:{digest}" if mode == "pooch" else url
             found = [_warm(mode, str(folder / mode), source, environ) for _ in range(rounds)]
             ours, stat = series([one[0] for one in found]), series([one[1] for one in found])
-            rows.append(Row(name, "os.stat", ours.median, stat.median, asked))
+            rows.append(paired(name, "os.stat", ours, stat, asked))
     return rows
 
 
@@ -167,23 +213,10 @@ def cold(rounds: int, size: int = 1 << 30, *, peers: bool = False) -> list[Row]:
                 anew("pooch", lambda place: python(_COLD_POOCH, place, address, f"sha256:{digest}")),
             )
             return [
-                Row(
-                    "hf_hub_download, cold 1 GiB (no hash)",
-                    "curl -o",
-                    theirs.median,
-                    curl.median,
-                    None,
-                    f"peak {theirs.peak:.0f} MiB",
-                ),
-                Row(
-                    "pooch.retrieve, cold 1 GiB (hash)",
-                    "curl -o",
-                    pooch.median,
-                    curl.median,
-                    None,
-                    f"peak {pooch.peak:.0f} MiB",
-                ),
-            ]
+                paired("hf_hub_download, cold 1 GiB (no hash)", "curl -o", theirs, curl, None,
+                       f"peak {theirs.peak:.0f} MiB"),
+                paired("pooch.retrieve, cold 1 GiB (hash)", "curl -o", pooch, curl, None, f"peak {pooch.peak:.0f} MiB"),
+            ]  # fmt: skip
         # One round is not counted: whoever first touches a page of this machine's memory pays for it.
         curl, ours = in_turns(
             rounds,
@@ -194,29 +227,41 @@ def cold(rounds: int, size: int = 1 << 30, *, peers: bool = False) -> list[Row]:
         )
     name = f"cold {size >> 20} MiB, hash and fsync included"
     peak = f"peak memory {ours.peak:.1f} MiB (asked: 45)"
-    return [Row(name, "curl -o", ours.median, curl.median, 2.0, peak)]
+    return [paired(name, "curl -o", ours, curl, 2.0, peak)]
+
+
+_FIRST = """
+import sys, time
+from model_cache import ModelCache
+began = time.perf_counter()
+cache = ModelCache(sys.argv[1])
+made = time.perf_counter()
+cache.fetch("owner/name", "model.bin")
+print(time.perf_counter() - made, made - began)
+"""
 
 
 def first_hit(rounds: int) -> list[Row]:
-    """The first hit of a process, import not counted."""
+    """The first hit of a process: neither the import nor the making of the ModelCache is counted, the latter is told."""
     with served(1 << 20) as (folder, url):
         root = str(folder / "root")
-        code = (
-            "import sys, time; from model_cache import ModelCache; import pathlib; cache = ModelCache(sys.argv[1]);"
-            "started = time.perf_counter(); cache.fetch('owner/name', 'model.bin'); print(time.perf_counter() - started)"
+        fill = (
+            "import sys; from model_cache import ModelCache; ModelCache(sys.argv[1]).fetch('owner/name', 'model.bin')"
         )
-        python("import sys; from model_cache import ModelCache; ModelCache(sys.argv[1]).fetch('owner/name', 'model.bin')",
-               root, environ={"HF_ENDPOINT": url})  # fmt: skip
+        python(fill, root, environ={"HF_ENDPOINT": url})
         found = []
-        for _ in range(max(rounds, 9)):
-            done = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True)
-            found.append(float(done.stdout))
-        stat = loop(lambda: os.stat(f"{root}/{REPO}/{FILE}"))
-    return [Row("first hit in a process", "os.stat", series(found).median, stat, None)]
+        for _ in range(max(3 * rounds, 9)):
+            done = subprocess.run([sys.executable, "-c", _FIRST, root], capture_output=True, text=True, check=True)
+            found.append([float(text) for text in done.stdout.split()])
+    hit, made = series([first for first, _ in found]), series([second for _, second in found])
+    limit = 1e-4
+    note = f"making the ModelCache before it: {made.median * 1e3:.1f} ms, most of it for `import pathlib`"
+    return [Row("first hit in a process", "0.1 ms", hit.median, limit, 1.0, note, hit.low / limit, hit.high / limit)]
 
 
 CASES: dict[str, Callable[[int], list[Row]]] = {
     "start-up": imports,
+    "command": command,
     "warm": warm_hits,
     "first-hit": first_hit,
     "cold": cold,

@@ -15,7 +15,7 @@ from model_cache import ModelCache
 from model_cache.index.rows import SEALED
 from model_cache.layout import Entry
 
-from .cases import Row
+from .cases import Row, paired
 from .timing import Sample, Series, in_turns, python, run
 
 _REPOS, _FILES = 100, 1000
@@ -127,13 +127,8 @@ def _row(
     name: str, ours: Series, peer: str, theirs: Series, asked: float | None = None, peak: int | None = None
 ) -> Row:
     of = "" if peak is None else f" (asked: {peak})"
-    return Row(
-        f"{name}, {_REPOS * _FILES:,} files",
-        peer,
-        ours.median,
-        theirs.median,
-        asked,
-        f"peak memory {ours.peak:.1f} MiB{of}",
+    return paired(
+        f"{name}, {_REPOS * _FILES:,} files", peer, ours, theirs, asked, f"peak memory {ours.peak:.1f} MiB{of}"
     )
 
 

@@ -19,13 +19,24 @@ class Sample(NamedTuple):
     peak: float
 
 
+def seconds_of(sample: Sample) -> float:
+    """What counts as a rule."""
+    return sample.seconds
+
+
+def cpu_of(sample: Sample) -> float:
+    """What counts where other programs would be kept from running: seconds of a processor."""
+    return sample.cpu
+
+
 class Series(NamedTuple):
-    """Many runs of one thing: the median, and how far the runs lay apart (in the same unit)."""
+    """Many runs of one thing: the median, how far the runs lay apart (in the same unit), and each in its turn."""
 
     median: float
     low: float
     high: float
     peak: float = 0.0
+    values: tuple[float, ...] = ()
 
 
 def run(command: Sequence[str], environ: dict[str, str] | None = None) -> Sample:
@@ -47,8 +58,14 @@ def python(code: str, *arguments: str, environ: dict[str, str] | None = None) ->
     return run([sys.executable, "-c", code, *arguments], environ)
 
 
-def in_turns(rounds: int, *measures: Callable[[], Sample], warm: bool = True) -> list[Series]:
-    """Measure each in turn, round after round, so that whatever else the machine does falls on all alike."""
+def in_turns(
+    rounds: int, *measures: Callable[[], Sample], warm: bool = True, of: Callable[[Sample], float] = seconds_of
+) -> list[Series]:
+    """Measure each in turn, round after round, so that whatever else the machine does falls on all alike.
+
+    Args:
+        of: What of a sample counts: its seconds, or its CPU.
+    """
     if warm:
         for measure in measures:
             measure()
@@ -56,12 +73,12 @@ def in_turns(rounds: int, *measures: Callable[[], Sample], warm: bool = True) ->
     for _ in range(rounds):
         for place, measure in enumerate(measures):
             found[place].append(measure())
-    return [series([sample.seconds for sample in samples], max(s.peak for s in samples)) for samples in found]
+    return [series([of(sample) for sample in samples], max(s.peak for s in samples)) for samples in found]
 
 
 def series(values: list[float], peak: float = 0.0) -> Series:
     """The median and the spread."""
-    return Series(statistics.median(values), min(values), max(values), peak)
+    return Series(statistics.median(values), min(values), max(values), peak, tuple(values))
 
 
 def loop(statement: Callable[[], object], seconds: float = 0.2) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from model_cache import ModelCache
 
-from .cases import Row
+from .cases import Row, paired
 from .timing import Sample, in_turns, run, series
 
 _FILES, _SIZE = 64, 64 << 20  # 4 GiB
@@ -66,7 +66,7 @@ def verifying(rounds: int) -> list[Row]:
     )
     share = (total / paced.median) / _RATE
     return [
-        Row(f"verify 4 GiB, {_PROCESSES} jobs", "openssl dgst -sha256", ours.median, theirs.median, 1 / 0.9, memory),
+        paired(f"verify 4 GiB, {_PROCESSES} jobs", "openssl dgst -sha256", ours, theirs, 1 / 0.9, memory),
         Row(
             "verify 4 GiB, --rate 400MB",
             "4 GiB at 400 MB/s",

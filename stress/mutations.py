@@ -56,13 +56,8 @@ MUTATIONS = (
         "I2",
         "who waits for the write lock goes on without it",
         "locks.py",
-        "            if give_up is None:\n"
-        "                self._lock.acquire(blocking=False)\n"
-        "            else:\n"
-        "                self._lock.acquire(timeout=-1, poll_interval=POLL, cancel_check=give_up)\n"
-        "        except Timeout:\n"
-        "            return False\n",
-        "            self._lock.acquire(blocking=False)\n        except Timeout:\n            pass\n",
+        "        while not (self._stand_in(needless if waited else None) and self._take()):\n",
+        "        while self._stand_in(None) and not self._take():\n",
         ("-m", "stress", "--scenario", "herd"),
     ),
     Mutation(

@@ -10,7 +10,7 @@ from support import FILE, REPO, finish, pattern
 
 from model_cache import InUseError, ModelCache, StorageError, disk, locks
 from model_cache.index import Row
-from model_cache.recovery import decide
+from model_cache.recovery import decide, recount
 
 BIG = pattern(3_000_000)
 
@@ -293,3 +293,14 @@ def test_recovery_finds_what_inode_size_and_time_prove(state, next_state, has, h
     row = Row(**values)
     for there in [None, OLD, *near(OLD), NEW, *near(NEW), OTHER]:
         assert decide(row, there) == findings.get(there, findings.get(OTHER)), there
+
+
+@pytest.mark.parametrize(
+    ("state", "next_state", "finding"),
+    [("partial", None, "stopped"), ("ready", "partial", "keep"), ("ready", None, None), ("downloading", None, None)],
+)
+def test_a_row_that_tells_of_other_bytes_of_a_partial_is_counted_anew(state, next_state, finding):
+    """A partial has its bytes counted as they are, and a row that says so already is left alone."""
+    values = dict.fromkeys(Row._fields) | {"state": state, "next_state": next_state, "charged": 0, "next_charged": 0}
+    row = Row(**values | {"next_charged" if next_state else "charged": 8192})
+    assert [recount(row, left) for left in (0, 4096, 8192)] == [finding, finding, None]

@@ -19,7 +19,10 @@ from model_cache.testing.faults import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
-PAGES = [*DOCS, *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))]
+PAGES = [
+    *DOCS,
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "stress/README.md")),
+]
 REFERENCE = ROOT / "docs" / "reference"
 
 # What the loopback hub serves under the names that the docs use.

@@ -4,13 +4,15 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
-from support import FILE, REPO, finish
+from support import FILE, REPO, Later, finish, pattern
 
-from model_cache import CacheFullError, IndexUnavailableError, ModelCache
+from model_cache import CacheFullError, DownloadError, IndexUnavailableError, ModelCache
 from model_cache.index import queries, schema
 from model_cache.progress import Progress
+from model_cache.stats import allocated
 
 NAMES = ["a.json", "b.json", "c.json"]
 
@@ -73,6 +75,84 @@ def test_an_index_that_cannot_be_used_costs_a_warning(filled, hub, root):
     assert listening.warnings == []
     assert fresh.fetch(REPO, "b.json", progress=listening).read_bytes() == b"b.json"
     assert len(listening.warnings) == 1 and "index" in listening.warnings[0]
+
+
+@contextmanager
+def unwritable(root):
+    """For the block the index can be read, and not written: nobody can take its lock."""
+    lock = root / ".model-cache" / "index.lock"
+    kept = lock.read_bytes()
+    lock.unlink()
+    lock.mkdir()
+    try:
+        yield
+    finally:
+        lock.rmdir()
+        lock.write_bytes(kept)
+
+
+def test_what_a_download_did_without_the_index_is_entered_by_reconcile(cache, hub, root):
+    """A resumed file, of which the index still says that it is a partial, gets its row with the next reconcile (I5)."""
+    hub.add_repo(REPO, {FILE: pattern(3_000_000)})
+    hub.fault(FILE, "cut", at=0.5, times=None)
+    with pytest.raises(DownloadError):
+        ModelCache(root, endpoint=hub.url, token=False, clock=Later()).fetch(REPO, FILE)
+    hub.clear_faults()
+    assert cache.entries()[0].state == "partial"
+    with unwritable(root):
+        path = cache.fetch(REPO, FILE)
+    assert cache.entries()[0].state == "partial"
+    assert cache.reconcile().adopted == [f"{REPO}/{FILE}"]
+    assert [row.state for row in cache.entries()] == ["ready"]
+    assert cache.usage().all == allocated(path.stat())
+    assert cache.verify().ok == 1
+
+
+@pytest.mark.parametrize("other", ["owner/aaa", "owner/zzz"])
+def test_another_name_of_a_file_that_is_known_counts_nothing(cache, hub, root, other):
+    """A link that the index could not be told of is entered with nothing to charge, whichever name comes first (I4)."""
+    for repo in (REPO, other):
+        hub.add_repo(repo, {FILE: pattern(300_000)})
+    path = cache.fetch(REPO, FILE)
+    with unwritable(root):
+        assert cache.fetch(other, FILE).samefile(path)
+    assert cache.reconcile().adopted == [f"{other}/{FILE}"]
+    assert cache.usage().all == allocated(path.stat())
+
+
+@pytest.mark.parametrize("how", ["force", "update"])
+def test_nothing_is_replaced_without_its_row(filled, hub, root, how):
+    """Or the new file would be taken for an edit of the old one: it is refused, and done once the index can be written."""
+    path = filled.path(REPO, "a.json")
+    hub.add_repo(REPO, {name: name.upper().encode() for name in NAMES})
+
+    def replace():
+        return filled.update(REPO) if how == "update" else filled.fetch(REPO, "a.json", force=True)
+
+    with unwritable(root):
+        with pytest.raises(IndexUnavailableError, match=r"a\.json is not replaced .*index\.db"):
+            replace()
+        assert path.read_bytes() == b"a.json"
+        assert hub.body_gets("a.json") == 1
+    replace()
+    assert path.read_bytes() == b"A.JSON"
+
+
+def test_a_replacement_whose_end_cannot_be_written_down_is_settled_by_the_next(filled, hub, root):
+    """From the rename on nothing is undone: the index is told by whoever takes the write lock next (I10)."""
+    hub.add_repo(REPO, {"a.json": b"new bytes"})
+    lock = root / ".model-cache" / "index.lock"
+
+    def close(step):
+        if step == "replace:fsync-directory":
+            lock.unlink()
+            lock.mkdir()
+
+    cache = ModelCache(root, endpoint=hub.url, token=False, step=close)
+    assert cache.fetch(REPO, "a.json", force=True).read_bytes() == b"new bytes"
+    lock.rmdir()
+    assert filled.fetch(REPO, "a.json", force=True).read_bytes() == b"new bytes"
+    assert [(row.state, row.next_state) for row in filled.entries()] == [("ready", None)]
 
 
 def test_under_a_budget_an_index_that_cannot_be_used_fails_a_miss_and_names_it(filled, hub, root):

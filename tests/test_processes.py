@@ -28,6 +28,51 @@ def test_any_number_of_processes_cause_one_download(hub, root, spawn, count):
     assert (root / REPO / FILE).read_bytes() == BIG
 
 
+def test_who_waits_for_a_download_loads_neither_http_nor_sql(hub, root, spawn):
+    """A process that is handed what another one downloaded never loads what only a downloader needs."""
+    hub.add_repo(REPO, {FILE: BIG})
+    code = f"""
+    from model_cache.progress import Progress
+
+    class Telling(Progress):
+        def waiting(self, *_):
+            print("waits", flush=True)
+
+    cache.fetch("{REPO}", "{FILE}", progress=Telling())
+    heavy = {{"filelock", "requests", "urllib3", "ssl", "sqlite3", "sqlite_utils", "logging", "dataclasses"}}
+    print(sorted(heavy & set(sys.modules)))
+    """
+    with hub.hold(FILE) as hold:
+        leader = spawn(FETCH)
+        hold.wait_for(1)
+        waiter = spawn(code)
+        assert waiter.stdout.readline() == "waits\n"
+        hold.release()
+        assert finish(waiter).splitlines()[-1] == "[]"
+        finish(leader)
+    assert hub.body_gets(FILE) == 1
+
+
+def test_the_lock_of_who_leads_is_filelocks_own(root, tmp_path):
+    """What one process holds through `filelock` no other gets directly, and the other way round: it is one lock."""
+    from filelock import FileLock, Timeout
+
+    from model_cache import locks
+
+    path = str(tmp_path / "key.lock")
+    lock = locks.WriteLock(path, 0o600)
+    assert lock.acquire()
+    assert locks.try_write(path, 0o600) is None
+    with pytest.raises(Timeout):
+        FileLock(path, thread_local=False).acquire(blocking=False)
+    lock.release()
+    fd = locks.try_write(path, 0o600)
+    assert not locks.WriteLock(path, 0o600).acquire()
+    locks.release(fd)
+    with FileLock(path, thread_local=False).acquire(blocking=False):
+        assert not lock.acquire()
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_a_killed_leader_is_succeeded_by_one_that_resumes(hub, root, spawn, share):
     """After a SIGKILL at any share of the body a waiting process goes on where the dead one was (I2, I10)."""

@@ -27,7 +27,11 @@ def _is_authority(text: str) -> bool:
     """Whether this is a host, with a port or without, and no user; urllib.parse is not worth its 5 ms on a hit."""
     if text.startswith("["):
         host, bracket, port = text[1:].partition("]")
-        if not bracket or ":" not in host or not frozenset("0123456789abcdefABCDEF:.").issuperset(host):
+        from ipaddress import IPv6Address  # few have one, and 3 ms
+
+        try:
+            IPv6Address(host if bracket and "%" not in host else "")
+        except ValueError:
             return False
     else:
         host, colon, number = text.partition(":")

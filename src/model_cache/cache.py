@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .clock import Clock
+    from .download.asked import Asked, Outcome
     from .download.background import Background
-    from .download.request import Outcome, Request
     from .hub.client import Hub
     from .layout import Snapshot
     from .lease import Lease, LeasedFile
@@ -80,10 +80,10 @@ class ModelCache(Upkeep):
         made_of |= {"root": root and settings.root, "clock": clock, "step": step, "hub": hub, **policy}
         # How another process makes the same cache; not where that would put a secret into a pickle.
         self._made_of = None if isinstance(token, str) else {k: v for k, v in made_of.items() if v is not None}
-        # 9 ms that neither importing this package nor the first hit should pay: making a cache does.
-        from pathlib import Path
-
-        self._path = Path
+        # What neither importing this package nor the first hit should pay for, making a cache does: 9 ms for the module
+        # of paths, what has to be asked of the root once, and the first name that a process checks and hashes, which
+        # takes ten times as long as the next.
+        self._root, *_ = self._ctx.root_path, self._ctx.real_root, self._ctx.folds, Entry("a", "a").key
 
     def __repr__(self) -> str:
         return f"ModelCache({self._ctx.root!r})"
@@ -100,7 +100,7 @@ class ModelCache(Upkeep):
     @property
     def root(self) -> Path:
         """The root's absolute path; it need not exist yet."""
-        return self._path(self._ctx.root)
+        return self._root
 
     def path(self, repo: str, filename: str, *, revision: str = DEFAULT_REVISION, repo_type: str = "model") -> Path:
         """Where the file is or would be. Touches nothing.
@@ -108,7 +108,7 @@ class ModelCache(Upkeep):
         Raises:
             InvalidNameError: The names cannot stand for a path.
         """
-        return self._path(Entry(repo, filename, revision, repo_type).path(self._ctx.root))
+        return self._ctx.path(Entry(repo, filename, revision, repo_type))
 
     @in_family
     def is_cached(
@@ -221,14 +221,15 @@ class ModelCache(Upkeep):
 
         snapshot = Snapshot(repo, revision, repo_type)
         if self._is_there(snapshot, include, exclude, force):
-            return self._path(f"{self._ctx.root}/{snapshot.directory}")
+            return self._root / snapshot.directory
         from .download.repo import Selection, check_workers, fetch_repo
+        from .download.request import request as of
 
-        request = self._request(force, offline, progress)
+        request = of(self._asked(force, offline, progress))
         fetched = fetch_repo(self._ctx, snapshot, Selection(include, exclude), request, workers=check_workers(workers))
         for entry, outcome in zip(fetched.entries, fetched.outcomes, strict=True):
             self._remember(entry, outcome.found)
-        return self._path(f"{self._ctx.root}/{snapshot.directory}")
+        return self._root / snapshot.directory
 
     def _is_there(self, snapshot: Snapshot, include: object, exclude: object, force: bool) -> bool:
         """Whether everything is there, by its listing; files that were handed out just now cost a `stat` each."""
@@ -308,28 +309,24 @@ class ModelCache(Upkeep):
         self, entry: Entry, timeout: float | None, force: bool, offline: bool | None, progress: Progress | None
     ) -> hit.Found:
         there = None if force else hit.find(self._ctx, entry)
-        return there or self._miss(entry, self._request(force, offline, progress), timeout).found
+        return there or self._miss(entry, self._asked(force, offline, progress), timeout).found
 
-    def _miss(self, entry: Entry, request: Request, timeout: float | None) -> Outcome:
+    def _miss(self, entry: Entry, asked: Asked, timeout: float | None) -> Outcome:
         if timeout is None:
             from .download.miss import fetch
 
-            return fetch(self._ctx, entry, request)
+            return fetch(self._ctx, entry, asked)
         if self._background is None:
             from .download.background import Background
 
             self._background = Background()
-        return self._background.fetch(self._ctx, entry, request, timeout)
+        return self._background.fetch(self._ctx, entry, asked, timeout)
 
-    def _request(self, force: bool, offline: bool | None, progress: Progress | None) -> Request:
-        from .download.request import Request
+    def _asked(self, force: bool, offline: bool | None, progress: Progress | None) -> Asked:
+        from .download.asked import Asked
         from .progress import SILENT
 
-        return Request(
-            force=force,
-            offline=self._ctx.settings.offline if offline is None else offline,
-            progress=progress or SILENT,
-        )
+        return Asked(force, self._ctx.settings.offline if offline is None else offline, progress or SILENT)
 
     def _remember(self, entry: Entry, found: hit.Found) -> None:
         if len(self._memory) >= _REMEMBERED:

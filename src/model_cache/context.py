@@ -13,6 +13,7 @@ from .layout import OWN, Entry
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from .hub.client import Hub
     from .hub.tokens import Token
@@ -54,6 +55,10 @@ class Places:
         self.trash = f"{own}/trash/"
         self.quarantine = f"{own}/quarantine/"
 
+    def listing(self, key: str) -> str:
+        """The listing of a repo."""
+        return f"{self.listings}{key}.json"
+
     def lock(self, key: str) -> str:
         """The write lock of an entry."""
         return f"{self.locks}{key}.lock"
@@ -94,9 +99,11 @@ class Context:
         self.clock = clock or Clock()
         self.step = step or no_failure_points
         self._token = token
+        self._token_found: tuple[Token | None] | None = None
         self._hub = hub
         self._unsaid = ""  # a warning about the Hub that the caller has not been given
         self._index: Index | None = None
+        self._root_path: Path | None = None
         self._real_root = ""
         self._folds: bool | None = None
         # Leases kept for readers that cannot touch: (until when, by the monotonic clock; descriptor; pid).
@@ -109,10 +116,24 @@ class Context:
         return self.settings.root
 
     @property
+    def root_path(self) -> Path:
+        """The root as programs are handed it; a path below it is made faster from this than from its text."""
+        if self._root_path is None:
+            from pathlib import Path
+
+            self._root_path = Path(self.root)
+        return self._root_path
+
+    def path(self, entry: Entry) -> Path:
+        """The entry's place, as programs are handed it; raises InvalidNameError where it is longer than a path may be."""
+        entry.path(self.root)
+        return self.root_path / entry.relative
+
+    @property
     def real_root(self) -> str:
         """The root without symlinks; known once it exists."""
-        if not self._real_root and os.path.isdir(self.root):
-            self._real_root = os.path.realpath(self.root)
+        if not self._real_root:
+            self._real_root = disk.real_directory(self.root)
         return self._real_root
 
     @property
@@ -135,17 +156,22 @@ class Context:
             settings = self.settings
             self._hub = HubClient(
                 settings.endpoint,
-                token=self._find_token(),
+                token=self._found_token(),
                 clock=self.clock,
                 etag_timeout=settings.etag_timeout,
                 download_timeout=settings.download_timeout,
             )
         return self._hub
 
+    def _found_token(self) -> Token | None:
+        """The token, looked for once."""
+        if self._token_found is None:
+            self._token_found = (self._find_token(),)
+        return self._token_found[0]
+
     def _find_token(self) -> Token | None:
         """The token to send to the endpoint; one that was only found does not go where somebody else says."""
         from .hub.tokens import find_token
-        from .log import logger
 
         foreign = self.settings.endpoint_is_foreign
         if foreign and self._token is True:
@@ -154,12 +180,18 @@ class Context:
         if token is None or not foreign or isinstance(self._token, str):
             return token
         self._unsaid = f"{token.source} is not sent to {self._foreign_endpoint}; {self._own_endpoint}"
+        from .log import logger
+
         logger.warning(self._unsaid)
         return None
 
     def meet_hub(self, progress: Progress) -> None:
-        """Make the Hub's client before anything is written, so that an unusable token or address leaves nothing behind."""
-        assert self.hub is not None
+        """Look for the token before anything is written, so that an unusable one leaves nothing behind.
+
+        An unusable address is none of the settings. The client itself is made by who leads.
+        """
+        if self._hub is None:
+            self._found_token()
         text, self._unsaid = self._unsaid, ""
         if text:
             progress.warning(text)

@@ -85,16 +85,21 @@ def mark(ctx: Context, row: Row, found: str | None) -> None:
 
 def read(ctx: Context, key: str) -> Mark | None:
     """The mark of an entry, None if there is none or it makes no sense: anybody may have written it."""
-    path = ctx.places.damaged + key
-    if not os.path.exists(path):
-        return None
     import json
 
+    path = ctx.places.damaged + key
     try:
         facts = json.loads(disk.read_small(path, _LIMIT))
         return Mark(facts)
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
+
+
+def is_known(ctx: Context, key: str) -> bool:
+    """Whether an entry has a mark at all, whatever it says."""
+    return os.access(
+        ctx.places.damaged + key, os.F_OK
+    )  # every hit asks; `exists` makes an exception of the usual answer
 
 
 def is_marked(ctx: Context, key: str, found: os.stat_result, fd: int | None = None) -> bool:
@@ -103,7 +108,7 @@ def is_marked(ctx: Context, key: str, found: os.stat_result, fd: int | None = No
     Args:
         fd: The file, open: where another one than the mark names is there, and has its size, the bytes are hashed.
     """
-    known = read(ctx, key)
+    known = read(ctx, key) if is_known(ctx, key) else None
     if known is None or known.fits(found):
         return known is not None
     if fd is None or known.found is None or known.size != found.st_size:

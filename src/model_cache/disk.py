@@ -304,6 +304,24 @@ def read_small(path: str, limit: int) -> bytes:
     return data
 
 
+def real_directory(path: str) -> str:
+    """The path of a directory without symlinks, empty if there is none."""
+    try:
+        fd = os.open(path, _DIRECTORY | getattr(os, "O_PATH", 0))
+    except OSError:
+        return ""
+    try:
+        # One system call where /proc is there; realpath costs one per part.
+        found = os.readlink(f"/proc/self/fd/{fd}")
+        if os.path.samestat(os.fstat(fd), os.stat(found)):
+            return found
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+    return os.path.realpath(path)
+
+
 def is_directory(path: str) -> bool:
     """Whether a directory of the cache's own is there.
 

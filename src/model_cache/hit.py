@@ -34,11 +34,8 @@ class Found:
 
     __slots__ = ("ino", "mtime_ns", "path", "size", "text", "until")
 
-    def __init__(self, text: str, found: os.stat_result, until: float) -> None:
-        from pathlib import Path
-
-        self.path: Path = Path(text)
-        self.text = text
+    def __init__(self, path: Path, text: str, found: os.stat_result, until: float) -> None:
+        self.path, self.text = path, text
         self.ino, self.size, self.mtime_ns = found.st_ino, found.st_size, found.st_mtime_ns
         self.until = until
 
@@ -55,7 +52,8 @@ def find(ctx: Context, entry: Entry) -> Found | None:
         InvalidNameError: The path leaves the root through a symlink, or belongs to another entry.
         LockTimeoutError: Somebody held the file exclusively for ten seconds.
     """
-    opened = _open_leased(ctx, entry)
+    path = entry.path(ctx.root)
+    opened = _open_leased(ctx, entry, path)
     if opened is None:
         return None
     fd, found = opened
@@ -63,21 +61,27 @@ def find(ctx: Context, entry: Entry) -> Found | None:
         if not touch(ctx, entry):
             _keep_lease(ctx, fd)
             fd = -1
-        return Found(entry.path(ctx.root), found, ctx.clock.monotonic() + ctx.settings.touch_interval)
+        return Found(ctx.root_path / entry.relative, path, found, ctx.clock.monotonic() + ctx.settings.touch_interval)
     finally:
         if fd >= 0:
             locks.release(fd)
 
 
+def recognised(ctx: Context, entry: Entry, found: os.stat_result) -> Found:
+    """What a file that was leased and touched just now is recognised by."""
+    until = ctx.clock.monotonic() + ctx.settings.touch_interval
+    return Found(ctx.root_path / entry.relative, entry.path(ctx.root), found, until)
+
+
 def hold(ctx: Context, entry: Entry) -> tuple[Found, int] | None:
     """As `find`, with the descriptor that has the shared lease, for a caller who is to return with several files."""
-    opened = _open_leased(ctx, entry)
+    opened = _open_leased(ctx, entry, entry.path(ctx.root))
     if opened is None:
         return None
     fd, found = opened
     try:
         touch(ctx, entry)
-        return Found(entry.path(ctx.root), found, ctx.clock.monotonic() + ctx.settings.touch_interval), fd
+        return recognised(ctx, entry, found), fd
     except BaseException:
         locks.release(fd)
         raise
@@ -85,20 +89,19 @@ def hold(ctx: Context, entry: Entry) -> tuple[Found, int] | None:
 
 def open_leased(ctx: Context, entry: Entry) -> int | None:
     """A descriptor of the entry's file with a shared lease on it, or None for a miss; raises as `find` does."""
-    opened = _open_leased(ctx, entry)
+    opened = _open_leased(ctx, entry, entry.path(ctx.root))
     return None if opened is None else opened[0]
 
 
-def _open_leased(ctx: Context, entry: Entry) -> tuple[int, os.stat_result] | None:
-    path = entry.path(ctx.root)
-    deadline = ctx.clock.monotonic() + _BUSY_LIMIT
+def _open_leased(ctx: Context, entry: Entry, path: str) -> tuple[int, os.stat_result] | None:
+    deadline = None  # most look once
     while True:
         fd = _open(path)
         if fd is None:
             return None
         kept = False
         try:
-            found = _same_file(fd, path) if fd >= 0 and _try_lease(fd, path) else None
+            found = _lease(fd, path) if fd >= 0 else None
             if found is not None:
                 _check_inside(ctx, entry, fd, path)
                 if damage.is_marked(ctx, entry.key, found, fd):
@@ -108,7 +111,9 @@ def _open_leased(ctx: Context, entry: Entry) -> tuple[int, os.stat_result] | Non
         finally:
             if not kept and fd >= 0:
                 locks.release(fd)
-        if ctx.clock.monotonic() >= deadline:
+        now = ctx.clock.monotonic()
+        deadline = now + _BUSY_LIMIT if deadline is None else deadline
+        if now >= deadline:
             raise LockTimeoutError(
                 f"{path} was locked exclusively by another program for more than {_BUSY_LIMIT:g} seconds",
                 hint=f"fuser -v {quoted(path)}",
@@ -147,15 +152,13 @@ def _open(path: str) -> int | None:
         raise disk.storage_error(error, "cannot open", path) from None
 
 
-def _try_lease(fd: int, path: str) -> bool:
+def _lease(fd: int, path: str) -> os.stat_result | None:
+    """What the path holds, if the lease could be had and it is still the inode that was opened."""
     try:
-        return locks.try_shared(fd)
+        if not locks.try_shared(fd):
+            return None
     except OSError as error:
         raise disk.storage_error(error, "cannot lease", path) from None
-
-
-def _same_file(fd: int, path: str) -> os.stat_result | None:
-    """What the path holds, if it is still the inode that was opened."""
     opened = os.fstat(fd)
     if not stat.S_ISREG(opened.st_mode):
         raise StorageError(f"{path} is not a regular file", hint=f"ls -ld {quoted(path)}", path=path)
@@ -163,7 +166,7 @@ def _same_file(fd: int, path: str) -> os.stat_result | None:
         found = os.stat(path)
     except FileNotFoundError:
         return None
-    return found if os.path.samestat(found, opened) else None
+    return found if found.st_ino == opened.st_ino and found.st_dev == opened.st_dev else None
 
 
 def _inside(ctx: Context, real: str) -> bool:

@@ -98,7 +98,8 @@ class Entry:
     def path(self, root: str) -> str:
         """The entry's place below `root`; raises InvalidNameError where that is longer than a path may be."""
         path = f"{root}/{self.relative}" if root != "/" else f"/{self.relative}"
-        if len(os.fsencode(path)) > _PATH_BYTES:
+        # No character takes more than four bytes: what is short need not be encoded to be measured.
+        if len(path) * 4 > _PATH_BYTES and len(os.fsencode(path)) > _PATH_BYTES:
             raise _refused("filename", self.filename, f"makes a path of more than {_PATH_BYTES} bytes below {root}")
         return path
 
@@ -156,7 +157,7 @@ def _check_repo(repo: str) -> None:
             "repo", repo, f"begins with the reserved name {parts[0]!r}; name a dataset or space by its repo type"
         )
     for part in parts:
-        if not _REPO_CHARACTERS.issuperset(part):
+        if not _REPO_CHARACTERS.issuperset(part):  # so of the rules for any path only the device names are left
             raise _refused("repo", repo, "has characters other than letters, digits, '-', '_' and '.'")
         if len(part) > _REPO_LENGTH:
             raise _refused("repo", repo, f"has a part of more than {_REPO_LENGTH} characters")
@@ -164,7 +165,7 @@ def _check_repo(repo: str) -> None:
             raise _refused(
                 "repo", repo, "has a part with '--' or '..' in it, '-' or '.' at an end, or that ends in '.git'"
             )
-        _check_part("repo", repo, part)
+        _check_device("repo", repo, part)
 
 
 def _encode_revision(revision: str) -> str:
@@ -199,28 +200,40 @@ def check_filename(filename: str) -> None:
 
 def _check_part(what: str, whole: str, part: str) -> None:
     """The rules that hold for each part of any path here."""
+    if _REPO_CHARACTERS.issuperset(part) and len(part) <= _PART_BYTES and part.strip(".") == part != "":
+        _check_device(what, whole, part)  # as most names are: no other rule could refuse it
+        return
     if part in ("", ".", ".."):
         raise _refused(what, whole, f"has the part {part!r}")
     if part.lower() == OWN:
         raise _refused(what, whole, f"enters {OWN}, which is the cache's own")
-    if "\\" in part or any(character < " " or "\x7f" <= character <= "\x9f" for character in part):
-        raise _refused(what, whole, "has a backslash or a control character")
-    if not part.isascii() and not _STEERING.isdisjoint(part):
-        raise _refused(
-            what, whole, "has a character that reorders or breaks text, so that it would be shown as another"
-        )
+    if "\\" in part or not (part.isascii() and part.isprintable()):
+        _check_characters(what, whole, part)
     if part[-1] in ". ":
         raise _refused(what, whole, "has a part that ends in a dot or a space")
     if len(part) > 1 and part[1] == ":" and part[0].isascii() and part[0].isalpha():
         raise _refused(what, whole, "begins a part with a drive letter")
-    if part.split(".", 1)[0].rstrip(" ").lower() in _DEVICES:
-        raise _refused(what, whole, "uses a device name of Windows")
+    _check_device(what, whole, part)
     try:
-        length = len(part.encode())
+        length = len(part) if part.isascii() else len(part.encode())
     except UnicodeEncodeError:
         raise _refused(what, whole, "is not valid Unicode") from None
     if length > _PART_BYTES:
         raise _refused(what, whole, f"has a part of more than {_PART_BYTES} bytes")
+
+
+def _check_characters(what: str, whole: str, part: str) -> None:
+    if "\\" in part or any(character < " " or "\x7f" <= character <= "\x9f" for character in part):
+        raise _refused(what, whole, "has a backslash or a control character")
+    if not _STEERING.isdisjoint(part):
+        raise _refused(
+            what, whole, "has a character that reorders or breaks text, so that it would be shown as another"
+        )
+
+
+def _check_device(what: str, whole: str, part: str) -> None:
+    if part.split(".", 1)[0].rstrip(" ").lower() in _DEVICES:
+        raise _refused(what, whole, "uses a device name of Windows")
 
 
 def readings(relative: str) -> Iterator[Entry]:

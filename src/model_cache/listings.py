@@ -71,7 +71,7 @@ class Listing:
 
 def place(ctx: Context, snapshot: Snapshot) -> str:
     """Where a snapshot's listing is."""
-    return f"{ctx.places.listings}{snapshot.key}.json"
+    return ctx.places.listing(snapshot.key)
 
 
 def read(ctx: Context, snapshot: Snapshot) -> Listing | None:
@@ -116,11 +116,6 @@ def write(ctx: Context, snapshot: Snapshot, listing: Listing) -> None:
     ctx.step("listing:write")
     path = place(ctx, snapshot)
     disk.write_small(path, json.dumps(document, separators=(",", ":")).encode(), ctx.settings.file_mode, durable=True)
-
-
-def is_there(ctx: Context, snapshot: Snapshot) -> bool:
-    """Whether there is a listing, whatever it says."""
-    return os.path.exists(place(ctx, snapshot))
 
 
 def identity(ctx: Context, snapshot: Snapshot) -> stats.Identity | None:

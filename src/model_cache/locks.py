@@ -5,7 +5,7 @@ one; under G the W of other entries are only tried.
 
 - W, the write lock of one entry: a `filelock.FileLock`, a new object per use. Also the truth about liveness: what a
   row says is being done is being done only while its W is held.
-- The lock of a repo, which its listing and every change of commit go by (`download/asking.py`): taken before any W, held
+- The lock of a repo, which its listing and every change of commit go by (`download/repo_lock.py`): taken before any W, held
   shared by whoever fetches files of its commit.
 - Lease: `flock` on the model file itself, shared for readers, exclusive for whoever takes the file away. The kernel
   drops it at death.
@@ -27,6 +27,7 @@ import errno
 import os
 import stat
 import sys
+import time
 from contextlib import suppress
 
 from .errors import LockTimeoutError
@@ -125,8 +126,10 @@ def release(fd: int) -> None:
         if fcntl is not None:
             # Explicit: closing alone would leave the lock with any child that was forked meanwhile. Where it fails (a
             # server that does not answer), closing has to do: what was done under the lock is done.
-            with suppress(OSError):
+            try:  # noqa: SIM105 - every hit comes here
                 fcntl.flock(fd, fcntl.LOCK_UN)
+            except OSError:
+                pass
     os.close(fd)
 
 
@@ -192,39 +195,68 @@ def clone(source_fd: int, target_fd: int) -> bool:
 class WriteLock:
     """W: the right to write one entry.
 
+    Who waits needs no more than to know that somebody has it, which the flock itself says (`_try_raw`, the same lock). Only
+    for who gets it `filelock` is loaded, while the others still see it held; then the lock is taken anew through it, which
+    knows what to do at a fork, at the interpreter's end and when a signal comes in between.
+
     Attributes:
         held: Whether this object holds the lock; low-level code asserts it.
         excludes: False where the file system has no flock and holding proves nothing.
     """
 
     def __init__(self, path: str, mode: int) -> None:
-        from filelock import FileLock  # 40 ms that a hit does not pay
-
-        # fallback_to_soft would leave marker files that outlive a kill; without flock we go on without exclusion.
-        self._lock: BaseFileLock = FileLock(path, mode=mode, thread_local=False, fallback_to_soft=False)
+        self._path, self._mode = path, mode
+        self._lock: BaseFileLock | None = None
         self.held = False
         self.excludes = True
 
-    def acquire(self, give_up: Callable[[], bool] | None = None) -> bool:
-        """Wait until the lock is ours or `give_up()` says to leave; without it, try once.
+    def acquire(self, give_up: Callable[[], bool] | None = None, needless: Callable[[], bool] | None = None) -> bool:
+        """Wait until the lock is ours or there is no use in it; without arguments, try once.
+
+        Args:
+            give_up: Asked at each look at a lock that somebody holds: whether to leave.
+            needless: Asked when it has become free: whether what it was wanted for is done.
 
         Raises:
             OSError: The lock file cannot be made or opened.
         """
+        waited = False
+        while not (self._stand_in(needless if waited else None) and self._take()):
+            if give_up is None or give_up():
+                return False
+            time.sleep(POLL)
+            waited = True
+        self.held = True
+        return True
+
+    def _stand_in(self, needless: Callable[[], bool] | None) -> bool:
+        """Whether the lock is free and wanted; then it was kept from the others until `filelock` was loaded."""
+        fd = _try_raw(self._path, self._mode)
+        if fd is None:
+            return False
+        try:
+            if needless is not None and needless():
+                return False
+            from filelock import FileLock  # 40 ms that neither a hit pays nor who waits
+        finally:
+            release(fd)
+        # fallback_to_soft would leave marker files that outlive a kill; without flock we go on without exclusion.
+        self._lock = FileLock(self._path, mode=self._mode, thread_local=False, fallback_to_soft=False)
+        return True
+
+    def _take(self) -> bool:
+        """The lock through `filelock`; False if somebody else was faster."""
         from filelock import Timeout
 
+        assert self._lock is not None, "made when it was seen to be free"
         try:
-            if give_up is None:
-                self._lock.acquire(blocking=False)
-            else:
-                self._lock.acquire(timeout=-1, poll_interval=POLL, cancel_check=give_up)
+            self._lock.acquire(blocking=False)
         except Timeout:
             return False
         except OSError as error:
             if error.errno not in _NO_FLOCK:
                 raise
             self.excludes = False
-        self.held = True
         return True
 
     def release(self) -> None:
@@ -232,7 +264,7 @@ class WriteLock:
 
         Where the file system refuses, the kernel does it at the end of this process at the latest.
         """
-        if self.held:
+        if self.held and self._lock is not None:
             self.held = False
             with suppress(OSError):
                 self._lock.release()
@@ -242,17 +274,23 @@ def try_write(path: str, mode: int, *, shared: bool = False) -> int | None:
     """W, tried once and taken on its file directly, for an evictor that needs thousands; None if somebody holds it.
 
     Or if somebody has put something there that can be no lock. `shared`: others may hold it so too.
+    """
+    try:
+        return _try_raw(path, mode, shared=shared)
+    except OSError as error:
+        if error.errno in _NO_LOCK_FILE:
+            return None
+        raise
+
+
+def _try_raw(path: str, mode: int, *, shared: bool = False) -> int | None:
+    """W without `filelock`, to be given back by `release`; None if somebody holds it.
 
     It is the same lock: `filelock` takes this flock on this file, and both look at the link count afterwards, because a
     lock file may be removed by whoever holds it (`remove_lock_file`) between another's open and flock.
     """
     while True:
-        try:
-            fd = open_own(path, mode)
-        except OSError as error:
-            if error.errno in _NO_LOCK_FILE:
-                return None
-            raise
+        fd = open_own(path, mode)
         try:
             if not (try_shared if shared else _try_alone)(fd):
                 os.close(fd)

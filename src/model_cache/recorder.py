@@ -2,6 +2,8 @@
 
 I8: with no budget an unusable index costs a warning, and the file is adopted later. Under a `max_size` nothing may be
 downloaded that is not counted, so the miss fails and names the index.
+
+I6, I7: nothing is replaced without its row (`required`), or the new file would look like somebody's edit of the old one.
 """
 
 from __future__ import annotations
@@ -22,13 +24,18 @@ T = TypeVar("T")
 
 
 class _Writer:
-    """Writes into the index while it can be used, and afterwards nothing."""
+    """Writes into the index while it can be used, and afterwards nothing.
 
-    def __init__(self, ctx: Context, name: str, progress: Progress) -> None:
-        self._ctx, self._name, self._progress = ctx, name, progress
+    Args:
+        required: A file is about to be replaced: IndexUnavailableError where that cannot be written down before it is done.
+    """
+
+    def __init__(self, ctx: Context, name: str, progress: Progress, *, required: bool = False) -> None:
+        self._ctx, self._name, self._progress, self._required = ctx, name, progress, required
         self._ledger: Ledger | None = Ledger(ctx.index)
 
-    def _write(self, write: Callable[[Ledger], T]) -> T | None:
+    def _write(self, write: Callable[[Ledger], T], *, after: bool = False) -> T | None:
+        """Write, or go on without; `after`: of what is done already, and is not undone for want of a row."""
         if self._ledger is None:
             return None
         try:
@@ -47,6 +54,10 @@ class _Writer:
                     f"{self._name}: nothing can be downloaded under a max_size while usage is unknown: {error}",
                     hint=error.hint,
                 ) from None
+            if self._required and not after:
+                raise IndexUnavailableError(
+                    f"{self._name} is not replaced while that cannot be written down: {error}", hint=error.hint
+                ) from None
             self._warn(f"{error}; the download goes on without it")
             self._ledger = None
             return None
@@ -59,8 +70,8 @@ class _Writer:
 class Recorder(_Writer):
     """The ledger of one download of one entry, or nothing where the index cannot be used."""
 
-    def __init__(self, ctx: Context, entry: Entry, progress: Progress) -> None:
-        super().__init__(ctx, str(entry), progress)
+    def __init__(self, ctx: Context, entry: Entry, progress: Progress, *, required: bool = False) -> None:
+        super().__init__(ctx, str(entry), progress, required=required)
         self._entry = entry
 
     def row(self) -> Row | None:
@@ -90,15 +101,17 @@ class Recorder(_Writer):
 
     def ready(self, source: str, *, used: bool = True) -> None:
         """The bytes have their name."""
-        self._write(lambda ledger: ledger.ready(self._entry, source=source, used=used))
+        self._write(lambda ledger: ledger.ready(self._entry, source=source, used=used), after=True)
 
     def adopted(self, file: Installed, etag: str, commit: str) -> None:
         """The promised bytes already stood at the path, placed there by somebody."""
-        self._write(lambda ledger: ledger.rebound(self._entry, file, origin="adopted", etag=etag, commit=commit))
+        self._write(
+            lambda ledger: ledger.rebound(self._entry, file, origin="adopted", etag=etag, commit=commit), after=True
+        )
 
     def stopped(self, allocated: int, *, replacing: bool) -> None:
         """The download ended early."""
-        self._write(lambda ledger: ledger.stopped(self._entry, allocated, replacing=replacing))
+        self._write(lambda ledger: ledger.stopped(self._entry, allocated, replacing=replacing), after=True)
 
     def settled(self, found: str, allocated: int) -> None:
         """Recovery came to a finding, and a partial of so many bytes is there."""

@@ -7,6 +7,8 @@ deleting, the file still there          ready again
 deleting, the file gone                 the trash is unlinked, then the row goes
 replacement, the path has the new inode the next values become current
 replacement, it has the old one         the next values are dropped, their partial stays
+a partial that is not of the bytes      its bytes now; without any the row goes. So it is after a download that went on
+that its row says                       without the index: what it did nobody could write down
 ready, no file                          a miss
 """
 
@@ -41,6 +43,15 @@ def decide(row: Row, there: stats.Identity | None) -> str | None:
     return None
 
 
+def recount(row: Row, left: int) -> str | None:
+    """The finding for a row that tells of a partial, of which so many bytes are there; None if it says the same. Pure."""
+    if row.state == "partial" and row.charged != left:
+        return "stopped"
+    if row.next_state == "partial" and row.next_charged != left:
+        return "keep"
+    return None
+
+
 def recover(ctx: Context, entry: Entry, recorder: Recorder) -> Row | None:
     """Settle the entry, whose W the caller holds; returns its row as it is afterwards (I5, I10)."""
     row = recorder.row()
@@ -48,6 +59,9 @@ def recover(ctx: Context, entry: Entry, recorder: Recorder) -> Row | None:
     there = stats.identity_at(path)
     _finish_unlink(ctx, entry, there)
     finding = None if row is None else decide(row, there)
+    left = allocated(ctx.places.partial(entry.key))
+    if finding is None and row is not None:
+        finding = recount(row, left)
     if finding is None:
         return row
     if finding in ("ready", "promote"):
@@ -60,7 +74,6 @@ def recover(ctx: Context, entry: Entry, recorder: Recorder) -> Row | None:
         for directory in (ctx.places.trash, os.path.dirname(path)):
             with suppress(FileNotFoundError, NotADirectoryError):
                 disk.fsync_directory(directory)
-    left = allocated(ctx.places.partial(entry.key))
     if finding in ("stopped", "keep") and not left:
         disk.remove(ctx.places.partial(entry.key))  # made, and not written yet
     ctx.step("recover:settle")

@@ -17,7 +17,7 @@ from typing import Any
 
 from . import seccomp, wire
 from .calls import Call, Reader
-from .points import FAULTS, SHORT, Point
+from .points import SHORT, Point, suited
 
 LIMIT = 30.0  # seconds for one operation that takes milliseconds: longer is a hang
 
@@ -73,8 +73,7 @@ class _Judge:
         self._outcome.calls.append(call)
         point = self._point
         if point is not None and self._is_meant(call, point):
-            # Threads can have come in another order than when the errors were chosen by the call that stood here.
-            error = point.error if not point.error or point.error in FAULTS[call.name] else FAULTS[call.name][0]
+            error = suited(point, call.name)
             if not self._outcome.hit:
                 self._outcome.hit, self._outcome.call = f"{call} {error}".rstrip(), call
             if not error:

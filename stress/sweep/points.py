@@ -73,3 +73,11 @@ def faults(name: str) -> list[tuple[str, bool]]:
     """Every way in which a call can fail: (error, whether from then on)."""
     once = [(error, False) for error in FAULTS[name]]
     return once + [(error, True) for error, _ in once if error not in _ONCE and (name, error) != _WAITED_FOR]
+
+
+def suited(point: Point, name: str) -> str:
+    """How a call fails at a point: as it says, or (of threads another came first this time) as a call of this kind can."""
+    ways = faults(name)
+    if not point.error or (point.error, point.on) in ways:
+        return point.error
+    return next(error for error, on in ways if on == point.on)

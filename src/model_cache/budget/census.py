@@ -76,25 +76,34 @@ def take(ctx: Context) -> None:
 def strangers(ctx: Context, known: dict[str, Recorded], *, placed: bool = False) -> Iterator[Placed]:
     """Files without a row, or unlike their row; rows that were met are taken out of `known`.
 
+    Names of one file count once: those without a charge of their own come last, when it is known who is charged.
+
     Args:
         placed: Also those that are as their row says, and were never hashed.
     """
     counted: set[int] = set()
+    linked: list[Placed] = []
     for path, found in walk.files(ctx.root):
         row = known.pop(path, None)
         if row is not None:
             _, _, ino, size, mtime_ns, by_hand = row
             alike = ino == found.st_ino and mtime_ns == found.st_mtime_ns and size == found.st_size
             if alike and not (placed and by_hand):
+                if found.st_nlink > 1:
+                    counted.add(found.st_ino)
                 continue
         entry = reading(ctx, path)
         if entry is None:
             continue
-        charged = 0 if found.st_ino in counted else stats.allocated(found)
-        if found.st_nlink > 1:
-            counted.add(found.st_ino)  # another name of it counts nothing
         before = None if row is None else Known(*row[1:])
-        yield Placed(entry, found.st_ino, found.st_mtime_ns, found.st_size, charged, before)
+        file = Placed(entry, found.st_ino, found.st_mtime_ns, found.st_size, stats.allocated(found), before)
+        if found.st_nlink > 1:
+            linked.append(file)
+        else:
+            yield file
+    for file in linked:
+        yield file._replace(charged=0) if file.ino in counted else file
+        counted.add(file.ino)
 
 
 def missing(ctx: Context, known: dict[str, Recorded]) -> Iterator[tuple[str, Known]]:

@@ -1,19 +1,9 @@
-"""What the Hub says that a repo consists of, and what it thereby promises of each file.
-
-Concurrency:
-    Each repo (at a revision) has a lock, taken before any W. Who asks what it consists of, or moves it to another commit,
-    holds it alone; who fetches files of the commit that its listing names shares it meanwhile. Else a file of the old
-    commit could be published after an update had moved all others.
-"""
+"""What the Hub says that a repo consists of, and what it thereby promises of each file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from .. import locks
 from ..context import Context
-from ..errors import DownloadError, IntegrityError, LockTimeoutError, quoted
+from ..errors import DownloadError, IntegrityError
 from ..hub.client import FileMeta, TreeItem
 from ..layout import Snapshot
 from ..listings import Listed, Listing
@@ -51,27 +41,3 @@ def _checked(ctx: Context, snapshot: Snapshot, item: TreeItem) -> Listed:
             hint="a mirror must pass on `oid` and `lfs.oid`",
         )
     return Listed(*item)
-
-
-@contextmanager
-def repo_lock(ctx: Context, snapshot: Snapshot, *, shared: bool, deadline: float | None = None) -> Iterator[None]:
-    """Hold the lock of a repo for the block; see the head of this module.
-
-    Raises:
-        LockTimeoutError: Others held it for too long.
-    """
-    path = ctx.places.lock(snapshot.key)
-    last = ctx.clock.monotonic() + ctx.settings.lock_timeout
-    last = last if deadline is None else min(last, deadline)
-    while (fd := locks.try_write(path, ctx.settings.file_mode, shared=shared)) is None:
-        if ctx.clock.monotonic() >= last:
-            raise LockTimeoutError(
-                f"{snapshot}: another process has been {'updating' if shared else 'fetching or updating'} it, or asking"
-                f" what belongs to it, for more than {ctx.settings.lock_timeout:g} seconds",
-                hint=f"fuser -v {quoted(path)}",
-            )
-        ctx.clock.sleep(locks.POLL)
-    try:
-        yield
-    finally:
-        locks.release(fd)

@@ -15,8 +15,8 @@ from ..context import Context
 from ..errors import ModelCacheError
 from ..layout import Entry
 from . import notes
+from .asked import Asked, Outcome
 from .miss import fetch
-from .request import Outcome, Request
 from .waiting import in_progress
 
 
@@ -37,7 +37,7 @@ class Background:
         self._jobs: dict[str, _Job] = {}
         self._pid = os.getpid()
 
-    def fetch(self, ctx: Context, entry: Entry, request: Request, timeout: float) -> Outcome:
+    def fetch(self, ctx: Context, entry: Entry, request: Asked, timeout: float) -> Outcome:
         """Wait at most `timeout` seconds for the entry; the download itself has no such limit.
 
         Raises:
@@ -56,7 +56,7 @@ class Background:
         assert job.outcome is not None, "a job ends with an outcome or an error"
         return job.outcome
 
-    def _join(self, ctx: Context, entry: Entry, request: Request) -> _Job:
+    def _join(self, ctx: Context, entry: Entry, request: Asked) -> _Job:
         if self._pid != os.getpid():
             self.__init__()  # type: ignore[misc]  # the parent's threads, and perhaps its held lock, are not here
         with self._lock:
@@ -72,7 +72,7 @@ class Background:
                     raise
             return job
 
-    def _run(self, ctx: Context, entry: Entry, request: Request, job: _Job) -> None:
+    def _run(self, ctx: Context, entry: Entry, request: Asked, job: _Job) -> None:
         try:
             job.outcome = fetch(ctx, entry, request)
         except (ModelCacheError, OSError) as error:

@@ -124,7 +124,7 @@ class Flight:
         if ctx.folds:
             hit.refuse_clash(ctx, entry)
         row = self._rows.get(entry.key)
-        if row is not None and (row.state not in ("ready", "partial") or row.next_state is not None):
+        if row is not None and (row.state != "ready" or row.next_state is not None):
             row = recovery.recover(ctx, entry, Recorder(ctx, entry, self._request.progress))
         if row is not None and row.state == "partial":
             self._rows[entry.key] = row
@@ -237,9 +237,8 @@ class Flight:
         try:
             found = os.fstat(fd)
             leased = locks.try_shared(fd)
-            until = ctx.clock.monotonic() + ctx.settings.touch_interval
             if leased and stats.identity_at(item.entry.path(ctx.root)) == stats.identity(found):
-                handed_out = hit.Found(item.entry.path(ctx.root), found, until)
+                handed_out = hit.recognised(ctx, item.entry, found)
                 self.outcomes[item.entry] = Outcome(handed_out, item.way, item.received)
                 self._leases.add(fd, found.st_size)
                 fd = -1

@@ -105,7 +105,8 @@ class _Many:
             found, fd = held
             self._leases.add(fd, found.size)
             before = self._outcomes.get(entry)
-            self._outcomes[entry] = Outcome(found, *(before[1:] if before is not None else ("hit", 0)))
+            came = ("hit", 0) if before is None else (before.source, before.downloaded)
+            self._outcomes[entry] = Outcome(found, *came)
         return missing
 
     def _prepare(self, missing: list[Entry]) -> None:

@@ -24,8 +24,8 @@ from ..index.quarantine import Damaged
 from ..layout import Entry, is_commit
 from ..log import logger
 from . import linking, place, publish, staging
+from .asked import Asked
 from .replacing import Replacement, changed, claimed, replace
-from .request import Request
 from .staging import Job, Staged
 
 # What the Hub says for sure; a repo that is not to be seen may be one that this token may not read, and a 404 without a
@@ -53,7 +53,7 @@ def damaged(ctx: Context, entry: Entry) -> Damaged | None:
     return Damaged(entry, *stats.identity(found), mark.sha256, mark.commit, stats.allocated(found))
 
 
-def refuse_offline(ctx: Context, entry: Entry, request: Request) -> None:
+def refuse_offline(ctx: Context, entry: Entry, request: Asked) -> None:
     """Refuse to do anything about a damaged file where nothing can be downloaded.
 
     Raises:

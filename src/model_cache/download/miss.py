@@ -1,223 +1,55 @@
-"""A file is wanted: hand it out, or download it once for everybody who asks.
+"""A file is wanted: hand it out, wait for whoever downloads it, or be the one who does.
 
-This module narrates the whole job; everything it calls is one step of it.
+Of many processes that miss one file one leads. The others need neither HTTP nor SQL, and importing those takes a tenth
+of a second of a processor for each of them: so only `leading` loads them, and only whoever leads loads that.
 """
 
 from __future__ import annotations
 
-import os
-from contextlib import AbstractContextManager, nullcontext
+from .. import damage, hit
+from ..errors import OfflineMissError
+from .asked import Asked, Outcome
+from .repo_lock import at_its_commit
+from .waiting import write_lock
 
-from .. import disk, hit, listings, recovery
-from ..budget.eviction import refuse_without_flock
-from ..context import Context
-from ..errors import (
-    AccessError,
-    DownloadError,
-    IntegrityError,
-    ModelCacheError,
-    NotFoundError,
-    OfflineMissError,
-    StorageError,
-    quoted,
-)
-from ..hub.client import FileMeta
-from ..index import Row
-from ..index.ledger import Promise
-from ..layout import Entry, Snapshot
-from ..listings import Listing
-from ..locks import WriteLock
-from ..log import logger
-from ..recorder import Recorder
-from . import linking, mending, notes, place, publish, staging
-from .asking import promise, repo_lock
-from .replacing import Replacement, replace
-from .request import Outcome, Request
-from .staging import Job
-from .waiting import out_of_time, write_lock
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..context import Context
+    from ..layout import Entry
 
 
-def fetch(ctx: Context, entry: Entry, request: Request) -> Outcome:
+def fetch(ctx: Context, entry: Entry, asked: Asked) -> Outcome:
     """The entry's file, downloaded if it is missing (or `force`d).
 
     Concurrency:
         I2: of all callers in all processes one holds W and downloads; the others leave its queue with a hit, share its
         failure, or take over when it dies.
     """
-    force = request.force
+    force = asked.force
     while True:
         if not force and (found := hit.find(ctx, entry)):
             return Outcome(found, "hit", 0)
-        refuse_offline(ctx, entry, request)
+        refuse_offline(ctx, entry, asked)
         ctx.settings.refresh()
-        ctx.meet_hub(request.progress)
+        ctx.meet_hub(asked.progress)
         ctx.prepare(entry)
-        with _at_one_commit(ctx, entry, request), write_lock(ctx, entry, request) as lock:
+        with at_its_commit(ctx, entry, asked), write_lock(ctx, entry, asked) as lock:
             if lock is not None:
-                return _lead(ctx, entry, lock, request)
+                from .leading import lead
+                from .request import request
+
+                return lead(ctx, entry, lock, request(asked))
         force = False  # somebody published while this caller waited, which is as fresh as it asked for
 
 
-def _at_one_commit(ctx: Context, entry: Entry, request: Request) -> AbstractContextManager[None]:
-    """Keep the repo at its commit meanwhile, where there is a listing that says which; whoever promised does so itself."""
-    snapshot = Snapshot(entry.repo, entry.revision, entry.repo_type)
-    if request.force or request.promise is not None or not listings.is_there(ctx, snapshot):
-        return nullcontext()
-    return repo_lock(ctx, snapshot, shared=True, deadline=request.deadline)
-
-
-def _lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outcome:
-    """Under W: look again, settle what was left, then download."""
-    disk.refresh_directory(os.path.dirname(entry.path(ctx.root)))
-    if ctx.folds:
-        hit.refuse_clash(ctx, entry)
-    recorder = Recorder(ctx, entry, request.progress)
-    row = recovery.recover(ctx, entry, recorder)
-    found = hit.find(ctx, entry)
-    if found and not request.force:
-        return Outcome(found, "hit", 0)
-    if found and not _is_ours(found, row):
-        whose = (
-            "is not known to the index (it was not made by this cache, or the index was lost)"
-            if row is None or row.origin == "placed"
-            else "is not as it was downloaded: somebody changed it,"
-        )
-        raise StorageError(
-            f"{found.text} {whose} and is not replaced",
-            path=found.text,
-            hint=f"move it away: mv {quoted(found.text)} {quoted(f'{found.text}.mine')}",
-        )
-    if found:
-        refuse_without_flock(ctx)
-    note = notes.begin(ctx, entry)
-    job = Job(entry, lock, request, recorder, note)
-    try:
-        source, received = _mend(ctx, job, row) or _download(ctx, job, row if found else None)
-    except ModelCacheError as error:
-        note.error = notes.as_error(error)
-        notes.write(ctx, entry, note)
-        if isinstance(error, (NotFoundError, AccessError)):
-            place.forget(ctx, entry, lock, recorder)
-        raise
-    handed_out = hit.find(ctx, entry)
-    if handed_out is None:
-        raise StorageError(f"{entry.path(ctx.root)} vanished while it was being handed out", path=entry.path(ctx.root))
-    return Outcome(handed_out, source, received)
-
-
-def _mend(ctx: Context, job: Job, row: Row | None) -> tuple[str, int] | None:
-    """Of a file that is known to be damaged: its recorded bytes again, or None with its path free."""
-    bad = mending.damaged(ctx, job.entry)
-    return None if bad is None else mending.mend(ctx, job, row, bad)
-
-
-def _is_ours(found: hit.Found, row: Row | None) -> bool:
-    """Whether a file is the one that the index recorded: nobody's own may be replaced (I7)."""
-    if row is None or row.state != "ready" or row.origin == "placed":
-        return False
-    return (found.ino, found.size, found.mtime_ns) == row.identity
-
-
-def _download(ctx: Context, job: Job, row: Row | None) -> tuple[str, int]:
-    """Ask the Hub, find the bytes here or receive them, publish; returns how they came and how many over the network.
-
-    Args:
-        row: The file that is to be replaced, None where the path is free.
-    """
-    meta = _metadata(ctx, job.entry, job.request, job.recorder)
-    if row is None:
-        place.check(ctx, job.entry)
-    source = None if job.request.force else linking.find_source(ctx, job.entry, meta, job.recorder)
-    try:
-        if source is not None and _link(ctx, job, meta, source):
-            return "link", 0
-        return _transfer(ctx, job, meta, source, row)
-    finally:
-        if source is not None:
-            source.close()
-
-
-def _link(ctx: Context, job: Job, meta: FileMeta, source: linking.Source) -> bool:
-    # What an earlier attempt left is not needed, and would not be counted.
-    if os.path.lexists(ctx.places.partial(job.entry.key)):
-        disk.remove_durably(ctx.places.partial(job.entry.key))
-    job.recorder.reserved(Promise(meta.size, meta.sha256, meta.etag, meta.commit))
-    return linking.link(ctx, job.entry, job.lock, source, job.recorder)
-
-
-def _transfer(
-    ctx: Context, job: Job, meta: FileMeta, source: linking.Source | None, row: Row | None
-) -> tuple[str, int]:
-    """Fill a partial and publish it, in the place of the file that `row` describes if there is one."""
-    with staging.stage(ctx, job, meta, source, replacing=row is not None) as staged:
-        if row is not None:
-            _loosen(ctx, job.entry, meta)
-            replace(ctx, [Replacement(job.entry, row, staged.partial, job.recorder)], staged.way)
-        else:
-            publish.publish(ctx, job.entry, job.lock, staged.partial, job.recorder, meta, staged.way)
-        return staged.way, staged.received
-
-
-def _loosen(ctx: Context, entry: Entry, meta: FileMeta) -> None:
-    """A file alone gets other bytes than its repo's listing says: the repo is not whole before the rest has moved too."""
-    snapshot = Snapshot(entry.repo, entry.revision, entry.repo_type)
-    listing = listings.read(ctx, snapshot)
-    file = None if listing is None else listing.file(entry.filename)
-    if listing is None or listing.moving or file is None or file.etag == (meta.sha256 or meta.git_sha1):
-        return
-    try:
-        listings.write(ctx, snapshot, Listing(listing.commit, listing.files, moving=True))
-    except OSError as error:
-        raise disk.storage_error(error, "cannot write", listings.place(ctx, snapshot)) from None
-
-
-def _metadata(ctx: Context, entry: Entry, request: Request, recorder: Recorder) -> FileMeta:
-    """What the Hub promises of the file, from the commit that the repo's other files came from if it has it.
-
-    Where the whole repo was asked for before, its listing says so, and the Hub is not asked again.
-    """
-    if request.promise is not None:
-        return request.promise
-    snapshot = Snapshot(entry.repo, entry.revision, entry.repo_type)
-    listing = None if request.force else listings.read(ctx, snapshot)
-    if listing is not None and not listing.moving and (file := listing.file(entry.filename)) is not None:
-        return promise(listing, file)
-    meta = None
-    sibling = None if request.force else listing.commit if listing is not None else recorder.sibling_commit()
-    if sibling is not None:
-        try:
-            meta = _ask(ctx, entry, request, sibling)
-        except NotFoundError:
-            message = (
-                f"{entry} is not in commit {sibling[:12]}, which the other files of this repo came from; taking the"
-                " current one, which they may not match (fetch them again with --force to move them too)"
-            )
-            logger.warning(message)
-            request.progress.warning(message)
-    if meta is None:
-        meta = _ask(ctx, entry, request, entry.revision)
-    if meta.sha256 is None and meta.git_sha1 is None:
-        raise IntegrityError(
-            f"{entry}: {ctx.settings.endpoint} promised neither a sha256 nor a git-sha1, so nothing could be verified",
-            hint="a mirror must pass on the headers ETag and X-Linked-Etag",
-        )
-    return meta
-
-
-def _ask(ctx: Context, entry: Entry, request: Request, revision: str) -> FileMeta:
-    try:
-        return ctx.hub.metadata(entry.repo_type, entry.repo, revision, entry.filename, deadline=request.deadline)
-    except DownloadError as error:
-        if error.transient and request.deadline is not None and ctx.clock.monotonic() >= request.deadline:
-            raise out_of_time(ctx, entry) from None
-        raise
-
-
-def refuse_offline(ctx: Context, entry: Entry, request: Request) -> None:
+def refuse_offline(ctx: Context, entry: Entry, asked: Asked) -> None:
     """Refuse a miss where nothing may be downloaded; raises OfflineMissError, or IntegrityError for a damaged file."""
     path = entry.path(ctx.root)
-    mending.refuse_offline(ctx, entry, request)
-    if request.offline:
+    if (asked.offline or ctx.settings.read_only) and damage.is_known(ctx, entry.key):
+        from . import mending
+
+        mending.refuse_offline(ctx, entry, asked)
+    if asked.offline:
         raise OfflineMissError(
             f"{entry} is not in the cache ({path}), and the network is switched off",
             hint=f"place the file at that path, or unset {_offline_source(ctx)}",

@@ -7,16 +7,17 @@ Concurrency:
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
-
 from .. import disk, errors
 from ..context import Context, holder_name
 from ..errors import ModelCacheError
-from ..layout import Entry
 from ..units import LARGEST, LONGEST
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..layout import Entry
 
 _LIMIT = 65536  # bytes of a note; it has some hundred
 _TEXT = 4096  # characters of a text in it
@@ -26,7 +27,6 @@ _SHARED = (errors.IntegrityError, errors.CacheFullError, errors.DownloadError)
 _OWN = (errors.AccessError, errors.NotFoundError, errors.LockTimeoutError)
 
 
-@dataclass
 class Note:
     """What the holder of a write lock tells.
 
@@ -40,19 +40,27 @@ class Note:
         endpoint: Which Hub was asked: another one may well have the file.
     """
 
-    attempt: int = 0
-    holder: str = ""
-    began: float = 0.0
-    size: int | None = None
-    etag: str = ""
-    error: dict[str, Any] | None = None
-    endpoint: str = ""
+    def __init__(
+        self,
+        attempt: int = 0,
+        holder: str = "",
+        began: float = 0.0,
+        size: int | None = None,
+        etag: str = "",
+        error: dict[str, Any] | None = None,
+        endpoint: str = "",
+    ) -> None:
+        self.attempt, self.holder, self.began = attempt, holder, began
+        self.size, self.etag, self.error, self.endpoint = size, etag, error, endpoint
 
 
 def read(ctx: Context, entry: Entry) -> Note:
     """The entry's note; an empty one if there is none or it makes no sense: anybody may have written it."""
     try:
-        found = json.loads(disk.read_small(ctx.places.note(entry.key), _LIMIT))
+        data = disk.read_small(ctx.places.note(entry.key), _LIMIT)
+        import json  # a herd that finds no note does not pay for it
+
+        found = json.loads(data)
     except (OSError, ValueError, RecursionError):
         return Note()
     if not isinstance(found, dict) or not all(fits(found.get(name)) for name, fits in _FIELDS.items()):
@@ -85,8 +93,10 @@ def _printable(text: str) -> str:
 
 def write(ctx: Context, entry: Entry, note: Note) -> None:
     """Publish the note; a note that cannot be written costs a resume, not the download."""
+    import json
+
     try:
-        disk.write_small(ctx.places.note(entry.key), json.dumps(asdict(note)).encode(), ctx.settings.file_mode)
+        disk.write_small(ctx.places.note(entry.key), json.dumps(vars(note)).encode(), ctx.settings.file_mode)
     except OSError:
         return
 

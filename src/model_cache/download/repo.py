@@ -4,7 +4,7 @@ This module narrates it: what the repo consists of is read from its listing, or 
 fetched by `many`; the directory is handed out when nothing is.
 
 Concurrency:
-    Who asks the Hub holds the repo's lock meanwhile (`asking.repo_lock`), and looks for a listing again under it: all
+    Who asks the Hub holds the repo's lock meanwhile (`repo_lock`), and looks for a listing again under it: all
     processes that begin at once go on from one commit. While files of it are fetched the lock is shared, so no update comes
     in between; it is taken before any W.
 """
@@ -33,8 +33,9 @@ from ..layout import Entry, Snapshot, is_commit
 from ..listings import Listed, Listing
 from ..selection import select
 from ..units import plural, shown
-from .asking import ask, promise, repo_lock
+from .asking import ask, promise
 from .many import WORKERS, Wanted, fetch_many
+from .repo_lock import repo_lock
 from .request import Outcome, Request
 from .update import update_or_not
 

@@ -1,29 +1,22 @@
-"""What a caller asks of one fetch, and what it gets."""
+"""What a caller asks of one fetch, in the form that its parts can be replaced in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from ..hit import Found
 from ..progress import SILENT, Progress
+from .asked import Asked, Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..hub.client import FileMeta
 
+__all__ = ["Outcome", "Request"]
+
 
 @dataclass
-class Request:
-    """How one fetch is to be done.
-
-    Attributes:
-        force: Download again even if the file is there.
-        offline: Never ask the network.
-        deadline: By the monotonic clock, when the caller stops waiting; None: it waits as long as something moves.
-        progress: Who is told.
-        promise: What the file has to be, where that is known already (a listing, a lock file): the Hub is not asked.
-    """
+class Request(Asked):
+    """How one fetch is to be done; see `Asked`."""
 
     force: bool = False
     offline: bool = False
@@ -32,15 +25,8 @@ class Request:
     promise: FileMeta | None = None
 
 
-class Outcome(NamedTuple):
-    """A file that was handed out.
-
-    Attributes:
-        found: The file.
-        source: `hit`, `download`, `resume` or `link`.
-        downloaded: Bytes that this call received from the network.
-    """
-
-    found: Found
-    source: str
-    downloaded: int
+def request(asked: Asked) -> Request:
+    """What was asked, for those who lead."""
+    if isinstance(asked, Request):
+        return asked
+    return Request(asked.force, asked.offline, asked.deadline, asked.progress, asked.promise)

@@ -23,10 +23,10 @@ from ..progress import SILENT
 from ..recorder import Recorder
 from ..recovery import recover
 from . import notes
-from .asking import repo_lock
 from .moving import Move
 from .publish import publish
 from .replacing import Replacement, replace
+from .repo_lock import repo_lock
 from .request import Request
 from .staging import Job, Staged, stage
 from .waiting import write_lock
@@ -158,7 +158,8 @@ def _job(ctx: Context, entry: Entry, request: Request, held: ExitStack) -> Job |
     lock = held.enter_context(write_lock(ctx, entry, request))
     if lock is None:
         return None
-    return Job(entry, lock, request, Recorder(ctx, entry, request.progress or SILENT), notes.begin(ctx, entry))
+    recorder = Recorder(ctx, entry, request.progress or SILENT, required=True)
+    return Job(entry, lock, request, recorder, notes.begin(ctx, entry))
 
 
 def _compare(ctx: Context, jobs: list[Job], move: Move, report: UpdateReport) -> list[tuple[Job, Row, FileMeta]]:

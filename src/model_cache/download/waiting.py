@@ -4,23 +4,29 @@ Concurrency:
     A waiter leaves when the inode at the path is not the one it saw before it began to wait, so N waiters leave within
     one poll of the publish, none of them ever holding W. When the leader dies, the kernel drops its lock and one waiter
     has it at its next poll. `lock_timeout` counts only while the partial does not grow: a slow download is not a dead one.
+
+This is what every process of a herd loads, so it loads little.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 
 from .. import disk
 from ..context import Context, holder_name
 from ..errors import DownloadInProgressError, LockTimeoutError, quoted
-from ..layout import Entry
 from ..locks import WriteLock
 from ..units import format_duration, format_size
 from . import notes
-from .request import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..layout import Entry
+    from .asked import Asked
 
 _TELL_EVERY = 0.25  # seconds between two words of progress to the caller
 
@@ -34,7 +40,7 @@ class _Leave(Enum):
 class _Wait:
     """One wait: looks at each poll whether to give up, and keeps the reason apart (filelock has one for all)."""
 
-    def __init__(self, ctx: Context, entry: Entry, request: Request) -> None:
+    def __init__(self, ctx: Context, entry: Entry, request: Asked) -> None:
         self._ctx, self._entry, self._request = ctx, entry, request
         self._path = entry.path(ctx.root)
         self._before = _inode(self._path)
@@ -49,9 +55,9 @@ class _Wait:
         if size != self._size:
             self._size, self._moved = size, now
         deadline = self._request.deadline
-        if _inode(self._path) not in (self._before, None):
-            self.reason = _Leave.APPEARED
-        elif deadline is not None and now >= deadline:
+        if self.appeared():
+            return True
+        if deadline is not None and now >= deadline:
             self.reason = _Leave.DEADLINE
         elif now - self._moved >= self._ctx.settings.lock_timeout:
             self.reason = _Leave.STALLED
@@ -60,6 +66,13 @@ class _Wait:
             note = notes.read(self._ctx, self._entry)
             self._request.progress.waiting(str(self._entry), note.holder, size, note.size, now - self.began)
         return self.reason is not None
+
+    def appeared(self) -> bool:
+        """Whether another process has published the file; also asked of a lock that is free: its last holder may have."""
+        if _inode(self._path) in (self._before, None):
+            return False
+        self.reason = _Leave.APPEARED
+        return True
 
     def error(self) -> LockTimeoutError:
         """Why the wait ended without the lock or the file."""
@@ -98,7 +111,7 @@ def in_progress(entry: Entry, holder: str, done: int, total: int | None, rate: f
 
 
 @contextmanager
-def write_lock(ctx: Context, entry: Entry, request: Request) -> Iterator[WriteLock | None]:
+def write_lock(ctx: Context, entry: Entry, request: Asked) -> Iterator[WriteLock | None]:
     """Hold W of the entry for the block; None if the file appeared while waiting for it.
 
     Raises:
@@ -111,7 +124,7 @@ def write_lock(ctx: Context, entry: Entry, request: Request) -> Iterator[WriteLo
     wait = _Wait(ctx, entry, request)
     ctx.step("lock:write")
     try:
-        held = lock.acquire(wait.give_up)
+        held = lock.acquire(wait.give_up, wait.appeared)
     except OSError as error:
         path = ctx.places.lock(entry.key)
         refused = disk.storage_error(error, "cannot lock", path)

@@ -6,16 +6,14 @@ The same sources in the same order as the Hub's own client: argument, `HF_TOKEN`
 
 from __future__ import annotations
 
-import logging
 import os
-from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import SettingError
 
+TYPE_CHECKING = False  # who only waits for a download looks for the token too, and loads little
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-logger = logging.getLogger(__name__)
+    from typing import NoReturn
 
 _FILE_LIMIT = 8192  # bytes; a token has about 40
 
@@ -107,5 +105,8 @@ def _read(path: str) -> str:
         return ""
     except (OSError, ValueError) as error:
         # Public repos need no token, so this is no reason to stop.
+        import logging
+
+        logger = logging.getLogger(__name__)
         logger.warning("the token file %s cannot be read (%s); going on without a token", path, type(error).__name__)
         return ""

@@ -59,7 +59,7 @@ def _repair(ctx: Context, entry: Entry, request: Request) -> bool:
     with write_lock(ctx, entry, request) as lock:
         if lock is None:
             return True  # somebody else put verified bytes there
-        recorder = Recorder(ctx, entry, request.progress)
+        recorder = Recorder(ctx, entry, request.progress, required=True)
         row = recover(ctx, entry, recorder)
         bad = mending.damaged(ctx, entry)
         if bad is None:
