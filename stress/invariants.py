@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from model_cache import IntegrityError, ModelCache, ModelCacheError
+from model_cache import IntegrityError, ModelCache, ModelCacheError, listings
 from model_cache.index import quarantine
 from model_cache.index.rows import Row
-from model_cache.layout import Entry
+from model_cache.layout import Entry, Snapshot
 from model_cache.stats import allocated, identity
 
 OWN = ".model-cache"
@@ -47,6 +47,8 @@ class Expected:
         held: By path: the file that somebody holds a lease on (I3).
         counted: Whether the index knows every file: not after it was lost, until a census.
         budget: `max_size` in bytes, None for none.
+        commits: By repo that is fetched as a whole: {path: sha256} of each of its commits.
+        complete: Of these the ones that must be there as a whole in the end.
     """
 
     legal: dict[str, frozenset[str]]
@@ -56,6 +58,8 @@ class Expected:
     held: dict[str, Identity] = field(default_factory=dict)
     counted: bool = True
     budget: int | None = None
+    commits: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    complete: frozenset[str] = frozenset()
 
 
 def files(root: Path) -> dict[str, os.stat_result]:
@@ -102,6 +106,7 @@ def at_once(root: Path, expected: Expected, reader: ModelCache) -> list[Violatio
         *_not_ours(root, there, expected),
         *_held(there, expected),
         *_hits(root, there, expected, reader),
+        *_of_one_commit(root, expected, reader),
         *_counted(root, there, expected, reader),
     ]
 
@@ -113,6 +118,7 @@ def settled(root: Path, expected: Expected, cache: ModelCache) -> list[Violation
         *_whole(root, there, expected),
         *_not_ours(root, there, expected),
         *_held(there, expected),
+        *_of_one_commit(root, expected, cache, settled=True),
         *_agreement(there, cache.entries()),
         *_leftovers(root, cache),
     ]
@@ -181,6 +187,28 @@ def _hits(
                 yield Violation("I8", f"{path} was handed out as {handed_out}")
     if _bytes(index) != before:
         yield Violation("I9", "hits wrote to the index")
+
+
+def _of_one_commit(root: Path, expected: Expected, reader: ModelCache, *, settled: bool = False) -> Iterator[Violation]:
+    """I1 of whole repos: a directory that is handed out without network has every file of one commit, and no other's.
+
+    One that is complete is handed out: in the end always; before, unless an update of it was interrupted.
+    """
+    for repo, commits in expected.commits.items():
+        there = {path for commit in commits for path in commit if (root / path).is_file()}
+        found = {path: sha256(root / path) for path in there}
+        fitting = [commit for commit in commits if commit.items() <= found.items()]
+        listing = listings.read(reader._ctx, Snapshot(repo, "main", "model"))
+        try:
+            reader.fetch_repo(repo, offline=True)
+        except ModelCacheError as error:
+            if settled and repo in expected.complete:
+                yield Violation("I10", f"{repo} is still not handed out as a whole: {error}")
+            elif fitting and listing is not None and not listing.moving:
+                yield Violation("I8", f"{repo} is whole, and not handed out: {error}")
+        else:
+            if not fitting:
+                yield Violation("I1", f"{repo} was handed out, and has not all files of one commit: {sorted(there)}")
 
 
 def _counted(

@@ -16,7 +16,7 @@ from model_cache.parts import Pace
 
 from .invariants import OWN, path_of
 from .older import downgrade
-from .site import FOREIGN, HELD, NAMES, NEW, OTHER, REPO, SIZE, TWIN, Site
+from .site import FOREIGN, HELD, LARGEST, NAMES, NEW, OTHER, REPO, SIZE, THERE, TWIN, WHOLE, Site
 
 _DAY = 86400.0
 _BAD = NAMES[0]
@@ -182,6 +182,40 @@ def _lockfile(root: Path) -> Path:
     return root / OWN / "models.lock"  # where nobody but these operations looks
 
 
+def _partly(site: Site) -> None:
+    """One file of a whole repo is there; what is to be evicted for the others is older than what one is linked to."""
+    site.cache().fetch(WHOLE, THERE)
+    site.cache().fetch(REPO, _BAD)
+    site.allow(*NAMES[1:])
+
+
+def _halted_whole(site: Site) -> None:
+    """A whole repo of which the largest file came by half, when its process ended."""
+    _partly(site)
+
+    class Halt(BaseException):
+        """Ends a download as an interrupt does."""
+
+    seen = []
+
+    def halt(step: str) -> None:
+        seen.append(step)
+        if step == "verify:hash" and seen.count(step) == 1:
+            raise Halt
+
+    try:
+        site.cache(step=halt).fetch_repo(WHOLE, workers=1)
+    except Halt:
+        (partial,) = (site.own / "partial").iterdir()
+        os.truncate(partial, SIZE // 2)
+
+
+def _moved_whole(site: Site) -> None:
+    """A repo that is there as a whole, and has moved at the hub."""
+    site.cache().fetch_repo(WHOLE, workers=1)
+    site.move_whole()
+
+
 # Blocks of what stands in a site, and room for a third of a file, or for one: what else comes takes somebody's place.
 _STANDING = 3 * 61440 + 20480
 _TIGHT = {"max_size": _STANDING + 20480}
@@ -191,6 +225,12 @@ _PARTS = {
     "connections": 3,
     "pace": Pace(large=1, window=0.0, fast=1e18, smallest=8192, noted=8192, between=0.0, chunk=4096),
 }
+# Of a whole repo one file stands, one is linked, and one of the others has to go for the rest of it.
+_TIGHT_FOR_A_WHOLE = {"max_size": _STANDING + 65536 + 4096 + 32768}
+
+
+def _fetch_repo(workers: int) -> Callable[[ModelCache], object]:
+    return lambda cache: cache.fetch_repo(WHOLE, workers=workers)
 
 
 def _fetch(name: str = NEW, repo: str = REPO, *, force: bool = False) -> Callable[[ModelCache], object]:
@@ -227,6 +267,10 @@ OPERATIONS = {
         Operation("migrate", lambda cache: cache.pin(REPO, _BAD), _older),
         Operation("backup", lambda cache: cache.gc(), ahead=_DAY),
         Operation("restore", lambda cache: cache.verify(), _backed_up),
+        Operation("fetch-repo", _fetch_repo(1), _partly, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
+        Operation("resume-repo", _fetch_repo(1), _halted_whole, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
+        Operation("update-repo", lambda cache: cache.update(WHOLE), _moved_whole, about=(WHOLE, LARGEST)),
+        Operation("crew", _fetch_repo(4), _partly, about=(WHOLE, LARGEST)),
         Operation("census", _fetch(), _lose_index, {"max_size": "1GB"}, about=(REPO, NEW)),
     )
 }

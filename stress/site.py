@@ -19,10 +19,23 @@ from .invariants import OWN, Expected, path_of
 REPO, TWIN, HELD, OTHER = "sweep/model", "sweep/twin", "sweep/held", "sweep/other"
 NAMES = ("a.bin", "b.bin", "sub/c.bin")
 NEW = "new.bin"
+WHOLE = "sweep/whole"  # a repo that is fetched, or updated, as a whole
+LARGEST, THERE, ADDED = "model.bin", "config.json", "added.json"
 SIZE = 60_000  # bytes of each file; the largest are served from the second host, by their sha256
 LFS_THRESHOLD = 30_000
 FOREIGN, FOREIGN_BYTES = "some/body/own.bin", b"somebody's own bytes"
 _OLD, _MOVED = 0, 100
+# Of each file of the whole repo, at its two commits: (number of its content, bytes). One has the bytes of a file that is
+# in the cache under another name; at the second commit one is different, one is new, and one is gone.
+_FIRST = {
+    LARGEST: (200, SIZE + 1000),
+    THERE: (201, 3000),
+    "twin.bin": (_OLD, SIZE),
+    "sub/a.json": (203, 5000),
+    "b.txt": (204, 900),
+}
+_SECOND = {**_FIRST, "sub/a.json": (303, 6000), ADDED: (305, 2000)}
+del _SECOND["b.txt"]
 
 
 class Later(Clock):
@@ -121,6 +134,10 @@ class Site:
         """Let the hub have other bytes under the same names, in a new commit."""
         self._serve(_MOVED)
 
+    def move_whole(self) -> None:
+        """Let the whole repo be at its second commit."""
+        self._add_whole(_SECOND)
+
     def forget_commit(self) -> None:
         """Let the hub have other bytes, and know nothing of the commit that the files came from."""
         self.move()
@@ -146,6 +163,7 @@ class Site:
         self.allow(NEW)
         self.allow(NAMES[0], repo=TWIN)
         self.allow(NAMES[0], repo=OTHER)
+        self.allow(*_FIRST, *_SECOND, repo=WHOLE)
         own = self.root / FOREIGN
         own.parent.mkdir(parents=True)
         own.write_bytes(FOREIGN_BYTES)
@@ -158,9 +176,23 @@ class Site:
         self._add(TWIN, {NAMES[0]: _OLD})
         self._add(HELD, {NAMES[0]: 50})
         self._add(OTHER, {NAMES[0]: 60})
+        self._add_whole(_FIRST)
+
+    def _add_whole(self, of: dict[str, tuple[int, int]]) -> None:
+        files = {name: content(*number) for name, number in of.items()}
+        self._publish(WHOLE, files)
+        commit = {path_of(WHOLE, name): digest(data) for name, data in files.items()}
+        commits = self.expected.commits.setdefault(WHOLE, [])
+        if commit not in commits:
+            commits.append(commit)
 
     def _add(self, repo: str, numbers: dict[str, int]) -> None:
-        files = {name: content(number, SIZE if name != NAMES[2] else SIZE // 3) for name, number in numbers.items()}
+        self._publish(
+            repo,
+            {name: content(number, SIZE if name != NAMES[2] else SIZE // 3) for name, number in numbers.items()},
+        )
+
+    def _publish(self, repo: str, files: dict[str, bytes]) -> None:
         self.hub.add_repo(repo, files)
         for name, data in files.items():
             path = path_of(repo, name)

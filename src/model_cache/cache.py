@@ -239,12 +239,15 @@ class ModelCache(Upkeep):
         from . import listings
         from .selection import select
 
+        before = listings.identity(self._ctx, snapshot)
         listing = None if force else listings.read(self._ctx, snapshot)
         if listing is None or listing.moving:
             return False
         chosen = select([file.path for file in listing.files], include, exclude)  # type: ignore[arg-type]
         names = snapshot.repo, snapshot.revision, snapshot.repo_type
-        return all(self._is_remembered(names, path) or self._is_hit(snapshot, path) for path in chosen)
+        there = all(self._is_remembered(names, path) or self._is_hit(snapshot, path) for path in chosen)
+        # Else an update began meanwhile, and the files that were looked at may be of two commits.
+        return there and listings.identity(self._ctx, snapshot) == before
 
     def _is_remembered(self, names: tuple[str, str, str], filename: str) -> bool:
         repo, revision, repo_type = names

@@ -56,6 +56,10 @@ class Places:
         self.trash = f"{own}/trash/"
         self.quarantine = f"{own}/quarantine/"
 
+    def listing(self, key: str) -> str:
+        """The listing of a repo."""
+        return f"{self.listings}{key}.json"
+
     def lock(self, key: str) -> str:
         """The write lock of an entry."""
         return f"{self.locks}{key}.lock"

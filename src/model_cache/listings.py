@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 
-from . import disk
+from . import disk, stats
 from .layout import Snapshot, is_commit, is_sha256
 
 TYPE_CHECKING = False
@@ -51,7 +51,8 @@ class Listing:
     Attributes:
         commit: 40 hex digits.
         files: In the order of their paths.
-        moving: An update was under way when this was written: of the files some may still be those of the commit before.
+        moving: Files of it may be of another commit: an update was under way when this was written, or one file alone
+            was moved.
     """
 
     __slots__ = ("_by_path", "commit", "files", "moving")
@@ -70,7 +71,7 @@ class Listing:
 
 def place(ctx: Context, snapshot: Snapshot) -> str:
     """Where a snapshot's listing is."""
-    return f"{ctx.places.listings}{snapshot.key}.json"
+    return ctx.places.listing(snapshot.key)
 
 
 def read(ctx: Context, snapshot: Snapshot) -> Listing | None:
@@ -115,6 +116,11 @@ def write(ctx: Context, snapshot: Snapshot, listing: Listing) -> None:
     ctx.step("listing:write")
     path = place(ctx, snapshot)
     disk.write_small(path, json.dumps(document, separators=(",", ":")).encode(), ctx.settings.file_mode, durable=True)
+
+
+def identity(ctx: Context, snapshot: Snapshot) -> stats.Identity | None:
+    """Which file the listing is: another one whenever it was written since."""
+    return stats.identity_at(place(ctx, snapshot))
 
 
 def forget(ctx: Context, snapshot: Snapshot) -> None:

@@ -5,6 +5,8 @@ one; under G the W of other entries are only tried.
 
 - W, the write lock of one entry: a `filelock.FileLock`, a new object per use. Also the truth about liveness: what a
   row says is being done is being done only while its W is held.
+- The lock of a repo, which its listing and every change of commit go by (`download/repo_lock.py`): taken before any W, held
+  shared by whoever fetches files of its commit.
 - Lease: `flock` on the model file itself, shared for readers, exclusive for whoever takes the file away. The kernel
   drops it at death.
 - Open test: a write lease of the kernel on the model file (fcntl(2), F_SETLEASE), granted only while nobody at all has
@@ -93,6 +95,10 @@ def _flock(fd: int, operation: int) -> bool:
         raise
     _held.add(fd)
     return True
+
+
+def _try_alone(fd: int) -> bool:
+    return _flock(fd, fcntl.LOCK_EX if fcntl else 0)
 
 
 def try_shared(fd: int) -> bool:
@@ -264,20 +270,20 @@ class WriteLock:
                 self._lock.release()
 
 
-def try_write(path: str, mode: int) -> int | None:
+def try_write(path: str, mode: int, *, shared: bool = False) -> int | None:
     """W, tried once and taken on its file directly, for an evictor that needs thousands; None if somebody holds it.
 
-    Or if somebody has put something there that can be no lock.
+    Or if somebody has put something there that can be no lock. `shared`: others may hold it so too.
     """
     try:
-        return _try_raw(path, mode)
+        return _try_raw(path, mode, shared=shared)
     except OSError as error:
         if error.errno in _NO_LOCK_FILE:
             return None
         raise
 
 
-def _try_raw(path: str, mode: int) -> int | None:
+def _try_raw(path: str, mode: int, *, shared: bool = False) -> int | None:
     """W without `filelock`, to be given back by `release`; None if somebody holds it.
 
     It is the same lock: `filelock` takes this flock on this file, and both look at the link count afterwards, because a
@@ -286,7 +292,7 @@ def _try_raw(path: str, mode: int) -> int | None:
     while True:
         fd = open_own(path, mode)
         try:
-            if not _flock(fd, fcntl.LOCK_EX if fcntl else 0):
+            if not (try_shared if shared else _try_alone)(fd):
                 os.close(fd)
                 return None
             if os.fstat(fd).st_nlink:

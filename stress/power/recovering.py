@@ -18,7 +18,7 @@ from model_cache.testing import LoopbackHub
 from .. import invariants
 from ..invariants import Violation
 from ..operations import OPERATIONS, Operation
-from ..site import LFS_THRESHOLD, Site
+from ..site import LFS_THRESHOLD, WHOLE, Site
 from .image import Image, put
 from .mounts import mount_own
 
@@ -42,13 +42,15 @@ class _Act(NamedTuple):
 _REPAIR = _Act("verify --repair", lambda cache: cache.verify(repair=True))
 _RECONCILE = _Act("reconcile", lambda cache: cache.reconcile())
 _GC = _Act("gc", lambda cache: cache.gc())
+_FETCH_REPO = _Act("fetch-repo", lambda cache: cache.fetch_repo(WHOLE))
 _LAST = (_REPAIR, _RECONCILE, _Act("gc, three days later", _GC.do, _LATER))
 
 
 def _next(operation: Operation) -> tuple[_Act, ...]:
     """What may come first."""
     fetch = _Act(f"fetch {' '.join(operation.about)}", lambda cache: cache.fetch(*operation.about))
-    return fetch, _GC, _REPAIR, _RECONCILE
+    wholes = (_FETCH_REPO,) if operation.about[0] == WHOLE else ()
+    return fetch, _GC, _REPAIR, _RECONCILE, *wholes
 
 
 def examine(site: Site, operation: Operation, image: Image, turn: int) -> list[Violation]:
@@ -95,7 +97,9 @@ def _recover(site: Site, operation: Operation, turn: int) -> list[Violation]:
     fetch, first = following[0], following[turn % len(following)]
     if not _has_index(site):
         first = fetch  # there is nothing to verify against, and it says so
-    for act in (first, fetch, *_LAST):
+    wholes = (_FETCH_REPO,) if operation.about[0] == WHOLE else ()
+    site.expected.complete = frozenset([WHOLE] if wholes else [])
+    for act in (first, fetch, *wholes, *_LAST):
         found += _asked(act.name, partial(act.on, site))
     last = site.cache(ahead=_LATER)
     return found + _asked("in the end", lambda: invariants.settled(site.root, site.expected, last))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from model_cache import ModelCache, ModelCacheError, OfflineMissError
 
 from ..operations import OPERATIONS, Operation
-from ..site import NAMES, REPO
+from ..site import NAMES, REPO, WHOLE
 
 
 class Act(NamedTuple):
@@ -41,6 +41,12 @@ _NEXT = {
     "rm": Act(lambda cache: cache.remove(REPO), legal=(OfflineMissError,), takes=True),
 }
 NEXT = tuple(_NEXT)
+_NEXT_OF_WHOLES = {
+    "fetch-repo": Act(lambda cache: cache.fetch_repo(WHOLE)),
+    "fetch-part": Act(lambda cache: cache.fetch_repo(WHOLE, include="*.bin", workers=1)),
+    "update-repo": Act(lambda cache: cache.update(WHOLE), legal=(OfflineMissError,)),
+    "rm-repo": Act(lambda cache: cache.remove(WHOLE), legal=(OfflineMissError,)),
+}
 
 
 def act(operation: str, then: str = "") -> Act:
@@ -51,7 +57,7 @@ def act(operation: str, then: str = "") -> Act:
     if then in ("", "again"):
         # What is removed or collected already is not there a second time.
         return Act(killed.act, killed.settings, killed.ahead, (OfflineMissError,) if then and _removes(killed) else ())
-    found = _NEXT[then]
+    found = (_NEXT | _NEXT_OF_WHOLES)[then]
     assert found is not None
     return found
 
@@ -62,4 +68,5 @@ def _removes(operation: Operation) -> bool:
 
 def after(operation: str, point: str) -> str:
     """Which of them comes next: spread over the points, and the same whenever a point is replayed."""
-    return NEXT[zlib.crc32(f"{operation} {point}".encode()) % len(NEXT)]
+    names = (*NEXT, *_NEXT_OF_WHOLES) if OPERATIONS[operation].about[0] == WHOLE else NEXT
+    return names[zlib.crc32(f"{operation} {point}".encode()) % len(names)]

@@ -24,7 +24,7 @@ from model_cache.units import parse_size
 from .. import invariants
 from ..invariants import Violation
 from ..operations import OPERATIONS
-from ..site import LFS_THRESHOLD, Site
+from ..site import LFS_THRESHOLD, WHOLE, Site
 from .acts import Act, act, after
 from .doomed import Outcome, Zygote
 from .points import Point
@@ -189,6 +189,9 @@ class Bench:
             what = what._replace(legal=(StorageError,))  # there is no index yet: nothing to verify
         found += _attempt(then, what, site)
         found += self._fetch(site)
+        if self.operation.about[0] == WHOLE:
+            found += _attempt("fetch-repo", Act(lambda cache: cache.fetch_repo(WHOLE)), site)
+            site.expected.complete = frozenset([WHOLE])
         for name, last in _LAST.items():
             found += _attempt(name, last, site)
         site.let_go()

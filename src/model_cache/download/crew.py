@@ -42,14 +42,28 @@ class Crew(Generic[T]):
     def give(self, work: T, *, large: bool) -> None:
         """A piece of work, for the next thread that is free."""
         self.pending += 1
-        if self._workers == 1:
+        if self._workers == 1 and not self._threads:
             self._finish(work)
             return
         with self._changed:
             self._lanes[large].append(work)
             self._changed.notify()
         if len(self._threads) < min(self._workers, self.pending):
-            self._begin()
+            try:
+                self._begin()
+            except RuntimeError:
+                self._do_without()
+
+    def _do_without(self) -> None:
+        """This machine gives no more threads: those that there are do, or the caller's."""
+        self._workers = max(len(self._threads), 1)
+        if not self._threads:
+            with self._changed:
+                left = [*self._lanes[False], *self._lanes[True]]
+                for lane in self._lanes:
+                    lane.clear()
+            for work in left:
+                self._finish(work)
 
     def _begin(self) -> None:
         number = len(self._threads)

@@ -183,6 +183,8 @@ class Flight:
                 while waiting and crew.pending < window:
                     item = waiting.popleft()
                     crew.give(item, large=item.size >= _LARGE)
+                    if item.error is not None:
+                        break  # it was done in this very thread: an interrupt, or a full disk, is not to wait for others
                 if crew.pending:
                     complete += crew.collect()
                     window = _WINDOW

@@ -23,6 +23,7 @@ from ..hub.client import FileMeta
 from ..index import Row
 from ..index.ledger import Promise
 from ..layout import Entry, Snapshot
+from ..listings import Listing
 from ..locks import WriteLock
 from ..log import logger
 from ..recorder import Recorder
@@ -128,10 +129,24 @@ def _transfer(
     """Fill a partial and publish it, in the place of the file that `row` describes if there is one."""
     with staging.stage(ctx, job, meta, source, replacing=row is not None) as staged:
         if row is not None:
+            _loosen(ctx, job.entry, meta)
             replace(ctx, [Replacement(job.entry, row, staged.partial, job.recorder)], staged.way)
         else:
             publish.publish(ctx, job.entry, job.lock, staged.partial, job.recorder, meta, staged.way)
         return staged.way, staged.received
+
+
+def _loosen(ctx: Context, entry: Entry, meta: FileMeta) -> None:
+    """A file alone gets other bytes than its repo's listing says: the repo is not whole before the rest has moved too."""
+    snapshot = Snapshot(entry.repo, entry.revision, entry.repo_type)
+    listing = listings.read(ctx, snapshot)
+    file = None if listing is None else listing.file(entry.filename)
+    if listing is None or listing.moving or file is None or file.etag == (meta.sha256 or meta.git_sha1):
+        return
+    try:
+        listings.write(ctx, snapshot, Listing(listing.commit, listing.files, moving=True))
+    except OSError as error:
+        raise disk.storage_error(error, "cannot write", listings.place(ctx, snapshot)) from None
 
 
 def _metadata(ctx: Context, entry: Entry, request: Request, recorder: Recorder) -> FileMeta:

@@ -166,7 +166,10 @@ class _Many:
         with Crew(fetch, self._workers, self._ctx.index.close) as crew:
             try:
                 for entry in sorted(entries, key=lambda entry: self._wanted[entry].size or 0):
-                    crew.give(_Alone(entry), large=False)
+                    one = _Alone(entry)
+                    crew.give(one, large=False)
+                    if one.error is not None:
+                        break  # it was done in this very thread: an interrupt is not to wait for others
                 while crew.pending:
                     for one in crew.collect():
                         if one.outcome is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from .. import damage, hit
 from ..errors import OfflineMissError
 from .asked import Asked, Outcome
+from .repo_lock import at_its_commit
 from .waiting import write_lock
 
 TYPE_CHECKING = False
@@ -32,7 +33,7 @@ def fetch(ctx: Context, entry: Entry, asked: Asked) -> Outcome:
         ctx.settings.refresh()
         ctx.meet_hub(asked.progress)
         ctx.prepare(entry)
-        with write_lock(ctx, entry, asked) as lock:
+        with at_its_commit(ctx, entry, asked), write_lock(ctx, entry, asked) as lock:
             if lock is not None:
                 from .leading import lead
                 from .request import request

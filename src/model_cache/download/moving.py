@@ -1,9 +1,9 @@
 """What an update means for a repo that is known as a whole: its listing moves with it, and what is new comes too.
 
 Concurrency:
-    W of every file of the repo is held. The new listing is written, as `moving`, before the first file is replaced, and as
-    what is there after the last: whoever finds it moving goes on with the update, and hands out no directory of which a part
-    is of another commit (I10).
+    The lock of the repo is held, and W of every file that is there of it. The new listing is written, as `moving`, before
+    the first file is replaced, and as what is there after the last: whoever finds it moving goes on with the update, and
+    hands out no directory of which a part is of another commit (I10). Files that are moved alone leave it `moving`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 
 from .. import disk, listings
 from ..context import Context
-from ..errors import NotFoundError
+from ..errors import InvalidNameError, NotFoundError
 from ..hub.client import FileMeta
 from ..layout import Entry, Snapshot
 from ..listings import Listing
@@ -32,7 +32,10 @@ class Move:
 
     def __init__(self, ctx: Context, snapshot: Snapshot, commit: str, *, whole: bool) -> None:
         self._ctx, self._snapshot, self.commit = ctx, snapshot, commit
-        self._before = listings.read(ctx, snapshot) if whole else None
+        found = listings.read(ctx, snapshot)
+        self._before = found if whole else None
+        # Files that are moved alone leave the others behind.
+        self._loose = found if not whole and found is not None and found.commit != commit else None
         self.target: Listing | None = None
         if self._before is not None:
             same = self._before.commit == commit
@@ -43,10 +46,18 @@ class Move:
         if self._before is None or self.target is None or self.target.commit == self._before.commit:
             return []
         root = self._ctx.root
-        if not all(os.path.lexists(self._snapshot.entry(file.path).path(root)) for file in self._before.files):
+        entries = [self._entry(file.path) for file in self._before.files]
+        if not all(entry is not None and os.path.lexists(entry.path(root)) for entry in entries):
             return []
-        new = [file.path for file in self.target.files if self._before.file(file.path) is None]
-        return [self._snapshot.entry(path) for path in new]
+        new = [self._entry(file.path) for file in self.target.files if self._before.file(file.path) is None]
+        return [entry for entry in new if entry is not None]
+
+    def _entry(self, path: str) -> Entry | None:
+        """The entry, None of a name that cannot stand for a path: whoever fetched the repo left that file out."""
+        try:
+            return self._snapshot.entry(path)
+        except InvalidNameError:
+            return None
 
     def meta(self, filename: str) -> FileMeta:
         """What a file has to be at the commit; raises NotFoundError if it is not there any more."""
@@ -60,11 +71,15 @@ class Move:
 
     def begin(self) -> None:
         """The first file is about to be replaced."""
+        if self._loose is not None:
+            self._write(Listing(self._loose.commit, self._loose.files, moving=True))
         if self.target is not None and self.target is not self._before:
             self._write(Listing(self.target.commit, self.target.files, moving=True))
 
     def undo(self) -> None:
         """Nothing was replaced."""
+        if self._loose is not None:
+            self._write(self._loose)
         if self._before is not None and self.target is not self._before:
             self._write(self._before)
 

@@ -4,28 +4,28 @@ This module narrates it: what the repo consists of is read from its listing, or 
 fetched by `many`; the directory is handed out when nothing is.
 
 Concurrency:
-    Who asks the Hub holds the snapshot's lock meanwhile, and looks for a listing again under it: all processes that begin at
-    once go on from one commit. It is let go before any file is locked.
+    Who asks the Hub holds the repo's lock meanwhile (`repo_lock`), and looks for a listing again under it: all
+    processes that begin at once go on from one commit. While files of it are fetched the lock is shared, so no update comes
+    in between; it is taken before any W.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from .. import disk, hit, listings, locks
+from .. import disk, hit, listings
 from ..context import Context
 from ..errors import (
     IndexUnavailableError,
     InUseError,
     InvalidNameError,
-    LockTimeoutError,
     NotFoundError,
     OfflineMissError,
     SettingError,
-    quoted,
 )
 from ..index import queries
 from ..index.ledger import Ledger
@@ -35,10 +35,11 @@ from ..selection import select
 from ..units import plural, shown
 from .asking import ask, promise
 from .many import WORKERS, Wanted, fetch_many
+from .repo_lock import repo_lock
 from .request import Outcome, Request
 from .update import update_or_not
 
-_ASKING = 300.0  # seconds to wait for another process that asks the Hub, whose own patience is bounded
+_ROUNDS = 3  # times that a repo is looked at again because somebody removed or moved it
 
 
 @dataclass(frozen=True)
@@ -78,25 +79,64 @@ def fetch_repo(
         InvalidNameError: A selected file has a name that cannot stand for a path.
         ModelCacheError: As `many.fetch_many`.
     """
-    listing = None if request.force else listings.read(ctx, snapshot)
-    if listing is None or listing.moving:
-        _refuse_unlisted(ctx, snapshot, listing, request)
-        ctx.settings.refresh()
-        ctx.meet_hub(request.progress)
-        ctx.prepare()
-        if listing is not None:
-            _go_on(ctx, snapshot, request)
-        listing = _listed(ctx, snapshot, request)
-    elif request.offline or ctx.settings.read_only:
-        refuse_partial(ctx, snapshot, listing, selection, request)
-    wanted = [Wanted(_entry(snapshot, file), promise(listing, file)) for file in selection.of(listing)]
+    for _ in range(_ROUNDS):
+        if request.force:
+            return _fetch_afresh(ctx, snapshot, selection, request, workers)
+        _settle(ctx, snapshot, request)
+        with _at_one_commit(ctx, snapshot, request) as listing:
+            if listing is None:
+                continue  # it was removed, or a file of it was moved alone, since
+            if request.offline or ctx.settings.read_only:
+                refuse_partial(ctx, snapshot, listing, selection, request)
+            wanted = _wanted(snapshot, listing, selection)
+            outcomes = _fetch(ctx, snapshot, wanted, request, workers)
+            now = listings.read(ctx, snapshot)
+        if now is not None and now.commit == listing.commit and not now.moving:
+            return Fetched(listing.commit, [one.entry for one in wanted], outcomes)
+    raise InUseError(
+        f"{snapshot} was removed, or moved to another commit, whenever its files had come",
+        hint=f"model-cache fetch {snapshot.repo}",
+    )
+
+
+def _fetch(ctx: Context, snapshot: Snapshot, wanted: list[Wanted], request: Request, workers: int) -> list[Outcome]:
     try:
-        outcomes = fetch_many(ctx, wanted, request, workers=workers, whole=str(snapshot))
+        return fetch_many(ctx, wanted, request, workers=workers, whole=str(snapshot))
     except NotFoundError as error:
         if error.code == "RevisionNotFound" and not is_commit(snapshot.revision):
             error.hint = f"model-cache update {snapshot.repo} moves it to the current commit"
         raise
+
+
+def _fetch_afresh(ctx: Context, snapshot: Snapshot, selection: Selection, request: Request, workers: int) -> Fetched:
+    """All that is selected once more, from the current commit; what else is there of the repo moves to it as well."""
+    _refuse_unlisted(ctx, snapshot, None, request)
+    _meet(ctx, request)
+    with repo_lock(ctx, snapshot, shared=False, deadline=request.deadline):
+        before = listings.read(ctx, snapshot)
+        commit = snapshot.revision if is_commit(snapshot.revision) else None
+        listing = ask(ctx, snapshot, commit, request.deadline)
+        wanted = _wanted(snapshot, listing, selection)
+        same = before is not None and before.commit == listing.commit and not before.moving
+        _write(ctx, snapshot, Listing(listing.commit, listing.files, moving=not same))
+        outcomes = _fetch(ctx, snapshot, wanted, request, workers)
+        whole = same or not _others(ctx, snapshot, listing, wanted)
+        if whole and not same:
+            _write(ctx, snapshot, listing)
+    if not whole:
+        _go_on(ctx, snapshot, replace(request, force=False))
     return Fetched(listing.commit, [one.entry for one in wanted], outcomes)
+
+
+def _others(ctx: Context, snapshot: Snapshot, listing: Listing, wanted: list[Wanted]) -> bool:
+    """Whether files of the listing are there that were not fetched: they may be of another commit."""
+    chosen = {one.entry.filename for one in wanted}
+    places = (f"{ctx.root}/{snapshot.directory}/{file.path}" for file in listing.files if file.path not in chosen)
+    return any(os.path.lexists(path) for path in places)
+
+
+def _wanted(snapshot: Snapshot, listing: Listing, selection: Selection) -> list[Wanted]:
+    return [Wanted(_entry(snapshot, file), promise(listing, file)) for file in selection.of(listing)]
 
 
 def check_workers(workers: int) -> int:
@@ -112,6 +152,47 @@ def _entry(snapshot: Snapshot, file: Listed) -> Entry:
     except InvalidNameError as error:
         error.hint = "model-cache fetch --exclude leaves it out"
         raise
+
+
+def _settle(ctx: Context, snapshot: Snapshot, request: Request) -> None:
+    """See to it that there is a listing, and that what it says is so."""
+    listing = listings.read(ctx, snapshot)
+    if listing is not None and not listing.moving:
+        return
+    _refuse_unlisted(ctx, snapshot, listing, request)
+    _meet(ctx, request)
+    if listing is not None:
+        _go_on(ctx, snapshot, request)
+    with repo_lock(ctx, snapshot, shared=False, deadline=request.deadline):
+        found = listings.read(ctx, snapshot)
+        if found is None or found.moving:  # else another process asked meanwhile
+            commit = snapshot.revision if is_commit(snapshot.revision) else _sibling_commit(ctx, snapshot)
+            _write(ctx, snapshot, ask(ctx, snapshot, commit, request.deadline))
+
+
+@contextmanager
+def _at_one_commit(ctx: Context, snapshot: Snapshot, request: Request) -> Iterator[Listing | None]:
+    """The listing, which no update moves during the block; None if there is none by now. Offline nothing is locked."""
+    if request.offline or ctx.settings.read_only:
+        yield listings.read(ctx, snapshot)
+        return
+    ctx.prepare()
+    with repo_lock(ctx, snapshot, shared=True, deadline=request.deadline):
+        listing = listings.read(ctx, snapshot)
+        yield None if listing is None or listing.moving else listing
+
+
+def _meet(ctx: Context, request: Request) -> None:
+    ctx.settings.refresh()
+    ctx.meet_hub(request.progress)
+    ctx.prepare()
+
+
+def _write(ctx: Context, snapshot: Snapshot, listing: Listing) -> None:
+    try:
+        listings.write(ctx, snapshot, listing)
+    except OSError as error:
+        raise disk.storage_error(error, "cannot write", listings.place(ctx, snapshot)) from None
 
 
 def _refuse_unlisted(ctx: Context, snapshot: Snapshot, listing: Listing | None, request: Request) -> None:
@@ -158,40 +239,6 @@ def _go_on(ctx: Context, snapshot: Snapshot, request: Request) -> None:
             f" {report.in_use[0].filename} is in use",
             hint="model-cache ls --in-use says by whom",
         )
-
-
-def _listed(ctx: Context, snapshot: Snapshot, request: Request) -> Listing:
-    """The listing, asked of the Hub by one process at a time."""
-    with _asking(ctx, snapshot):
-        found = None if request.force else listings.read(ctx, snapshot)
-        if found is not None and not found.moving:
-            return found  # another process asked meanwhile
-        commit = snapshot.revision if is_commit(snapshot.revision) else None
-        if commit is None and not request.force:
-            commit = _sibling_commit(ctx, snapshot)
-        listing = ask(ctx, snapshot, commit, request.deadline)
-        try:
-            listings.write(ctx, snapshot, listing)
-        except OSError as error:
-            raise disk.storage_error(error, "cannot write", listings.place(ctx, snapshot)) from None
-        return listing
-
-
-@contextmanager
-def _asking(ctx: Context, snapshot: Snapshot) -> Iterator[None]:
-    path = ctx.places.lock(snapshot.key)
-    last = ctx.clock.monotonic() + _ASKING
-    while (fd := locks.try_write(path, ctx.settings.file_mode)) is None:
-        if ctx.clock.monotonic() >= last:
-            raise LockTimeoutError(
-                f"{snapshot}: another process has asked the Hub what belongs to it for more than {_ASKING:g} seconds",
-                hint=f"fuser -v {quoted(path)}",
-            )
-        ctx.clock.sleep(locks.POLL)
-    try:
-        yield
-    finally:
-        locks.release(fd)
 
 
 def _sibling_commit(ctx: Context, snapshot: Snapshot) -> str | None:

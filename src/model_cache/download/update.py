@@ -1,9 +1,9 @@
 """`update`: a repo moves to the Hub's current commit as a whole, or not at all.
 
 Concurrency:
-    W of every file of the repo, taken in the order of their keys, so that two updates never wait for each other; all new
-    bytes are staged before the first old file is claimed. A crash between two of the renames is settled file by file
-    (`recovery`): those that were renamed are new, the others old, until the next `update` moves the rest.
+    The lock of the repo, then W of every file of it, taken in the order of their keys. All new bytes are staged before the
+    first old file is claimed. A crash between two of the renames is settled file by file (`recovery`): those that were
+    renamed are new, the others old, until the next `update` moves the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..budget.eviction import refuse_without_flock
 from ..context import Context
 from ..errors import InUseError, ModelCacheError, NotFoundError, OfflineMissError
 from ..hub.client import FileMeta
-from ..index import Row
+from ..index import Row, queries
 from ..index.ledger import Ledger
 from ..layout import Entry, Snapshot
 from ..progress import SILENT
@@ -26,6 +26,7 @@ from . import notes
 from .moving import Move
 from .publish import publish
 from .replacing import Replacement, replace
+from .repo_lock import repo_lock
 from .request import Request
 from .staging import Job, Staged, stage
 from .waiting import write_lock
@@ -76,8 +77,21 @@ def update(ctx: Context, rows: list[Row], request: Request, *, whole: bool = Tru
     ctx.meet_hub(request.progress)
     ctx.prepare()
     refuse_without_flock(ctx)
-    report = UpdateReport()
     snapshot = Snapshot(first.repo, first.revision, first.repo_type)
+    with repo_lock(ctx, snapshot, shared=False):
+        if whole:  # with what came while this waited
+            rows = [row for row in queries.of_snapshot(ctx.index, snapshot) if _is_moved(row)] or rows
+        return _update(ctx, snapshot, rows, request, whole=whole)
+
+
+def _is_moved(row: Row) -> bool:
+    return row.state == "ready" and row.origin != "placed"
+
+
+def _update(ctx: Context, snapshot: Snapshot, rows: list[Row], request: Request, *, whole: bool) -> UpdateReport:
+    """Under the lock of the repo."""
+    report = UpdateReport()
+    first = rows[0]
     commit = ctx.hub.commit(first.repo_type, first.repo, first.revision)
     move = Move(ctx, snapshot, commit, whole=whole)
     known = {row.key: row for row in rows}
@@ -90,7 +104,8 @@ def update(ctx: Context, rows: list[Row], request: Request, *, whole: bool = Tru
             staged = held.enter_context(stage(ctx, job, meta, None, replacing=True))
             replacements.append(Replacement(job.entry, row, staged.partial, job.recorder))
         additions = _stage_new(ctx, [job for job in jobs if job.entry.key not in known], move, held)
-        move.begin()
+        if replacements or whole:
+            move.begin()
         try:
             replace(ctx, replacements, "update")
         except InUseError as error:
