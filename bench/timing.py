@@ -83,12 +83,21 @@ def series(values: list[float], peak: float = 0.0) -> Series:
 
 def loop(statement: Callable[[], object], seconds: float = 0.2) -> float:
     """Seconds per call of something short, the best of many short loops."""
+    return loops(statement, seconds=seconds)[0]
+
+
+def loops(*statements: Callable[[], object], seconds: float = 0.2) -> list[float]:
+    """Seconds per call of things as short as each other, the best of many short loops in turns."""
     number, spent = 1, 0.0
     while spent < 0.02:
         number *= 4
-        spent = _time(statement, number)
+        spent = _time(statements[0], number)
     rounds = max(int(seconds / spent), 5)
-    return min(_time(statement, number) for _ in range(rounds)) / number
+    best = [spent / number] + [float("inf")] * (len(statements) - 1)
+    for _ in range(rounds):
+        for place, statement in enumerate(statements):
+            best[place] = min(best[place], _time(statement, number) / number)
+    return best
 
 
 def _time(statement: Callable[[], object], number: int) -> float:

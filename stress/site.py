@@ -16,6 +16,8 @@ from model_cache.testing import LoopbackHub
 
 from .invariants import OWN, Expected, path_of
 
+Contents = dict[str, bytes]
+
 REPO, TWIN, HELD, OTHER = "sweep/model", "sweep/twin", "sweep/held", "sweep/other"
 NAMES = ("a.bin", "b.bin", "sub/c.bin")
 NEW = "new.bin"
@@ -192,7 +194,7 @@ class Site:
             {name: content(number, SIZE if name != NAMES[2] else SIZE // 3) for name, number in numbers.items()},
         )
 
-    def _publish(self, repo: str, files: dict[str, bytes]) -> None:
+    def _publish(self, repo: str, files: Contents) -> None:
         self.hub.add_repo(repo, files)
         for name, data in files.items():
             path = path_of(repo, name)
