@@ -108,16 +108,6 @@ def test_a_mark_that_cannot_be_read_costs_the_damaged_file_no_row(bench):
 
 
 @calls
-@pytest.mark.parametrize("bench", ["verify"], indirect=True)
-def test_a_file_that_could_not_be_opened_once_is_not_called_damaged(bench):
-    """As with a read: it is tried again before anybody is accused (I6)."""
-    whole = bench.rehearse().calls
-    place = next(n for n, call in enumerate(whole, 1) if call.name == "openat" and call.path.startswith("sweep/held/"))
-    outcome, found = bench.fail(Point("call", place, "EIO"), every=True)
-    assert (outcome.ending, found) == ("done", [])
-
-
-@calls
 @pytest.mark.parametrize("bench", ["gc"], indirect=True)
 def test_a_process_is_killed_before_the_call_and_not_after_it(bench):
     """Killed at the unlink, the file is still there."""
