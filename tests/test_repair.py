@@ -190,7 +190,8 @@ def test_quarantine_gives_way_to_a_download(root, hub):
     assert aside(cache) == [] and cache.usage().files == 2
 
 
-TRACE = "strace -f -qq -e trace=preadv,preadv2 -P {path} -e inject=preadv,preadv2:error=EIO:when={when} -o /dev/null"
+TRACE = "strace -f -qq -e trace={calls} -P {path} -e inject={calls}:error=EIO:when={when} -o /dev/null"
+READS = "preadv,preadv2"
 VERIFY = """
 from model_cache.progress import Progress
 class Told(Progress):
@@ -203,12 +204,20 @@ print(cache.verify(jobs=1, progress=Told()).exit_code())
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-@pytest.mark.parametrize(("when", "lines"), [("1", ["was read wrongly once", "ok", "0"]), ("1+", ["unreadable", "3"])])
-def test_a_read_that_fails_once_accuses_nobody(cache, hub, spawn, when, lines):
-    """After one EIO the file is read again and is right; what fails again and again is unreadable, and not served."""
+@pytest.mark.parametrize(
+    ("fails", "when", "lines"),
+    [
+        (READS, "1", ["was read wrongly once", "ok", "0"]),
+        (READS, "1+", ["unreadable", "3"]),
+        ("openat", "1", ["ok", "0"]),
+        ("openat", "1+", ["unreadable", "3"]),
+    ],
+)
+def test_a_read_that_fails_once_accuses_nobody(cache, hub, spawn, fails, when, lines):
+    """After one EIO the file is opened or read again and is right; what goes on failing is unreadable, and not served."""
     hub.add_repo(REPO, {FILE: WHOLE})
     path = cache.fetch(REPO, FILE)
-    out = finish(spawn(VERIFY, tracer=TRACE.format(path=path, when=when))).splitlines()
+    out = finish(spawn(VERIFY, tracer=TRACE.format(calls=fails, path=path, when=when))).splitlines()
     assert [want in line for want, line in zip(lines, out, strict=True)] == [True] * len(lines), out
     assert cache.is_cached(REPO, FILE) is (when == "1")
     assert cache.verify().exit_code() == 0  # the disk gives the bytes again

@@ -94,6 +94,20 @@ def test_a_failed_fsync_discards_the_partial(bench, error):
 
 
 @calls
+@pytest.mark.parametrize("bench", ["fetch-damaged"], indirect=True)
+def test_a_mark_that_cannot_be_read_costs_the_damaged_file_no_row(bench):
+    """What is said of damage is asked for again under the write lock: unreadable there, and nothing is done to the file."""
+    whole = bench.rehearse().calls
+    places = [n for n, call in enumerate(whole, 1) if call.name == "openat" and "/damaged/" in call.path]
+    endings = []
+    for place in places:
+        outcome, found = bench.fail(Point("call", place, "EIO"), every=True)
+        endings.append(outcome.error)
+        assert found == []
+    assert "StorageError" in endings
+
+
+@calls
 @pytest.mark.parametrize("bench", ["gc"], indirect=True)
 def test_a_process_is_killed_before_the_call_and_not_after_it(bench):
     """Killed at the unlink, the file is still there."""

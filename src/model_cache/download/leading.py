@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .. import disk, hit, listings, recovery
+from .. import disk, hit, listings, recovery, stats
 from ..budget.eviction import refuse_without_flock
 from ..context import Context
 from ..errors import (
@@ -63,7 +63,7 @@ def lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outco
     note = notes.begin(ctx, entry)
     job = Job(entry, lock, request, recorder, note)
     try:
-        source, received = _mend(ctx, job, row) or _download(ctx, job, row if found else None)
+        source, received = _mend(ctx, job, row, found) or _download(ctx, job, row if found else None)
     except ModelCacheError as error:
         note.error = notes.as_error(error)
         notes.write(ctx, entry, note)
@@ -76,10 +76,20 @@ def lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outco
     return Outcome(handed_out, source, received)
 
 
-def _mend(ctx: Context, job: Job, row: Row | None) -> tuple[str, int] | None:
+def _mend(ctx: Context, job: Job, row: Row | None, found: hit.Found | None) -> tuple[str, int] | None:
     """Of a file that is known to be damaged: its recorded bytes again, or None with its path free."""
     bad = mending.damaged(ctx, job.entry)
-    return None if bad is None else mending.mend(ctx, job, row, bad)
+    if bad is not None:
+        return mending.mend(ctx, job, row, bad)
+    path = job.entry.path(ctx.root)
+    if found is None and row is not None and row.state == "ready" and stats.identity_at(path) == row.identity:
+        # Its mark kept it from being a hit, and is not there or cannot be read now: the path is not free.
+        raise StorageError(
+            f"{path} was damaged, and what is known of the damage cannot be read",
+            path=path,
+            hint="ask again, or model-cache verify --repair",
+        )
+    return None
 
 
 def _is_ours(found: hit.Found, row: Row | None) -> bool:

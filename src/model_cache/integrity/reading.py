@@ -99,12 +99,18 @@ def read(path: str, expected: Expected, pace: Pace, clock: Clock, *, direct: boo
 
 
 def _open(path: str, clock: Clock) -> int:
+    failed = False
     for _ in range(_BUSY_TRIES):
         try:
             # O_NONBLOCK: neither a FIFO nor a kernel lease that an evictor holds for its test may hang us.
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
         except BlockingIOError:
             clock.sleep(_BUSY_WAIT)
+        except OSError as error:
+            # As of what is read: what failed once accuses nobody.
+            if failed or error.errno != errno.EIO:
+                raise
+            failed = True
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
 
 
