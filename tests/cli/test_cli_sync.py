@@ -233,6 +233,22 @@ def test_two_fresh_roots_have_the_same_tree(shell, tmp_path, hub):
     assert snapshot(first) == snapshot(second) == {f"{REPO}/{name}": data for name, data in BYTES.items()}
 
 
+def test_every_repo_type_and_revision_is_synced(shell, tmp_path, root, hub):
+    """Datasets, spaces, branches with a slash and commits stand where `path` says, from one lock file."""
+    lockfile = str(tmp_path / "all.lock")
+    commit = hub.add_repo("a/b", {"x": b"1"}, repo_type="dataset", revision="refs/pr/1")
+    hub.add_repo("a/b", {"x": b"2"}, repo_type="space")
+    for kind, repo in (("dataset", "a/b@refs/pr/1"), ("dataset", f"a/b@{commit}"), ("space", "a/b")):
+        shell.ok("lock", repo, "--repo-type", kind, "-o", lockfile, "--add")
+    expected = {f"datasets/a/b@{commit}/x": b"1", "datasets/a/b@refs%2Fpr%2F1/x": b"1", "spaces/a/b/x": b"2"}
+    shell.ok("sync", lockfile)
+    assert snapshot(root) == expected
+    assert shell.run("status", "-q", "--require", lockfile)[0] == 0
+    assert shell.run("verify", "-q", "--strict", "--lock", lockfile) == (0, "", "")
+    with open(lockfile, encoding="utf-8") as file:
+        assert shell.ok("lock", "--from-cache") == file.read()
+
+
 def test_a_lock_file_that_makes_no_sense_changes_nothing(shell, root, tmp_path):
     """Each of the three commands that read one ends with 2 and one line."""
     bad = tmp_path / "bad.lock"
