@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .clock import Clock
     from .download.asked import Asked, Outcome
     from .download.background import Background
+    from .download.request import Request
     from .hub.client import Hub
     from .layout import Snapshot
     from .lease import Lease, LeasedFile
@@ -227,9 +228,8 @@ class ModelCache(Upkeep):
         if self._is_there(snapshot, include, exclude, force):
             return self._root / snapshot.directory
         from .download.repo import Selection, check_workers, fetch_repo
-        from .download.request import request as of
 
-        request = of(self._asked(force, offline, progress))
+        request = self._request(force, offline, progress)
         fetched = fetch_repo(self._ctx, snapshot, Selection(include, exclude), request, workers=check_workers(workers))
         for entry, outcome in zip(fetched.entries, fetched.outcomes, strict=True):
             self._remember(entry, outcome.found)
@@ -331,6 +331,11 @@ class ModelCache(Upkeep):
         from .progress import SILENT
 
         return Asked(force, self._ctx.settings.offline if offline is None else offline, progress or SILENT)
+
+    def _request(self, force: bool, offline: bool | None, progress: Progress | None) -> Request:
+        from .download.request import request
+
+        return request(self._asked(force, offline, progress))
 
     def _remember(self, entry: Entry, found: hit.Found) -> None:
         if len(self._memory) >= _REMEMBERED:
