@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .download.background import Background
-    from .download.parts import Pace
     from .download.request import Outcome, Request
     from .hub.client import Hub
     from .lease import Lease, LeasedFile
+    from .pace import Pace
     from .progress import Progress
 
 _REMEMBERED = 100_000  # files that one process recognises by a stat; some 40 MB at that number

@@ -14,10 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .download.parts import Pace
     from .hub.client import Hub
     from .hub.tokens import Token
     from .index import Index
+    from .pace import Pace
     from .progress import Progress
     from .settings import Settings
 
@@ -76,7 +76,7 @@ class Context:
         clock: Source of time.
         step: Called with the name of each step just before it is done; tests kill or fail there.
         hub: Stands in for the client of `settings.endpoint`.
-        pace: When a file comes over several connections, if not as `download.parts.Pace` says.
+        pace: When a file comes over several connections, if not as `Pace` says.
     """
 
     def __init__(

@@ -221,7 +221,6 @@ class Bench:
             found.append(Violation("I2", f"{sent} bytes of {filename} came, and {here} of {size} were here"))
         return found
 
-
     @staticmethod
     def _fetch_one(site: Site, entry: Entry) -> tuple[list[Violation], tuple[int, int]]:
         """What is wrong with a fetch, and by its own word how many bodies it asked for, and the bytes that came."""
