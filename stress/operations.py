@@ -12,7 +12,7 @@ from typing import NamedTuple
 from model_cache import ModelCache
 from model_cache.download import notes
 from model_cache.layout import Entry
-from model_cache.parts import Pace
+from model_cache.pace import Pace
 
 from .invariants import OWN, path_of
 from .older import downgrade

@@ -1,8 +1,8 @@
 """Who fetches which bytes next, and what a note may say of them: decisions, without a byte of I/O."""
 
+import itertools
 import json
 import random
-from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from support import FILE, REPO
 
 from model_cache.download import notes
+from model_cache.download.parts import Parts, is_slow, merged
 from model_cache.download.reception import Tries
 from model_cache.download.request import Slots
 from model_cache.layout import Entry
-from model_cache.parts import Pace, Parts, is_slow, merged
+from model_cache.pace import Pace
 
 SIZE = 1000
 RANGES = st.lists(
@@ -27,7 +28,7 @@ def test_merged_ranges_are_the_same_bytes_apart_and_in_order(ranges):
     """No range touches the next, and not a byte is won or lost."""
     found = merged(ranges)
     assert {byte for one in found for byte in range(*one)} == {byte for one in ranges for byte in range(*one)}
-    assert all(before[1] < after[0] for before, after in pairwise(found))
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(found))
 
 
 @settings(deadline=None)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .hub.client import Hub
     from .layout import Snapshot
     from .lease import Lease, LeasedFile
-    from .parts import Pace
+    from .pace import Pace
     from .progress import Progress
 
 _REMEMBERED = 100_000  # files that one process recognises by a stat; some 40 MB at that number

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .hub.client import Hub
     from .hub.tokens import Token
     from .index import Index
-    from .parts import Pace
+    from .pace import Pace
     from .progress import Progress
     from .settings import Settings
 
@@ -82,7 +82,7 @@ class Context:
         clock: Source of time.
         step: Called with the name of each step just before it is done; tests kill or fail there.
         hub: Stands in for the client of `settings.endpoint`.
-        pace: When a file comes over several connections, if not as `parts.Pace` says.
+        pace: When a file comes over several connections, if not as `Pace` says.
     """
 
     def __init__(

@@ -12,10 +12,10 @@ from ..context import Context
 from ..errors import DownloadError
 from ..hub.client import Body, FileMeta
 from ..layout import Entry
-from ..parts import Part, is_slow
 from . import connections
 from .notes import Note
 from .partial import Partial
+from .parts import Part, is_slow
 from .reception import Reception, Tries
 from .request import Request
 

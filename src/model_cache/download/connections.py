@@ -16,8 +16,8 @@ import time
 
 from ..errors import DownloadError
 from ..hub.client import Body
-from ..parts import Part, is_slow
 from . import notes
+from .parts import Part, is_slow
 from .reception import Reception, Tries
 
 _CHUNK = 256 * 1024  # bytes per read of one of several connections: they are slow, and there may be 64

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..layout import Entry
-    from ..parts import Range
+    from .parts import Range
 
 _LIMIT = 65536  # bytes of a note; it has some hundred
 _TEXT = 4096  # characters of a text in it

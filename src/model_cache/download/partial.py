@@ -18,7 +18,7 @@ from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..layout import Entry
 from ..locks import open_own
-from ..parts import Range
+from .parts import Range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

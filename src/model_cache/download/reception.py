@@ -14,10 +14,11 @@ from ..errors import DownloadError, DownloadInProgressError, IntegrityError
 from ..hub.client import Body, FileMeta
 from ..hub.watch import Halt
 from ..layout import Entry
-from ..parts import Pace, Part, Parts
+from ..pace import Pace
 from . import notes
 from .notes import Note
 from .partial import Partial
+from .parts import Part, Parts
 from .request import Request, Slots
 from .waiting import in_progress
 

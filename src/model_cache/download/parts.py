@@ -12,36 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from ..pace import Pace
 
 Range = tuple[int, int]  # first byte, one past the last
 
 _ROUNDS = 2  # parts that each connection has at least: what comes from the start on does not wait for the whole of one
 _SECONDS_PART = 2.0  # of one connection: asking costs two round trips, a tenth of a second to a Hub that is far
 _SECONDS_ASKED = 0.1  # a part that comes sooner is not worth asking for
-
-
-class Pace(NamedTuple):
-    """When a file comes over several connections, and in how large parts.
-
-    Attributes:
-        large: Bytes still to come from which it is worth while.
-        window: Seconds over which a rate is measured before it counts.
-        fast: Bytes per second with which one connection is as fast as what it fills: a disk takes some hundred MB/s, and
-            a second connection would take turns with the first on the same cores.
-        smallest: Bytes of the smallest part that is asked for by a request of its own.
-        noted, between: Bytes and seconds, at least, between two notes of what is there: a kill makes come again what came
-            since the last one.
-        chunk: Bytes per read: larger ones measured no faster.
-    """
-
-    large: int = 16 << 20
-    window: float = 0.1
-    fast: float = 200e6
-    smallest: int = 1 << 20
-    noted: int = 4 << 20
-    between: float = 0.04
-    chunk: int = 1 << 20
 
 
 @dataclass(eq=False)
