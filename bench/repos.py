@@ -72,7 +72,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _curl(folder: Path, place: str) -> Sample:
     # Neither hash nor fsync: what the network and the disk cache alone take.
-    options = ["-Z", "-sfL", "--output-dir", str(folder / place)]
+    options = ["-Z", "-sfL", "--no-progress-meter", "--output-dir", str(folder / place)]
     return run(["curl", *options, "-K", str(folder / "urls")])
 
 

@@ -66,13 +66,15 @@ def save(measured: dict[str, list[Row]]) -> dict[str, Any]:
 def judge(case: str, row: Row, before: dict[str, Any]) -> tuple[str, bool]:
     """How a row's ratio moved, in words, and whether that is worse than it may be.
 
-    Worse is: over what is asked; or over the ratio of before by more than the margin, and not in the best pair of runs
-    within it.
+    Worse is: over what is asked; or over the ratio of before by more than the margin, the best pair of runs included. Where
+    nothing is asked, the row is there for comparison, and may move.
     """
     known = next((one for one in before["cases"].get(case, []) if _same(one, row)), None)
     words = [] if known is None else [f"{known['ratio']:.3g} before"]
     bad = False
-    if row.asked is not None and row.ratio > row.asked:
+    if row.asked is None:
+        return ", ".join(words) or "new", False
+    if row.ratio > row.asked:
         words.append(f"over the {row.asked:.3g} that is asked")
         bad = True
     if known is not None and min(row.ratio, row.low or row.ratio) > known["ratio"] * MARGIN:
