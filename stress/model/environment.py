@@ -28,7 +28,8 @@ _BEGINNINGS = {
     "read": ("(open)", "(handed out)", "(missed)"),
     "lease": ("(open)", "(hold)", "(missed)"),
     "outsider": ("(outsider opens)", "", ""),
-    "update": ("lock:write", "", ""),
+    "update": ("(repo lock)/update", "", ""),
+    "job": ("(repo lock)/job", "", ""),
     "repair": ("(list)", "", ""),
     "verify": ("(list)", "", ""),
     "evict": ("lock:evictor", "", ""),
@@ -41,6 +42,12 @@ _PUBLISHING = frozenset(
         "row:installing",
         "row:installing/link",
         "publish:link",
+        "row:carry",
+        "row:installing/job",
+        "publish:link/job",
+        "publish:fsync-directory/job",
+        "publish:unlink-partial/job",
+        "row:ready/job",
         "link:link",
         "publish:fsync-directory",
         "link:fsync-directory",
@@ -106,6 +113,7 @@ def initial(config: Config) -> State:
         crashes=config.crashes,
         losses=config.losses,
         events=config.events,
+        listing="A" if config.whole and config.ready else "",
     )
     return State(world, tuple(beginning(config, program) for program in config.programs))
 

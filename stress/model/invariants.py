@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import evicting, publishing, reading, recovering, replacing, staging, verifying, writing  # noqa: F401 - they fill the table of steps
+from . import evicting, publishing, reading, recovering, replacing, several, staging, verifying, writing  # noqa: F401 - they fill the table of steps
 from .environment import USER, beginning, user_came
 from .state import (
     ASIDE,
@@ -59,6 +59,11 @@ def _whole(config: Config, state: State) -> Iterator[Violated]:
         ino = world.names[entry]
         if ino != NOTHING and world.files[ino].bytes not in (*WHOLE, OWN, ROT):
             yield Violated("I1", f"the path of entry {entry} leads to bytes {world.files[ino].bytes!r}")
+    inos = world.names[: config.entries]
+    if config.whole and world.listing in WHOLE and NOTHING not in inos:
+        found = [world.files[ino].bytes for ino in inos]
+        if any(content in WHOLE and content != world.listing for content in found):
+            yield Violated("I1", f"the repo is handed out at {world.listing}, and its files are {', '.join(found)}")
 
 
 def _promise(config: Config, state: State, process: Process) -> str:

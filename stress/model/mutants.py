@@ -87,6 +87,21 @@ def _worlds() -> dict[str, Config]:
         Config(
             "own file, update", ("update",), ready=(0,), crashes=1, open_test=True, events=events("own", "edit", "move")
         ),
+        Config("job, fetch", ("job", "fetch:3"), entries=4, crashes=1, budget=6, job=(0, 1, 2), events=events("cut")),
+        Config("two jobs", ("job", "job"), entries=2, crashes=2, job=(0, 1)),
+        Config("job, power", ("job",), entries=2, crashes=1, losses=1, job=(0, 1)),
+        Config(
+            "job, update", ("job", "update"), ready=(0,), entries=2, crashes=1, whole=True, job=(0, 1), events=events("move")
+        ),
+        Config(
+            "whole, update, lease",
+            ("update", "lease:1"),
+            ready=(0, 1),
+            entries=2,
+            crashes=2,
+            whole=True,
+            events=events("move", "cut"),
+        ),
     )
     return {world.name: world for world in worlds}
 
@@ -149,6 +164,13 @@ MUTANTS = (
     Mutant("an eviction never compares the file", ("I7",), ("own file, evictor",)),
     Mutant("what was renamed is not looked at", ("I7",), ("own file, evictor",)),
     Mutant("recovery leaves somebody's own file in the trash", ("I7",), ("own file, evictor",)),
+    # Several files, and whole repos.
+    Mutant("only the first file of several is charged", ("I4",), ("job, fetch",)),
+    Mutant("the carrier takes what is left with it", ("I4",), ("job, fetch",)),
+    Mutant("partials come before their rows", ("I5",), ("two jobs",)),
+    Mutant("a group is ready before its names are durable", ("I5",), ("job, power",)),
+    Mutant("an update writes its listing only at its end", ("I1",), ("whole, update, lease",)),
+    Mutant("a job does not share the lock of its repo", ("I1",), ("job, update",)),
     Mutant("an eviction does not know its own partials again", ("I10",), ("two fetches, power",)),
 )
 

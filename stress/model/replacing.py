@@ -80,4 +80,4 @@ def _give_up(t: Turn) -> None:
         if t.there(PATH, entry) == t.ident(t.p.partial[entry]):
             t.broken = Violated("I3", f"one file is in use, and entry {entry} of the same update was replaced")
     t.p = t.p._replace(entry=t.first)
-    t.go("row:stopped")
+    t.go("listing:write/undo" if t.config.whole else "row:stopped")

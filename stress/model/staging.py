@@ -66,6 +66,8 @@ def body_open(t: Turn) -> Iterable[Turn]:
         if event in t.w.events:
             other = Turn(t.config, t.state(), t.who)
             other.w = other.w._replace(events=other.w.events - {event})
+            if t.p.program == "job":
+                to = "row:stopped/job"
             if t.p.program == "update":
                 other.p = other.p._replace(entry=t.first)
             other.go(to)
@@ -100,8 +102,14 @@ def verify_hash(t: Turn) -> None:
     if t.p.program == "repair":
         t.go("quarantine:enter")
         return
+    if t.p.program == "job":
+        t.go("publish:fsync-file")
+        return
     later = t.later
     t.p = t.p._replace(entry=t.first if later is None else later)
+    if later is None and t.config.whole and t.p.program == "update":
+        t.go("listing:write/moving")
+        return
     t.go("publish:fsync-file" if later is None else "row:reserve")
 
 

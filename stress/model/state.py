@@ -98,6 +98,7 @@ class World(NamedTuple):
     crashes: int
     losses: int
     events: frozenset[str]
+    listing: str = ""  # the version that the repo is listed at, `MOVING` while an update is under way
 
 
 class Process(NamedTuple):
@@ -125,10 +126,18 @@ class Process(NamedTuple):
     listed: tuple[Row | None, ...] = ()  # the index as it was when they were chosen
     promise: str = ""  # what it may count on: `handed`, `leased`, `open`
     promised: Ident | None = None
+    repo: str = ""  # the lock of the repo: `shared`, `alone`
+    tried: tuple[int, ...] = ()  # of the files that are fetched together, those that were looked at
+    complete: tuple[int, ...] = ()  # those that have all their bytes, and no name
+    begun: tuple[int, ...] = ()  # those that have a row, and no name
+    carrier: int = NOTHING  # the one whose row is charged for what is not begun yet
+    spare: int = 0  # halves that it is charged for beyond its own
 
 
 DEAD = Process("", "(ended)")
 
+
+MOVING = "*"
 
 # Among the events: what is not taken for granted, see GAPS in `mutants.py`.
 HALF_RENAMES = "half renames"

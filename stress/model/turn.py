@@ -36,6 +36,8 @@ class Config(NamedTuple):
         budget: `max_size` in halves of a file, or None.
         twins: Whether all entries have the same bytes on the Hub.
         open_test: Whether the kernel tells who has a file open.
+        whole: Whether the entries are a repo that is listed, and handed out as a whole.
+        job: The entries that the program `job` fetches together.
         mutant: The name of the mutant, or nothing.
     """
 
@@ -49,6 +51,8 @@ class Config(NamedTuple):
     budget: int | None = None
     twins: bool = False
     open_test: bool = False
+    whole: bool = False
+    job: tuple[int, ...] = ()
     mutant: str = ""
 
 

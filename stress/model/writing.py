@@ -62,14 +62,17 @@ def compare_with_hub(t: Turn) -> None:
     entry = t.p.entry
     row = t.row(entry)
     there = t.ino(PATH, entry) != NOTHING  # what somebody removed is a miss
-    if row is not None and row.state == "ready" and row.version != t.w.hub[entry] and there:
-        t.p = t.p._replace(unit=(*t.p.unit, entry), rows=put(t.p.rows, entry, row), version=t.w.hub[entry])
+    version = t.p.version if t.config.whole else t.w.hub[entry]  # which commit it is was asked once
+    if row is not None and row.state == "ready" and row.version != version and there:
+        t.p = t.p._replace(unit=(*t.p.unit, entry), rows=put(t.p.rows, entry, row), version=version)
     if entry + 1 < t.config.entries:
         t.p = t.p._replace(entry=entry + 1, target=entry + 1)
         t.go("(recover)")
     elif t.p.unit:
         t.p = t.p._replace(entry=t.p.unit[0])
         t.go("row:reserve")
+    elif t.config.whole and t.w.listing not in ("", t.p.version):
+        t.go("listing:write/there")
     else:
         t.go("lock:release")
 
