@@ -91,7 +91,14 @@ def _worlds() -> dict[str, Config]:
         Config("two jobs", ("job", "job"), entries=2, crashes=2, job=(0, 1)),
         Config("job, power", ("job",), entries=2, crashes=1, losses=1, job=(0, 1)),
         Config(
-            "job, update", ("job", "update"), ready=(0,), entries=2, crashes=1, whole=True, job=(0, 1), events=events("move")
+            "job, update",
+            ("job", "update"),
+            ready=(0,),
+            entries=2,
+            crashes=1,
+            whole=True,
+            job=(0, 1),
+            events=events("move"),
         ),
         Config(
             "whole, update, lease",

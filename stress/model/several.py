@@ -29,7 +29,9 @@ def repo_lock_update(t: Turn) -> bool | None:
 @step("(repo lock)/job")
 def repo_lock_job(t: Turn) -> bool | None:
     """The repo shared, so that it stays at its commit; without a listing it is asked for first."""
-    if any(other.repo == "alone" for other in t.others()) and not t.is_mutant("a job does not share the lock of its repo"):
+    if any(other.repo == "alone" for other in t.others()) and not t.is_mutant(
+        "a job does not share the lock of its repo"
+    ):
         return False
     if not t.w.listing:
         t.go("listing:write/job")
@@ -241,7 +243,9 @@ def link(t: Turn) -> None:
 def fsync_directory(t: Turn) -> None:
     """Make all their names durable."""
     t.sync(PATH)
-    t.go("(let go)/job" if t.is_mutant("a group is ready before its names are durable") else "publish:unlink-partial/job")
+    t.go(
+        "(let go)/job" if t.is_mutant("a group is ready before its names are durable") else "publish:unlink-partial/job"
+    )
 
 
 @step("publish:unlink-partial/job")
