@@ -66,11 +66,9 @@ def body_open(t: Turn) -> Iterable[Turn]:
         if event in t.w.events:
             other = Turn(t.config, t.state(), t.who)
             other.w = other.w._replace(events=other.w.events - {event})
-            if t.p.program == "job":
-                to = "row:stopped/job"
             if t.p.program == "update":
                 other.p = other.p._replace(entry=t.first)
-            other.go(to)
+            other.go("row:stopped/job" if t.p.program == "job" else to)
             others.append(other)
     t.go("body:write")
     return others
