@@ -54,6 +54,11 @@ class Recorder:
         logger.warning(message)
         self._progress.warning(message)
 
+    @property
+    def is_recording(self) -> bool:
+        """Whether the index was told of everything so far."""
+        return self._ledger is not None
+
     def row(self) -> Row | None:
         """What the index knows of the entry."""
         return self._write(lambda ledger: ledger.row(self._entry))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from .. import disk, locks, stats
 from ..context import Context
-from ..errors import InUseError, StorageError, quoted
+from ..errors import IndexUnavailableError, InUseError, StorageError, quoted
 from ..index.rows import Row
 from ..layout import Entry
 from ..recorder import Recorder
@@ -51,11 +51,14 @@ def replace(ctx: Context, replacements: list[Replacement], source: str) -> None:
     Raises:
         InUseError: An old file is leased or open; all stay, and so do the partials.
         StorageError: A file is not the one the index knows, or the file system refused.
+        IndexUnavailableError: The index cannot be told: the new file would be taken for somebody's own (I5).
     """
     try:
         for one in replacements:
             file = publish.seal(ctx, one.entry, one.partial, used=not one.same)
             one.recorder.installing(file, replacing=True)
+            if not one.recorder.is_recording:
+                raise _unrecorded(one.entry.path(ctx.root))
             one.directory = disk.open_parent(ctx.root, one.entry.relative, ctx.settings.directory_mode)
         claimed_files: set[Identity] = set()
         for one in replacements:
@@ -153,6 +156,13 @@ def changed(path: str) -> StorageError:
 
 def _in_use(path: str) -> InUseError:
     return InUseError(f"{path} is in use by a running program and was not replaced", hint=f"fuser -v {quoted(path)}")
+
+
+def _unrecorded(path: str) -> IndexUnavailableError:
+    return IndexUnavailableError(
+        f"{path} was not replaced: the index cannot be written, and would take the new file for somebody's own",
+        hint="model-cache doctor",
+    )
 
 
 def _let_go(one: Replacement) -> None:
