@@ -155,6 +155,24 @@ def test_a_replacement_whose_end_cannot_be_written_down_is_settled_by_the_next(f
     assert [(row.state, row.next_state) for row in filled.entries()] == [("ready", None)]
 
 
+def test_nothing_is_replaced_that_the_index_cannot_be_told_of(filled, hub, root):
+    """The new file would be taken for somebody's own from then on: the old one stays, and the error says why (I5)."""
+    hub.add_repo(REPO, {"a.json": b"moved"})
+    index = root / ".model-cache" / "index.db"
+
+    def break_index(step):
+        if step == "publish:fsync-file":
+            index.rename(root / "index.db")
+            index.mkdir()
+
+    with pytest.raises(IndexUnavailableError, match=r"a\.json is not replaced while that cannot be written down"):
+        ModelCache(root, endpoint=hub.url, token=False, step=break_index).fetch(REPO, "a.json", force=True)
+    assert (root / REPO / "a.json").read_bytes() == b"a.json"
+    index.rmdir()
+    (root / "index.db").rename(index)
+    assert ModelCache(root, endpoint=hub.url, token=False).fetch(REPO, "a.json", force=True).read_bytes() == b"moved"
+
+
 def test_under_a_budget_an_index_that_cannot_be_used_fails_a_miss_and_names_it(filled, hub, root):
     """What cannot be counted is not downloaded under a max_size; hits go on."""
     damage(root / ".model-cache" / "index.db", "a directory")
