@@ -273,6 +273,7 @@ def test_status_of_a_quiet_cache(shell, root):
         "quarantined_bytes": 0,
         "budget_bytes": None,
         "downloads": [],
+        "incomplete": [],
         "leases": [],
         "last_verify": None,
         "last_gc": None,

@@ -23,8 +23,9 @@ def shell(environ, root):
         ([], "error: missing command\nhint: model-cache --help\n"),
         (["fetch"], "error: missing argument 'REPO'\nhint: model-cache fetch --help\n"),
         (
-            ["fetch", "gpt2"],
-            "error: no FILE given: expected one or more files of the repo\nhint: model-cache fetch gpt2 config.json\n",
+            ["fetch", "gpt2", "config.json", "--include", "*.json"],
+            "error: --include and --exclude choose from the whole repo: expected no FILE beside them\n"
+            "hint: model-cache fetch gpt2 --include '*.json'\n",
         ),
         (["fetch", "a/b/c", "x"], "error: repo 'a/b/c' is not of the form name or owner/name\n"),
         (["fetch", "gpt2", "ok", "../x"], "error: filename '../x' has the part '..'\n"),

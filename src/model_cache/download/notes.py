@@ -59,6 +59,11 @@ class Note:
         self.attempt, self.holder, self.began = attempt, holder, began
         self.size, self.etag, self.error, self.endpoint, self.parts = size, etag, error, endpoint, parts
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Note) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
 
 def read(ctx: Context, entry: Entry) -> Note:
     """The entry's note; an empty one if there is none or it makes no sense: anybody may have written it."""
