@@ -24,6 +24,7 @@ _PIECE = 300  # system calls of one piece: what is put right once per piece is t
 _PAIRS = 7  # of each operation
 _DRAWS = 40  # tries for so many pairs: many a second point is behind the end
 _SECONDS = 12  # named steps of what comes next among which the second kill is drawn
+_FULL = ("ENOSPC", "EDQUOT")
 _SWITCH = 0.0005  # seconds: the hub's threads and the one that decides calls take turns
 
 
@@ -166,7 +167,9 @@ def _faults(bench: Bench, piece: Piece, whole: Outcome) -> _Tried:
         if piece.what == "fault":
             # SQLite has one answer to all of them; of the errors that last, one does for the others.
             lasting = [way for way in ways if way[1]]
-            ways = [ways[number % len(ways)]] if call.on_index else [way for way in ways if not way[1]]
+            # A full disk and a full quota are one thing to the code (`disk.is_full`): they take turns.
+            other = _FULL[number % len(_FULL)]
+            ways = [ways[number % len(ways)]] if call.on_index else [way for way in ways if not way[1] and way[0] != other]
             ways += [lasting[number % len(lasting)]] if not call.on_index and lasting else []
         hit = False
         for error, on in ways:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import disk, listings, locks, stats
+from ..download import notes
 from ..errors import InvalidNameError
 from ..index import queries
 from ..index.audit import FAILED
@@ -100,13 +101,15 @@ def _leases(ctx: Context) -> list[dict[str, Any]]:
 def _download(ctx: Context, row: Row) -> dict[str, Any]:
     replacing = row.next_state is not None
     alive = _alive(ctx.places.lock(row.key))
+    entry = row.entry()
+    assert entry is not None, "the row was looked at before"
     return {
         "repo": row.repo,
         "repo_type": row.repo_type,
         "revision": row.revision,
         "filename": row.filename,
         "size": row.next_size if replacing else row.size,
-        "done_bytes": _size(ctx.places.partial(row.key)),
+        "done_bytes": notes.arrived(ctx, entry),
         "state": "stopped" if alive is False else "running" if alive else "unknown",
         "holder": row.holder if alive else None,
         "directory": directory(row),
@@ -128,13 +131,6 @@ def _alive(lock: str) -> bool | None:
     known = not free or locks.flock_works(fd)
     locks.release(fd)
     return not free if known else None
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path, follow_symlinks=False).st_size
-    except OSError:
-        return 0
 
 
 def _lines(ctx: Context, document: dict[str, Any]) -> list[str]:

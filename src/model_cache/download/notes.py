@@ -157,7 +157,7 @@ def expect_gaps(note: Note, etag: str, held: Sequence[Range]) -> None:
 def arrived(ctx: Context, entry: Entry, note: Note | None = None) -> int:
     """Bytes of the entry's partial that are there, for those who watch; the size of a partial with gaps says nothing."""
     try:
-        size = os.stat(ctx.places.partial(entry.key)).st_size
+        size = os.stat(ctx.places.partial(entry.key), follow_symlinks=False).st_size
     except OSError:
         return 0
     note = note or read(ctx, entry)
