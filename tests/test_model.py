@@ -164,6 +164,25 @@ def test_an_update_takes_the_steps_of_the_model(hub, open_cache, recorded):
     assert recorded.count("replace:rename") == 2
 
 
+def test_a_whole_repo_takes_the_steps_of_the_model(hub, open_cache, recorded):
+    """Two files with one admission, which are published as one group."""
+    hub.add_repo(REPO, {"a.bin": LARGE, "b.bin": LARGE[1:]})
+    open_cache().fetch_repo(REPO, workers=1)
+    conforms(recorded, "job", entries=2, job=(0, 1), whole=True)
+    assert (recorded.count("row:installing"), recorded.count("publish:link")) == (1, 2)
+
+
+def test_an_update_of_a_whole_repo_takes_the_steps_of_the_model(hub, open_cache, recorded):
+    """Its listing is written before the first file is replaced, and after the last."""
+    hub.add_repo(REPO, {"a.bin": LARGE, "b.bin": LARGE[1:]})
+    open_cache().fetch_repo(REPO)
+    hub.add_repo(REPO, {"a.bin": LARGE[2:], "b.bin": LARGE[3:]})
+    recorded.clear()
+    open_cache().update(REPO)
+    conforms(recorded, "update", ready=(0, 1), entries=2, whole=True, events=("move",))
+    assert recorded.count("listing:write") == 2
+
+
 @pytest.mark.parametrize("leased", [0, 1])
 def test_an_update_that_meets_a_lease_takes_the_steps_of_the_model(hub, open_cache, recorded, leased):
     """One of two files is in use: both partials stay, and nothing is renamed."""
