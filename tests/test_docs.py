@@ -35,6 +35,7 @@ FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 STEP_TABLES = {
     "order": [
         ("design.md", "A miss"),
+        ("design.md", "A whole repo"),
         ("eviction.md", "The order of an eviction"),
         ("eviction.md", "Who goes first"),
         ("integrity.md", "The order of a verify"),
