@@ -86,10 +86,10 @@ def strangers(ctx: Context, known: dict[str, Recorded], *, placed: bool = False)
     for path, found in walk.files(ctx.root):
         row = known.pop(path, None)
         if row is not None:
-            _, _, ino, size, mtime_ns, by_hand = row
+            _, _, ino, size, mtime_ns, by_hand, free = row
             alike = ino == found.st_ino and mtime_ns == found.st_mtime_ns and size == found.st_size
             if alike and not (placed and by_hand):
-                if found.st_nlink > 1:
+                if found.st_nlink > 1 and not free:
                     counted.add(found.st_ino)
                 continue
         entry = reading(ctx, path)

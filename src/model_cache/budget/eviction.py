@@ -202,10 +202,12 @@ def _in_use(ctx: Context, victim: _Victim, rules: Rules) -> str | None:
     found = os.fstat(victim.fd)
     if stats.identity(found) != row.identity or not _is_known(ctx, victim.unit.rows):
         return "changed"
-    if found.st_nlink > len(victim.unit.rows):
-        names = [ctx.places.partial(one.key) for one in victim.unit.rows]
-        victim.partials = [name for name in names if stats.identity_at(name) == row.identity]
-    if rules.linked and found.st_nlink != len(victim.unit.rows) + len(victim.partials):
+    # Of its names some may be gone: what somebody removed is none of them any more, though its row is there.
+    names = sum(stats.identity_at(f"{ctx.root}/{one.path}") == row.identity for one in victim.unit.rows)
+    if found.st_nlink > names:
+        partials = [ctx.places.partial(one.key) for one in victim.unit.rows]
+        victim.partials = [name for name in partials if stats.identity_at(name) == row.identity]
+    if rules.linked and found.st_nlink != names + len(victim.partials):
         return "linked"
     if not rules.used:
         return None

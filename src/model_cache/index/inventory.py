@@ -30,13 +30,14 @@ _SETTLED = "state = 'ready' AND coalesce(next_state, 'partial') = 'partial'"
 
 
 class Known(NamedTuple):
-    """What the index says of the file at a path: its row, its identity, and whether anybody hashed it."""
+    """What the index says of the file at a path: its row, its identity, and whether nobody hashed it, or charged for it."""
 
     id: int
     ino: int | None
     size: int | None
     mtime_ns: int | None
     placed: int
+    free: int
 
     @property
     def identity(self) -> tuple[int | None, int | None, int | None]:
@@ -45,7 +46,7 @@ class Known(NamedTuple):
 
 
 # (path below the root, and what `Known` has): a hundred thousand of them are compared with the disk in half a second.
-Recorded = tuple[str, int, int | None, int | None, int | None, int]
+Recorded = tuple[str, int, int | None, int | None, int | None, int, int]
 
 
 class Placed(NamedTuple):
@@ -121,7 +122,7 @@ class Inventory:
             if connection is None:
                 return {}
             found = connection.execute(
-                f"SELECT path, id, ino, size, mtime_ns, origin = 'placed' FROM entries WHERE {_SETTLED}"  # noqa: S608 - a constant
+                f"SELECT path, id, ino, size, mtime_ns, origin = 'placed', charged = 0 FROM entries WHERE {_SETTLED}"  # noqa: S608 - a constant
             ).fetchall()
         return {row[0]: row for row in found}
 
