@@ -105,12 +105,13 @@ MUTATIONS = (
         "I8",
         "a file that the index does not know is no hit",
         "hit.py",
-        "    fd, found = opened\n",
+        "    fd, found = opened\n    try:\n        if not touch(ctx, entry):\n",
         "    fd, found = opened\n"
         "    from .index import queries\n\n"
         "    if not queries.keys(ctx.index, entry.key):\n"
         "        locks.release(fd)\n"
-        "        return None\n",
+        "        return None\n"
+        "    try:\n        if not touch(ctx, entry):\n",
         (*_SWEEP, "census"),
     ),
     Mutation(

@@ -58,7 +58,10 @@ def join(children):
 
 def run(spawn, code, timeout=90):
     """What a program prints that may fork."""
-    return finish(spawn(FORKS + "\n" + code), timeout)
+    process = spawn(FORKS + "\n" + code)
+    out, err = process.communicate(timeout=timeout)
+    assert process.returncode == 0 and "Traceback" not in err, err
+    return out.strip()
 
 
 @pytest.fixture

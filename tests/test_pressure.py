@@ -208,7 +208,7 @@ def test_where_no_link_can_be_made_the_bytes_are_copied(cache, hub, root):
     partial = Partial(cache._ctx, entry, lock)
     with path.open("rb") as source:
         partial.copy(source.fileno())
-    partial.hash_prefix()
+    partial.hash_up_to(partial.size)
     assert partial.sha256 == hashlib.sha256(pattern(3 * MIB)).hexdigest()
     partial.close()
     lock.release()

@@ -124,11 +124,11 @@ def test_a_process_is_killed_before_the_call_and_not_after_it(bench):
 def test_a_short_write_has_written_half(bench):
     """The kernel's answer is the truth: half of the bytes are in the file, and the rest follows."""
     whole = bench.rehearse().calls
-    place = next(n for n, call in enumerate(whole, 1) if call.name == "write" and "/partial/" in call.path)
+    place = next(n for n, call in enumerate(whole, 1) if call.name == "pwrite64" and "/partial/" in call.path)
     with bench._site() as site:
         outcome = bench._run(site, Point("call", place, SHORT))
         assert outcome.ending == "done"
-        halves = [about for about in outcome.let_go if about[0] == "write" and "/partial/" in about[1]]
+        halves = [about for about in outcome.let_go if about[0] == "pwrite64" and "/partial/" in about[1]]
         assert [about[-1] for about in halves] == [SHORT, 30_000]
 
 

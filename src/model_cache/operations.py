@@ -15,6 +15,7 @@ from .errors import ModelCacheError, OfflineMissError, SettingError, quoted
 from .index import Row, queries
 from .index.room import Room
 from .layout import Entry, Snapshot, is_commit, repo_directory
+from .locks import POLL
 from .log import logger
 from .progress import SILENT, Progress
 from .units import parse_duration, parse_size, shown
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from .lockfile.checking import How
 
 
+_LOOKS = 100  # at a row that an evictor has in hand, two seconds in all: who died leaves it to the next recovery
+
+
 def rows_of(ctx: Context, repo: str, filenames: Sequence[str], revision: str, repo_type: str) -> list[Row]:
     """The ready rows of the files named, or of all files of a repo at a revision.
 
@@ -39,11 +43,7 @@ def rows_of(ctx: Context, repo: str, filenames: Sequence[str], revision: str, re
     """
     repo_directory(repo, revision, repo_type)
     wanted = [Entry(repo, name, revision, repo_type) for name in filenames]
-    found = {
-        row.filename: row
-        for row in queries.entries(ctx.index, repo)
-        if (row.repo_type, row.revision, row.state) == (repo_type, revision, "ready") and row.entry() is not None
-    }
+    found = _ready(ctx, Snapshot(repo, revision, repo_type), {entry.filename for entry in wanted})
     missing = [entry for entry in wanted if entry.filename not in found]
     if missing or not found:
         name = str(missing[0]) if missing else repo
@@ -57,6 +57,19 @@ def rows_of(ctx: Context, repo: str, filenames: Sequence[str], revision: str, re
             f"{name} is not in the index of {ctx.root}", hint=f"model-cache --root {quoted(ctx.root)} ls {repo}"
         )
     return [found[entry.filename] for entry in wanted] if wanted else list(found.values())
+
+
+def _ready(ctx: Context, snapshot: Snapshot, wanted: set[str]) -> dict[str, Row]:
+    """The ready rows of a snapshot, by filename.
+
+    A row that an evictor has in hand is looked at again: it is gone, or ready, within milliseconds.
+    """
+    for _ in range(_LOOKS):
+        rows = [row for row in queries.of_snapshot(ctx.index, snapshot) if row.entry() is not None]
+        if not any(row.state == "deleting" and (row.filename in wanted or not wanted) for row in rows):
+            break
+        ctx.clock.sleep(POLL)
+    return {row.filename: row for row in rows if row.state == "ready"}
 
 
 def pin(ctx: Context, repo: str, filenames: Sequence[str], revision: str, repo_type: str, *, pinned: bool) -> list[Row]:

@@ -169,7 +169,9 @@ def _faults(bench: Bench, piece: Piece, whole: Outcome) -> _Tried:
             lasting = [way for way in ways if way[1]]
             # A full disk and a full quota are one thing to the code (`disk.is_full`): they take turns.
             other = _FULL[number % len(_FULL)]
-            ways = [ways[number % len(ways)]] if call.on_index else [way for way in ways if not way[1] and way[0] != other]
+            ways = (
+                [ways[number % len(ways)]] if call.on_index else [way for way in ways if not way[1] and way[0] != other]
+            )
             ways += [lasting[number % len(lasting)]] if not call.on_index and lasting else []
         hit = False
         for error, on in ways:
