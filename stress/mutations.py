@@ -55,7 +55,7 @@ MUTATIONS = (
     Mutation(
         "I2",
         "who waits for the write lock goes on without it",
-        "locks.py",
+        "write_lock.py",
         "        while not (self._stand_in(needless if waited else None) and self._take()):\n",
         "        while self._stand_in(None) and not self._take():\n",
         ("-m", "stress", "--scenario", "herd"),

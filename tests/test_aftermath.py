@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from support import FILE, REPO, finish, pattern
 
-from model_cache import InUseError, ModelCache, StorageError, disk, locks
+from model_cache import InUseError, ModelCache, StorageError, disk, locks, write_lock
 from model_cache.index import Row
 from model_cache.recovery import decide, recount
 
@@ -105,13 +105,16 @@ def test_an_interrupt_just_after_the_name_was_given_is_settled_by_the_next_opera
     assert_whole(again, path)
 
 
+LOCKS = (locks.__file__, write_lock.__file__)
+
+
 def test_an_interrupt_at_any_line_of_the_locks_leaves_no_closed_descriptor_behind(hub, tmp_path):
     """What a forked child will close is open: a number that was closed may be a stranger's file by then."""
     hub.add_repo(REPO, {FILE: b"small"})
     lines = set()
 
     def collect(frame, event, _):
-        if frame.f_code.co_filename != locks.__file__:
+        if frame.f_code.co_filename not in LOCKS:
             return None
         if event == "line":
             lines.add((frame.f_code, frame.f_lineno))
@@ -129,7 +132,7 @@ def test_an_interrupt_at_any_line_of_the_locks_leaves_no_closed_descriptor_behin
 
         def interrupt(frame, event, _, code=code, line=line):
             if frame.f_code is not code:
-                return None if frame.f_code.co_filename != locks.__file__ else interrupt
+                return None if frame.f_code.co_filename not in LOCKS else interrupt
             if event == "line" and frame.f_lineno == line:
                 raise KeyboardInterrupt
             return interrupt

@@ -198,7 +198,7 @@ def test_where_no_link_can_be_made_the_bytes_are_copied(cache, hub, root):
     """A copy of bytes that are there fills the partial whole, and is verified like a download."""
     from model_cache.download.partial import Partial
     from model_cache.layout import Entry
-    from model_cache.locks import WriteLock
+    from model_cache.write_lock import WriteLock
 
     hub.add_repo(REPO, {"a.bin": pattern(3 * MIB)})
     path = cache.fetch(REPO, "a.bin")

@@ -57,17 +57,17 @@ def test_the_lock_of_who_leads_is_filelocks_own(root, tmp_path):
     """What one process holds through `filelock` no other gets directly, and the other way round: it is one lock."""
     from filelock import FileLock, Timeout
 
-    from model_cache import locks
+    from model_cache import locks, write_lock
 
     path = str(tmp_path / "key.lock")
-    lock = locks.WriteLock(path, 0o600)
+    lock = write_lock.WriteLock(path, 0o600)
     assert lock.acquire()
     assert locks.try_write(path, 0o600) is None
     with pytest.raises(Timeout):
         FileLock(path, thread_local=False).acquire(blocking=False)
     lock.release()
     fd = locks.try_write(path, 0o600)
-    assert not locks.WriteLock(path, 0o600).acquire()
+    assert not write_lock.WriteLock(path, 0o600).acquire()
     locks.release(fd)
     with FileLock(path, thread_local=False).acquire(blocking=False):
         assert not lock.acquire()

@@ -1,9 +1,9 @@
-"""Every lock of the cache; the one owner of `filelock` and `fcntl`.
+"""Every lock of the cache, as the kernel gives it; the one owner of `fcntl`.
 
 Locks and their order: **W → G → exclusive lease → index lock**. Nothing waits for an earlier one while it holds a later
 one; under G the W of other entries are only tried.
 
-- W, the write lock of one entry: a `filelock.FileLock`, a new object per use. Also the truth about liveness: what a
+- W, the write lock of one entry (`write_lock`, or `try_write`). Also the truth about liveness: what a
   row says is being done is being done only while its W is held.
 - The lock of a repo, which its listing and every change of commit go by (`download/repo_lock.py`): taken before any W, held
   shared by whoever fetches files of its commit.
@@ -27,8 +27,6 @@ import errno
 import os
 import stat
 import sys
-import time
-from contextlib import suppress
 
 from .errors import LockTimeoutError
 
@@ -39,22 +37,11 @@ except ImportError:  # pragma: no cover - Windows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Protocol
-
-    class Held(Protocol):
-        """W, however it was taken."""
-
-        held: bool
-        excludes: bool
-
-    from filelock import BaseFileLock
-
     from .clock import Clock
 
 # flock(2) on file systems that have none: ENOSYS and EOPNOTSUPP (FUSE), ENOLCK (NFS without a lock daemon), and the
 # kernel's own ENOTSUPP, 524, that some network file systems leak.
-_NO_FLOCK = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
+NO_FLOCK = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
 _NO_LOCK_FILE = frozenset([errno.EISDIR, errno.ELOOP, errno.EINVAL])  # a directory, a symlink, a FIFO
 _BUSY = frozenset([errno.EAGAIN, errno.EACCES])
 # ioctl_ficlone(2): EOPNOTSUPP where the file system has no reflinks, ENOTTY and ENOSYS where the kernel or a sandbox has
@@ -88,7 +75,7 @@ def _flock(fd: int, operation: int) -> bool:
     try:
         fcntl.flock(fd, operation | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in _NO_FLOCK:
+        if error.errno in NO_FLOCK:
             return True
         if error.errno in _BUSY:
             return False
@@ -119,6 +106,11 @@ def try_exclusive(fd: int) -> bool:
         return False
 
 
+def is_held(fd: int) -> bool:
+    """Whether this process has a lock on the descriptor; not so where the file system has none to give."""
+    return fd in _held
+
+
 def release(fd: int) -> None:
     """Unlock and close a descriptor that this process locked; in a forked child that inherited it, do nothing."""
     if fd in _held:
@@ -141,7 +133,7 @@ def flock_works(fd: int) -> bool:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         fcntl.flock(fd, fcntl.LOCK_UN)
     except OSError as error:
-        return error.errno not in _NO_FLOCK
+        return error.errno not in NO_FLOCK
     return True
 
 
@@ -192,98 +184,20 @@ def clone(source_fd: int, target_fd: int) -> bool:
     return True
 
 
-class WriteLock:
-    """W: the right to write one entry.
-
-    Who waits needs no more than to know that somebody has it, which the flock itself says (`_try_raw`, the same lock). Only
-    for who gets it `filelock` is loaded, while the others still see it held; then the lock is taken anew through it, which
-    knows what to do at a fork, at the interpreter's end and when a signal comes in between.
-
-    Attributes:
-        held: Whether this object holds the lock; low-level code asserts it.
-        excludes: False where the file system has no flock and holding proves nothing.
-    """
-
-    def __init__(self, path: str, mode: int) -> None:
-        self._path, self._mode = path, mode
-        self._lock: BaseFileLock | None = None
-        self.held = False
-        self.excludes = True
-
-    def acquire(self, give_up: Callable[[], bool] | None = None, needless: Callable[[], bool] | None = None) -> bool:
-        """Wait until the lock is ours or there is no use in it; without arguments, try once.
-
-        Args:
-            give_up: Asked at each look at a lock that somebody holds: whether to leave.
-            needless: Asked when it has become free: whether what it was wanted for is done.
-
-        Raises:
-            OSError: The lock file cannot be made or opened.
-        """
-        waited = False
-        while not (self._stand_in(needless if waited else None) and self._take()):
-            if give_up is None or give_up():
-                return False
-            time.sleep(POLL)
-            waited = True
-        self.held = True
-        return True
-
-    def _stand_in(self, needless: Callable[[], bool] | None) -> bool:
-        """Whether the lock is free and wanted; then it was kept from the others until `filelock` was loaded."""
-        fd = _try_raw(self._path, self._mode)
-        if fd is None:
-            return False
-        try:
-            if needless is not None and needless():
-                return False
-            from filelock import FileLock  # 40 ms that neither a hit pays nor who waits
-        finally:
-            release(fd)
-        # fallback_to_soft would leave marker files that outlive a kill; without flock we go on without exclusion.
-        self._lock = FileLock(self._path, mode=self._mode, thread_local=False, fallback_to_soft=False)
-        return True
-
-    def _take(self) -> bool:
-        """The lock through `filelock`; False if somebody else was faster."""
-        from filelock import Timeout
-
-        assert self._lock is not None, "made when it was seen to be free"
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            return False
-        except OSError as error:
-            if error.errno not in _NO_FLOCK:
-                raise
-            self.excludes = False
-        return True
-
-    def release(self) -> None:
-        """Give the lock back; its file stays, so that no two processes ever hold different files of one name.
-
-        Where the file system refuses, the kernel does it at the end of this process at the latest.
-        """
-        if self.held and self._lock is not None:
-            self.held = False
-            with suppress(OSError):
-                self._lock.release()
-
-
 def try_write(path: str, mode: int, *, shared: bool = False) -> int | None:
     """W, tried once and taken on its file directly, for an evictor that needs thousands; None if somebody holds it.
 
     Or if somebody has put something there that can be no lock. `shared`: others may hold it so too.
     """
     try:
-        return _try_raw(path, mode, shared=shared)
+        return try_raw(path, mode, shared=shared)
     except OSError as error:
         if error.errno in _NO_LOCK_FILE:
             return None
         raise
 
 
-def _try_raw(path: str, mode: int, *, shared: bool = False) -> int | None:
+def try_raw(path: str, mode: int, *, shared: bool = False) -> int | None:
     """W without `filelock`, to be given back by `release`; None if somebody holds it.
 
     It is the same lock: `filelock` takes this flock on this file, and both look at the link count afterwards, because a
@@ -301,21 +215,6 @@ def _try_raw(path: str, mode: int, *, shared: bool = False) -> int | None:
         except OSError:
             os.close(fd)
             raise
-
-
-class TakenLock:
-    """W of one of many entries, taken by one try; what it promises is what `WriteLock` does."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self.held = True
-        self.excludes = fd in _held
-
-    def release(self) -> None:
-        """Give the lock back."""
-        if self.held:
-            self.held = False
-            release(self._fd)
 
 
 def open_own(path: str, mode: int) -> int:

@@ -12,6 +12,7 @@ import os
 from typing import NamedTuple
 
 from .. import locks
+from ..write_lock import WriteLock
 from .check import ELSEWHERE, WITHOUT_LOCKS, Check, fail, ok, warn
 from .trial import Trial
 
@@ -117,7 +118,7 @@ def write_lock(trial: Trial) -> Check:
 
 
 def _write_lock(trial: Trial) -> bool:
-    lock = locks.WriteLock(trial.path("write.lock"), 0o600)
+    lock = WriteLock(trial.path("write.lock"), 0o600)
     granted = lock.acquire()
     lock.release()
     return granted

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from .. import disk, locks
+from ..write_lock import WriteLock
 
 _MODE = 0o600
 
@@ -42,7 +43,7 @@ class _Held:
         return "yes"
 
     def write_lock(self, name: str) -> str:
-        lock = locks.WriteLock(os.path.abspath(name), _MODE)
+        lock = WriteLock(os.path.abspath(name), _MODE)
         if not lock.acquire():
             return "no"
         self._drops.append(lock.release)

@@ -26,6 +26,7 @@ from ..index.several import Carried
 from ..layout import Entry
 from ..log import logger
 from ..recorder import Recorder, SeveralRecorder
+from ..write_lock import TakenLock
 from .crew import Crew
 from .group import publish_group
 from .item import Item, bring
@@ -103,7 +104,7 @@ class Flight:
             if fd is None:
                 self.busy += 1
                 continue
-            item = Item(entry, meta, locks.TakenLock(fd))
+            item = Item(entry, meta, TakenLock(fd))
             self._items.append(item)
             taken.append(item)
             self.excludes = item.lock.excludes

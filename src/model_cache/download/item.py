@@ -10,7 +10,7 @@ from ..errors import ModelCacheError
 from ..hub.client import FileMeta
 from ..index.ledger import Installed, Promise, Reservation
 from ..layout import Entry
-from ..locks import TakenLock
+from ..write_lock import TakenLock
 from . import notes, publish, staging
 from .notes import Note
 from .partial import Partial

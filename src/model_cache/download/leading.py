@@ -24,9 +24,9 @@ from ..index import Row
 from ..index.ledger import Promise
 from ..layout import Entry, Snapshot
 from ..listings import Listing
-from ..locks import WriteLock
 from ..log import logger
 from ..recorder import Recorder
+from ..write_lock import WriteLock
 from . import linking, mending, notes, place, publish, staging
 from .asking import promise
 from .replacing import Replacement, replace

@@ -17,9 +17,9 @@ from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..index.rows import Row
 from ..layout import Entry
-from ..locks import WriteLock
 from ..log import logger
 from ..recorder import Recorder
+from ..write_lock import WriteLock
 
 
 class Source:

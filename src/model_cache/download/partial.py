@@ -22,7 +22,7 @@ from .parts import Range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..locks import Held
+    from ..write_lock import Held
 
 
 class Partial:

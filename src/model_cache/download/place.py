@@ -9,8 +9,8 @@ from .. import disk
 from ..context import Context
 from ..errors import ModelCacheError, StorageError, quoted
 from ..layout import Entry
-from ..locks import WriteLock
 from ..recorder import Recorder
+from ..write_lock import WriteLock
 
 
 def check(ctx: Context, entry: Entry) -> None:

@@ -20,7 +20,7 @@ from .partial import Partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..locks import Held
+    from ..write_lock import Held
 
 
 def publish(

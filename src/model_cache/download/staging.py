@@ -18,9 +18,9 @@ from ..hub.client import FileMeta
 from ..index.ledger import Promise
 from ..index.room import Claim
 from ..layout import Entry
-from ..locks import WriteLock
 from ..log import logger
 from ..recorder import Recorder
+from ..write_lock import WriteLock
 from . import body, linking, notes
 from .notes import Note
 from .partial import Partial

@@ -17,8 +17,8 @@ from enum import Enum
 from .. import disk, stats
 from ..context import Context, holder_name
 from ..errors import DownloadInProgressError, LockTimeoutError, quoted
-from ..locks import WriteLock
 from ..units import format_duration, format_size
+from ..write_lock import WriteLock
 from . import notes
 
 TYPE_CHECKING = False
