@@ -24,10 +24,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--points",
-        choices=["named", "calls", "all"],
+        choices=["named", "calls", "all", "brief"],
         default="calls",
         help="kill: named steps; and before each call that changes something; all: before locks and reads too."
-        " fault: all has every error in every place",
+        " fault: all has every error in every place, brief one in every place, in turns",
     )
     parser.add_argument("--jobs", type=int, default=2, help="worker processes (2)")
     parser.add_argument("--seed", type=int, default=0, help="of the pairs of kills (0)")
@@ -38,8 +38,8 @@ def _arguments() -> argparse.Namespace:
 
 def _kinds(given: argparse.Namespace) -> list[str]:
     if given.sweep == "fault":
-        return ["every" if given.points == "all" else "fault"]
-    return {"named": ["named"], "calls": ["named", "calls", "pairs"], "all": ["named", "all", "pairs"]}[given.points]
+        return [{"all": "every", "brief": "brief"}.get(given.points, "fault")]
+    return {"brief": ["named"], "named": ["named"], "calls": ["named", "calls", "pairs"], "all": ["named", "all", "pairs"]}[given.points]
 
 
 def _replay(given: argparse.Namespace) -> int:

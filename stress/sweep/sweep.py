@@ -32,7 +32,8 @@ class Piece(NamedTuple):
     """Part of one sweep of one operation.
 
     Attributes:
-        what: `named`, `calls`, `all`, `pairs`, `fault` or `every` (fault, with every error in every place).
+        what: `named`, `calls`, `all`, `pairs`; `brief` (every call fails once, the errors taking turns), `fault`, or `every` (with
+            every error in every place).
         first: The first point, from 1.
         last: The last one; 0 for however many there are.
     """
@@ -164,7 +165,9 @@ def _faults(bench: Bench, piece: Piece, whole: Outcome) -> _Tried:
     for number in _numbers(piece):
         call = whole.calls[number - 1] if number <= len(whole.calls) else whole.calls[-1]
         ways = faults(call.name)
-        if piece.what == "fault":
+        if piece.what == "brief":
+            ways = [ways[number % len(ways)]]
+        elif piece.what == "fault":
             # SQLite has one answer to all of them; of the errors that last, one does for the others.
             lasting = [way for way in ways if way[1]]
             # A full disk and a full quota are one thing to the code (`disk.is_full`): they take turns.
@@ -184,7 +187,7 @@ def _faults(bench: Bench, piece: Piece, whole: Outcome) -> _Tried:
             return
 
 
-_SWEEPS = {"named": _named, "calls": _calls, "all": _calls, "pairs": _pairs, "fault": _faults, "every": _faults}
+_SWEEPS = {"named": _named, "calls": _calls, "all": _calls, "pairs": _pairs, "brief": _faults, "fault": _faults, "every": _faults}
 
 _worker: Worker | None = None  # of this process
 
