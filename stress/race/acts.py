@@ -54,6 +54,13 @@ def _brief(worker: Worker, choice: Choice) -> Seen:
     return look(worker.cache.fetch(choice.file.repo, choice.file.name, timeout=0.01 + 0.5 * choice.share))
 
 
+def _repo(worker: Worker, choice: Choice) -> Seen:
+    """A whole repo, or one file of it by a pattern; the file is looked at."""
+    include = choice.file.name if choice.share < 0.5 else None
+    directory = worker.cache.fetch_repo(choice.file.repo, include=include, workers=4, progress=worker.progress)
+    return look(directory / choice.file.name)
+
+
 def _hit(worker: Worker, choice: Choice) -> Seen:
     return look(worker.cache.fetch(choice.file.repo, choice.file.name, offline=True))
 
@@ -178,7 +185,7 @@ def _look(worker: Worker, _choice: Choice) -> Seen:
 
 
 ACTS: dict[str, Callable[[Worker, Choice], Seen]] = {
-    "fetch": _fetch, "force": _force, "brief": _brief, "hit": _hit, "handout": _handout, "lease": _lease, "open": _open,
+    "fetch": _fetch, "force": _force, "brief": _brief, "repo": _repo, "hit": _hit, "handout": _handout, "lease": _lease, "open": _open,
     "mapped": _mapped, "gc": _gc, "rm": _rm, "pin": _pin, "unpin": _unpin, "update": _update, "verify": _verify,
     "repair": _repair, "reconcile": _reconcile, "rebuild": _rebuild, "look": _look,
 }  # fmt: skip

@@ -33,7 +33,7 @@ _TOP = Path(__file__).parents[2]
 _SAMPLE, _READ, _FOREIGN, _PROBE = 0.02, 0.25, 0.5, 4.0
 _HANG = 90.0  # seconds in which every operation ends, in one way or another
 _PROBING = 60.0
-_DOWNLOADS = ("fetch", "force", "brief", "handout", "lease", "open", "mapped", "update", "repair")
+_DOWNLOADS = ("fetch", "force", "brief", "repo", "handout", "lease", "open", "mapped", "update", "repair")
 
 
 class Hub:

@@ -104,12 +104,14 @@ def excuse(end: Event, known: Known) -> str:
     if kind == "LockTimeoutError":
         if op in ("verify", "repair", "reconcile", "rebuild"):
             return "one at a time" if "under way" in text else ""
+        if "another process has been" in text:
+            return "the repo was busy"
         waited = any(end["t"] - 2 * LOCK_TIMEOUT <= when <= end["t"] for when in known.waits[repo])
         return "the holder waits for room" if "nothing moved" in text and waited else ""
     if kind == "OfflineMissError":
         return "it is not there" if op in ("hit", "rm", "pin", "unpin", "update") else ""
     if kind == "InUseError":
-        return "in use" if op == "force" or damaged else ""
+        return "in use" if op in ("force", "repo") or damaged else ""
     if kind == "StorageError":
         return _storage(text, op, known, touched=touched, damaged=damaged)
     if kind == "IndexUnavailableError":

@@ -39,7 +39,13 @@ def _arguments() -> argparse.Namespace:
 def _kinds(given: argparse.Namespace) -> list[str]:
     if given.sweep == "fault":
         return [{"all": "every", "brief": "brief"}.get(given.points, "fault")]
-    return {"brief": ["named"], "named": ["named"], "calls": ["named", "calls", "pairs"], "all": ["named", "all", "pairs"]}[given.points]
+    kills = {
+        "named": ["named"],
+        "brief": ["named"],
+        "calls": ["named", "calls", "pairs"],
+        "all": ["named", "all", "pairs"],
+    }
+    return kills[given.points]
 
 
 def _replay(given: argparse.Namespace) -> int:

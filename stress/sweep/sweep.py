@@ -32,8 +32,8 @@ class Piece(NamedTuple):
     """Part of one sweep of one operation.
 
     Attributes:
-        what: `named`, `calls`, `all`, `pairs`; `brief` (every call fails once, the errors taking turns), `fault`, or `every` (with
-            every error in every place).
+        what: `named`, `calls`, `all`, `pairs`; `brief` (every call fails once, the errors taking turns), `fault`, or `every`
+            (with every error in every place).
         first: The first point, from 1.
         last: The last one; 0 for however many there are.
     """
@@ -187,7 +187,15 @@ def _faults(bench: Bench, piece: Piece, whole: Outcome) -> _Tried:
             return
 
 
-_SWEEPS = {"named": _named, "calls": _calls, "all": _calls, "pairs": _pairs, "brief": _faults, "fault": _faults, "every": _faults}
+_SWEEPS = {
+    "named": _named,
+    "calls": _calls,
+    "all": _calls,
+    "pairs": _pairs,
+    "brief": _faults,
+    "fault": _faults,
+    "every": _faults,
+}
 
 _worker: Worker | None = None  # of this process
 
