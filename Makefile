@@ -31,8 +31,11 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed ## the life of a cache in half a minute, against a hub on this machine
 	$(BIN)/model-cache demo
 
+# Tests that run side by side.
+JOBS ?= 2
+
 test: $(VENV)/.installed ## the whole suite
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 check: $(VENV)/.installed ## style, types, and which module may import which
 	$(BIN)/ruff check .

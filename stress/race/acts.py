@@ -185,7 +185,7 @@ def _look(worker: Worker, _choice: Choice) -> Seen:
 
 
 ACTS: dict[str, Callable[[Worker, Choice], Seen]] = {
-    "fetch": _fetch, "force": _force, "brief": _brief, "repo": _repo, "hit": _hit, "handout": _handout, "lease": _lease, "open": _open,
-    "mapped": _mapped, "gc": _gc, "rm": _rm, "pin": _pin, "unpin": _unpin, "update": _update, "verify": _verify,
-    "repair": _repair, "reconcile": _reconcile, "rebuild": _rebuild, "look": _look,
+    "fetch": _fetch, "force": _force, "brief": _brief, "repo": _repo, "hit": _hit, "handout": _handout, "lease": _lease,
+    "open": _open, "mapped": _mapped, "gc": _gc, "rm": _rm, "pin": _pin, "unpin": _unpin, "update": _update,
+    "verify": _verify, "repair": _repair, "reconcile": _reconcile, "rebuild": _rebuild, "look": _look,
 }  # fmt: skip
