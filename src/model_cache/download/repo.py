@@ -131,8 +131,15 @@ def _fetch_afresh(ctx: Context, snapshot: Snapshot, selection: Selection, reques
 def _others(ctx: Context, snapshot: Snapshot, listing: Listing, wanted: list[Wanted]) -> bool:
     """Whether files of the listing are there that were not fetched: they may be of another commit."""
     chosen = {one.entry.filename for one in wanted}
-    places = (f"{ctx.root}/{snapshot.directory}/{file.path}" for file in listing.files if file.path not in chosen)
-    return any(os.path.lexists(path) for path in places)
+    for file in listing.files:
+        if file.path in chosen:
+            continue
+        try:
+            if os.path.lexists(snapshot.entry(file.path).path(ctx.root)):
+                return True
+        except InvalidNameError:
+            continue  # no file of the cache has such a name
+    return False
 
 
 def _wanted(snapshot: Snapshot, listing: Listing, selection: Selection) -> list[Wanted]:
