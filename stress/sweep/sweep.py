@@ -36,6 +36,7 @@ class Piece(NamedTuple):
             (with every error in every place).
         first: The first point, from 1.
         last: The last one; 0 for however many there are.
+        one_in: Of the calls that are failed, one in so many; which, `seed` says.
     """
 
     what: str
@@ -43,6 +44,7 @@ class Piece(NamedTuple):
     first: int = 1
     last: int = 0
     seed: int = 0
+    one_in: int = 1
 
 
 class Found(NamedTuple):
@@ -163,10 +165,12 @@ def _pairs(bench: Bench, piece: Piece, whole: Outcome) -> _Tried:
 
 def _faults(bench: Bench, piece: Piece, whole: Outcome) -> _Tried:
     for number in _numbers(piece):
+        if (number + piece.seed) % piece.one_in and number <= len(whole.calls):
+            continue
         call = whole.calls[number - 1] if number <= len(whole.calls) else whole.calls[-1]
         ways = faults(call.name)
         if piece.what == "brief":
-            ways = [ways[number % len(ways)]]
+            ways = [ways[number // piece.one_in % len(ways)]]
         elif piece.what == "fault":
             # SQLite has one answer to all of them; of the errors that last, one does for the others.
             lasting = [way for way in ways if way[1]]
@@ -217,11 +221,12 @@ def _count(operation: str) -> tuple[str, int]:
     return operation, _worker.count(operation)
 
 
-def sweep(operations: list[str], kinds: list[str], jobs: int, seed: int = 0) -> Iterator[Result]:
+def sweep(operations: list[str], kinds: list[str], jobs: int, seed: int = 0, one_in: int = 1) -> Iterator[Result]:
     """Sweep operations in so many processes; results as they come.
 
     Args:
         kinds: As `Piece.what`.
+        one_in: Of the calls that are failed, one in so many.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin) as pool:
@@ -230,7 +235,7 @@ def sweep(operations: list[str], kinds: list[str], jobs: int, seed: int = 0) -> 
             if kind not in ("named", "pairs"):
                 for name, calls in pool.map(_count, operations):
                     starts = list(range(1, calls + 1, _PIECE))
-                    pieces += [Piece(kind, name, first, first + _PIECE - 1) for first in starts[:-1]]
-                    pieces.append(Piece(kind, name, starts[-1]))
+                    lasts = [first - 1 for first in starts[1:]] + [0]
+                    pieces += [Piece(kind, name, *both, seed, one_in) for both in zip(starts, lasts, strict=True)]
         for done in as_completed([pool.submit(_do, piece) for piece in pieces]):
             yield done.result()
