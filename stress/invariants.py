@@ -70,7 +70,10 @@ def files(root: Path) -> dict[str, os.stat_result]:
             folders[:] = [name for name in folders if name != OWN]
         for name in names:
             path = os.path.join(folder, name)
-            status = os.lstat(path)
+            try:
+                status = os.lstat(path)
+            except FileNotFoundError:
+                continue  # it went while this looked
             if stat.S_ISREG(status.st_mode):
                 found[os.path.relpath(path, root)] = status
     found.pop("CACHEDIR.TAG", None)

@@ -10,6 +10,7 @@ import random
 import shutil
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 from ..invariants import OWN, Violation, files
 from .excuses import Known
@@ -60,9 +61,10 @@ class Chaos:
     def rot(self) -> None:
         """Flip one bit of a file at rest, in place; size, mtime and inode stay."""
         path = self._at_rest()
-        if path is None:
+        file = None if path is None else self._opened(path)
+        if path is None or file is None:
             return
-        with open(self._root / path, "r+b") as file:
+        with file:
             before = os.fstat(file.fileno())
             data = bytearray(file.read())
             old = digest(data)
@@ -79,12 +81,20 @@ class Chaos:
             os.pwrite(file.fileno(), data[at : at + 1], at)
             os.utime(file.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
 
+    def _opened(self, path: str) -> BinaryIO | None:
+        """The file, None if it was evicted since it was seen."""
+        try:
+            return open(self._root / path, "r+b")
+        except FileNotFoundError:
+            return None
+
     def edit(self) -> None:
         """Write into a file of the cache as an editor does: its mtime tells."""
         path = self._at_rest()
-        if path is None or path in self.mine:
+        file = None if path is None or path in self.mine else self._opened(path)
+        if path is None or file is None:
             return
-        with open(self._root / path, "r+b") as file:
+        with file:
             before = os.fstat(file.fileno())
             data = bytearray(file.read())
             if digest(data) not in self._known.legal.get(path, ()) or before.st_nlink > 1:
