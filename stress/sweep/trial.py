@@ -120,10 +120,11 @@ class Bench:
             failed_index = any(one.on_index and one.name == call.name for one in outcome.calls)
             if point.on and failed_index and self.operation.settings.get("max_size") is None:
                 site.expected.counted = False  # I8: a download goes on without an index that cannot be written
-            if (call.name, point.error, call.path) == ("flock", "ENOLCK", self._lock()):
+            if (call.name, point.error) == ("flock", "ENOLCK") and (point.on or call.path == self._lock()):
                 # As where there is no flock: an entry has one row, and this download has a partial of its own beside that
-                # of a predecessor, of which nobody knows whether it is dead. In the end (`settled`) all is counted.
-                site.expected.counted = False
+                # of a predecessor, of which nobody knows whether it is dead, and which nothing was charged for. In the end
+                # (`settled`) all is counted.
+                site.expected.counted, site.expected.budget = False, None
             if any(site.own.glob("index.db.damaged-*")):
                 # It is made anew from the files: who asks anything else of it is told so.
                 then, site.expected.counted = "reconcile", False
