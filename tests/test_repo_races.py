@@ -1,11 +1,13 @@
 """Whole repos beside updates, forced fetches, removals and interrupts: never a directory with files of two commits."""
 
 import threading
+from pathlib import Path
 
 import pytest
 from support import REPO, pattern
 
-from model_cache import ModelCache, OfflineMissError
+from model_cache import ModelCache, OfflineMissError, StorageError, listings
+from model_cache.layout import Snapshot
 from model_cache.progress import Progress
 
 KIB = 1 << 10
@@ -198,3 +200,19 @@ def test_a_machine_without_threads_fetches_all_the_same(open_cache, hub, monkeyp
     monkeypatch.setattr(threading.Thread, "start", limited)
     assert len(list(open_cache().fetch_repo(REPO, workers=8).iterdir())) == 40
     assert len(begun) == given
+
+
+def test_a_listing_that_cannot_be_read_stops_what_would_move_its_files(cache, hub):
+    """Else it would go on to promise what has been moved: nothing is replaced, and the error names it (I1)."""
+    hub.add_repo(REPO, {"a.json": b"1", "b.json": b"2"})
+    cache.fetch_repo(REPO)
+    hub.add_repo(REPO, {"a.json": b"3", "b.json": b"4"})
+    place = Path(listings.place(cache._ctx, Snapshot(REPO)))
+    kept = place.read_bytes()
+    place.unlink()
+    place.mkdir()
+    with pytest.raises(StorageError, match=r"cannot read .*listings"):
+        cache.update(REPO)
+    place.rmdir()
+    place.write_bytes(kept)
+    assert cache.path(REPO, "a.json").read_bytes() == b"1"

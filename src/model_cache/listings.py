@@ -10,6 +10,7 @@ Concurrency:
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 
@@ -74,17 +75,35 @@ def place(ctx: Context, snapshot: Snapshot) -> str:
     return ctx.places.listing(snapshot.key)
 
 
-def read(ctx: Context, snapshot: Snapshot) -> Listing | None:
-    """The listing; None if there is none, or it makes no sense: anybody may have written it."""
+def read(ctx: Context, snapshot: Snapshot, *, certain: bool = False) -> Listing | None:
+    """The listing; None if there is none, or it makes no sense: anybody may have written it.
+
+    Args:
+        certain: For whoever is to move files of it: what cannot be read now is an error, not no listing. Else one that was
+            not seen would go on to promise what has been moved.
+
+    Raises:
+        StorageError: It is there, and cannot be read.
+    """
     try:
-        found = json.loads(disk.read_small(place(ctx, snapshot), _LIMIT))
+        text = disk.read_small(place(ctx, snapshot), _LIMIT)
+    except OSError as error:
+        if certain and error.errno != errno.ENOENT:
+            raise disk.storage_error(error, "cannot read", place(ctx, snapshot)) from None
+        return None
+    return _parse(text, snapshot)
+
+
+def _parse(text: bytes, snapshot: Snapshot) -> Listing | None:
+    try:
+        found = json.loads(text)
         names = (found["repo_type"], found["repo"], found["revision"])
         if found["version"] != _VERSION or names != (snapshot.repo_type, snapshot.repo, snapshot.revision):
             return None
         if not is_commit(found["commit"]) or not isinstance(found["moving"], bool):
             return None
         return Listing(found["commit"], [_listed(*file) for file in found["files"]], moving=found["moving"])
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return None
 
 

@@ -149,7 +149,7 @@ def _transfer(
 def _loosen(ctx: Context, entry: Entry, meta: FileMeta) -> None:
     """A file alone gets other bytes than its repo's listing says: the repo is not whole before the rest has moved too."""
     snapshot = Snapshot(entry.repo, entry.revision, entry.repo_type)
-    listing = listings.read(ctx, snapshot)
+    listing = listings.read(ctx, snapshot, certain=True)
     file = None if listing is None else listing.file(entry.filename)
     if listing is None or listing.moving or file is None or file.etag == (meta.sha256 or meta.git_sha1):
         return

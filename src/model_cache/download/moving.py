@@ -32,7 +32,7 @@ class Move:
 
     def __init__(self, ctx: Context, snapshot: Snapshot, commit: str, *, whole: bool) -> None:
         self._ctx, self._snapshot, self.commit = ctx, snapshot, commit
-        found = listings.read(ctx, snapshot)
+        found = listings.read(ctx, snapshot, certain=True)
         self._before = found if whole else None
         # Files that are moved alone leave the others behind.
         self._loose = found if not whole and found is not None and found.commit != commit else None

@@ -113,7 +113,7 @@ def _fetch_afresh(ctx: Context, snapshot: Snapshot, selection: Selection, reques
     _refuse_unlisted(ctx, snapshot, None, request)
     _meet(ctx, request)
     with repo_lock(ctx, snapshot, shared=False, deadline=request.deadline):
-        before = listings.read(ctx, snapshot)
+        before = listings.read(ctx, snapshot, certain=True)
         commit = snapshot.revision if is_commit(snapshot.revision) else None
         listing = ask(ctx, snapshot, commit, request.deadline)
         wanted = _wanted(snapshot, listing, selection)
