@@ -10,29 +10,50 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..operations import OPERATIONS
-from .losing import Broken, Lost, bench
+from .following import Unexplained
+from .losing import Bench, Broken, Lost, bench
 from .mounts import go_private
 from .states import parse
 
 _COLUMNS = ("calls", "effects", "cuts", "states", "distinct", "recoveries")
+T = TypeVar("T")
+
+_RECORDINGS = 6  # of an operation with threads
 _SHOWN = 5  # violations of one operation
 
 
 def _lose(name: str, most: int, limit: int | None, every: int, without: tuple[str, ...]) -> Lost:
-    with bench(name, without) as one:
-        return one.lose(most, limit, every)
+    return _recorded(name, without, lambda one: one.lose(most, limit, every))
 
 
 def _replay(name: str, state: str, without: tuple[str, ...]) -> list[Broken]:
+    return _recorded(name, without, lambda one: one.examine(parse(state)))
+
+
+def _recorded(name: str, without: tuple[str, ...], do: Callable[[Bench], T]) -> T:
+    """Do it with a recording that can be followed.
+
+    Of threads strace can write a call down behind one of another thread that used what it made: then once more, from the
+    beginning.
+
+    Raises:
+        Unexplained: None of several recordings could be.
+    """
+    for _ in range(_RECORDINGS - 1):
+        try:
+            with bench(name, without) as one:
+                return do(one)
+        except Unexplained:
+            continue
     with bench(name, without) as one:
-        return one.examine(parse(state))
+        return do(one)
 
 
 def _all(names: list[str], given: argparse.Namespace) -> Iterator[Lost]:
