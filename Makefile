@@ -46,7 +46,7 @@ check: $(VENV)/.installed ## style, types, and which module may import which
 stress: $(VENV)/.installed ## 32 processes race and are killed, for MINUTES=2; every invariant is checked by its name
 	$(BIN)/python -m stress --seconds $$(( $(MINUTES) * 60 )) $(ARGS)
 
-# CI can afford a fault at one call in four of every operation; which, changes from commit to commit.
+# CI can afford a fault at one call in six of every operation; which, changes from commit to commit.
 FAULTS ?=
 
 sweeps: $(VENV)/.installed ## every kill, every fault, every power loss of every operation, and every state of the model
