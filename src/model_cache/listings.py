@@ -41,10 +41,6 @@ class Listed:
         """The Hub's identifier of the bytes."""
         return self.sha256 or self.git_sha1 or ""
 
-    def same_bytes(self, other: Listed) -> bool:
-        """Whether the other is the same content."""
-        return (self.size, self.sha256, self.git_sha1) == (other.size, other.sha256, other.git_sha1)
-
 
 class Listing:
     """A repo at a commit.

@@ -52,7 +52,6 @@ class Flight:
     Attributes:
         outcomes: What was fetched.
         alone: What takes the way of a single file: it can be linked, or something stands in its way.
-        busy: How many somebody else is at.
         excludes: False where the file system's locks exclude nobody; then nothing was done.
     """
 
@@ -69,7 +68,7 @@ class Flight:
         self._carried: Carried | None = None
         self.outcomes: dict[Entry, Outcome] = {}
         self.alone: list[Entry] = []
-        self.busy, self.excludes = 0, True
+        self.excludes = True
 
     def run(self, workers: int) -> None:
         """Fetch what can be taken.
@@ -102,8 +101,7 @@ class Flight:
             entry, meta = self._later.popleft()
             fd = locks.try_write(self._ctx.places.lock(entry.key), self._ctx.settings.file_mode)
             if fd is None:
-                self.busy += 1
-                continue
+                continue  # somebody else is at it
             item = Item(entry, meta, TakenLock(fd))
             self._items.append(item)
             taken.append(item)
