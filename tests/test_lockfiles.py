@@ -1,6 +1,7 @@
 """Lock files from Python: what is returned, and what holds when others are at work or something was lost."""
 
 import hashlib
+import threading
 
 import pytest
 from support import REPO, pattern
@@ -122,11 +123,13 @@ def test_nobody_downloads_what_another_sync_just_replaced(cache, lockfile, root,
         cache.fetch(REPO, name)
     hub.reset()
     other = ModelCache(root, endpoint=hub.url, token=False)
-    raced = []
+    raced, one_at_a_time = [], threading.Lock()
 
     def race(step):
-        if step == "lock:write" and not raced:
-            raced.append(other.sync(lockfile))
+        if step == "lock:write":
+            with one_at_a_time:  # The other files' threads too stop here until the other sync is done.
+                if not raced:
+                    raced.append(other.sync(lockfile))
 
     report = ModelCache(root, endpoint=hub.url, token=False, step=race).sync(lockfile)
     assert [outcome.source for _, outcome in raced[0].files] == ["download", "download"]
