@@ -82,7 +82,6 @@ class Children:
         self._live = live
         self._requests, self._killer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._due: list[tuple[float, int, int, int]] = []
-        self._sent: dict[int, int] = {}
         self._stopped: list[tuple[float, int, int]] = []
         self.lives = [0] * count
         self.pids = [self._start(slot) for slot in range(count)]
@@ -93,7 +92,7 @@ class Children:
         for slot, pid in enumerate(self.pids):
             found, status = os.waitpid(pid, os.WNOHANG)
             if found:
-                dead.append((slot, self.lives[slot], self._how(pid, status), status))
+                dead.append((slot, self.lives[slot], self._how(status), status))
                 self.lives[slot] += 1
                 self.pids[slot] = self._start(slot)
         return dead
@@ -105,7 +104,6 @@ class Children:
         while self._due and self._due[0][0] <= now:
             _, slot, life, number = heapq.heappop(self._due)
             if self.lives[slot] == life:
-                self._sent[self.pids[slot]] = number
                 os.kill(self.pids[slot], number)
         while self._stopped and self._stopped[0][0] <= now:
             _, slot, pid = heapq.heappop(self._stopped)
@@ -137,12 +135,12 @@ class Children:
         for slot, life, after, number in REQUEST.iter_unpack(data):
             heapq.heappush(self._due, (time.monotonic() + after, slot, life, number))
 
-    def _how(self, pid: int, status: int) -> str:
-        sent = self._sent.pop(pid, 0)
+    @staticmethod
+    def _how(status: int) -> str:
         if os.WIFSIGNALED(status):
             return signal.Signals(os.WTERMSIG(status)).name if os.WTERMSIG(status) in _OURS else "itself"
-        # A worker that got SIGTERM ends by itself, with 0.
-        return "SIGTERM" if sent in (0, signal.SIGTERM) and os.WEXITSTATUS(status) == 0 else "itself"
+        # SIGTERM is the only way to 0. The SIGKILL that an earlier operation asked for may find the process on that way.
+        return "SIGTERM" if os.WEXITSTATUS(status) == 0 else "itself"
 
 
 _OURS = (signal.SIGKILL, signal.SIGTERM)

@@ -36,7 +36,7 @@ class Piece(NamedTuple):
             (with every error in every place).
         first: The first point, from 1.
         last: The last one; 0 for however many there are.
-        one_in: Of the calls that are failed, one in so many; which, `seed` says.
+        one_in: Of the system calls, one in so many; which, `seed` says.
     """
 
     what: str
@@ -126,6 +126,11 @@ def _numbers(piece: Piece) -> Iterator[int]:
         number += 1
 
 
+def _left_out(piece: Piece, number: int, whole: Outcome) -> bool:
+    """Whether a call is none of the one in so many; those beyond what was rehearsed never are left out."""
+    return number <= len(whole.calls) and (number + piece.seed) % piece.one_in != 0
+
+
 def _named(bench: Bench, piece: Piece, _whole: Outcome) -> _Tried:
     for number in _numbers(piece):
         point = Point("step", number)
@@ -139,7 +144,7 @@ def _calls(bench: Bench, piece: Piece, whole: Outcome) -> _Tried:
     """A kill before a call that changes nothing leaves what the kill before the next one that does leaves."""
     for number in _numbers(piece):
         known = whole.calls[number - 1] if number <= len(whole.calls) else None
-        if piece.what == "calls" and known is not None and not known.changes:
+        if _left_out(piece, number, whole) or (piece.what == "calls" and known is not None and not known.changes):
             continue
         point = Point("call", number)
         outcome, found = bench.kill(point)
@@ -165,7 +170,7 @@ def _pairs(bench: Bench, piece: Piece, whole: Outcome) -> _Tried:
 
 def _faults(bench: Bench, piece: Piece, whole: Outcome) -> _Tried:
     for number in _numbers(piece):
-        if (number + piece.seed) % piece.one_in and number <= len(whole.calls):
+        if _left_out(piece, number, whole):
             continue
         call = whole.calls[number - 1] if number <= len(whole.calls) else whole.calls[-1]
         ways = faults(call.name)
@@ -226,7 +231,7 @@ def sweep(operations: list[str], kinds: list[str], jobs: int, seed: int = 0, one
 
     Args:
         kinds: As `Piece.what`.
-        one_in: Of the calls that are failed, one in so many.
+        one_in: Of the system calls, one in so many.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin) as pool:
