@@ -223,7 +223,7 @@ _ROOM_FOR_ONE = {"max_size": _STANDING + 65536 + 3 * 4096}
 # A file of a few blocks comes in parts, noted one by one, as one of gigabytes does over slow connections.
 _PARTS = {
     "connections": 3,
-    "pace": Pace(large=1, window=0.0, fast=1e18, smallest=8192, noted=8192, between=0.0, chunk=4096),
+    "pace": Pace(large=1, window=0.0, fast=1e18, smallest=8192, noted=8192, between=0.0, flushed=8192, chunk=4096),
 }
 # Of a whole repo one file stands, one is linked, and one of the others has to go for the rest of it.
 _TIGHT_FOR_A_WHOLE = {"max_size": _STANDING + 65536 + 4096 + 32768}

@@ -119,7 +119,8 @@ def test_a_file_of_unknown_size_is_one_part_without_an_end():
 def test_a_rate_counts_after_a_while():
     """What came in an instant says nothing; afterwards it is slow below the pace, and not at it."""
     pace = Pace(window=0.1, fast=1000.0)
-    assert is_slow(pace, 1, 0.05) is None
+    assert is_slow(pace, 0, 0.04) is None
+    assert is_slow(pace, 12, 0.05) is True and is_slow(pace, 13, 0.05) is None
     assert is_slow(pace, 199, 0.2) is True
     assert is_slow(pace, 200, 0.2) is False
 

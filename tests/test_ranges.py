@@ -25,7 +25,16 @@ BIG = pattern(6 << 20, 7)
 RATE = 6e6  # bytes per second that the hub allows each connection, where it counts how many there are
 ENTRY = Entry(REPO, FILE, "main", "model")
 # Any connection is slow, and a file of some MiB is large.
-PACE = Pace(large=1 << 20, window=0.01, fast=1e12, smallest=64 << 10, noted=64 << 10, between=0.0, chunk=32 << 10)
+PACE = Pace(
+    large=1 << 20,
+    window=0.01,
+    fast=1e12,
+    smallest=64 << 10,
+    noted=64 << 10,
+    between=0.0,
+    flushed=256 << 10,
+    chunk=32 << 10,
+)
 SPAWNED = f"""
 from model_cache.pace import Pace
 PACE = Pace{tuple(PACE)!r}

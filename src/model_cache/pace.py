@@ -16,6 +16,7 @@ class Pace(NamedTuple):
         smallest: Bytes of the smallest part that is asked for by a request of its own.
         noted, between: Bytes and seconds, at least, between two notes of what is there: a kill makes come again what came
             since the last one.
+        flushed: Bytes that are written to the disk at a time where the network is slower than it.
         chunk: Bytes per read: larger ones measured no faster.
     """
 
@@ -25,4 +26,5 @@ class Pace(NamedTuple):
     smallest: int = 1 << 20
     noted: int = 4 << 20
     between: float = 0.04
+    flushed: int = 64 << 20
     chunk: int = 1 << 20

@@ -25,6 +25,7 @@ _PARTS = (
 LEFT_OUT = {
     "lockfile:write": _LOCKFILE,
     "sync:hash": _LOCKFILE,
+    "part:flush": _PARTS,
     "part:note": _PARTS,
     "part:open": _PARTS,
     "part:write": _PARTS,

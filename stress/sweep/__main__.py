@@ -30,7 +30,9 @@ def _arguments() -> argparse.Namespace:
         " fault: all has every error in every place, brief one in every place, in turns",
     )
     parser.add_argument("--jobs", type=int, default=2, help="worker processes (2)")
-    parser.add_argument("--seed", type=int, default=0, help="of the pairs of kills, and of which calls those of --one-in are (0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the pairs of kills, and of which calls those of --one-in are (0)"
+    )
     parser.add_argument("--one-in", type=int, default=1, metavar="N", help="of the system calls one in so many (1)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write what was found")
     parser.add_argument("--list", action="store_true", help="only list the operations")

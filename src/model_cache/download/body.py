@@ -19,6 +19,8 @@ from .parts import Part, is_slow
 from .reception import Reception, Tries
 from .request import Request
 
+_SIP = 256 * 1024  # bytes per read until it is known how fast they come: whole chunks take long on a slow link
+
 
 def receive(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: Note, request: Request) -> int:
     """Fill the partial up to the promised size; returns the bytes received from the network.
@@ -77,7 +79,8 @@ def _attempt(job: Reception) -> None:
 
 def _drain(job: Reception, part: Part, body: Body) -> float | None:
     """Write and hash what comes; returns None at the part's end, or the rate (bytes per second) to go on with in threads."""
-    clock, view = job.ctx.clock, memoryview(bytearray(job.pace.chunk))
+    clock, whole = job.ctx.clock, memoryview(bytearray(job.pace.chunk))
+    view = whole[:_SIP]
     began = mark = clock.monotonic()
     first = before = part.at
     while count := job.read(part, body, view):
@@ -93,7 +96,7 @@ def _drain(job: Reception, part: Part, body: Body) -> float | None:
         if slow is not None:
             if part.left >= job.pace.large and (job.may_share if slow else _spare_core()):
                 return (part.at - before) / max(now - mark, 1e-6)
-            mark, before = now, part.at
+            mark, before, view = now, part.at, whole
     if part.end is None and job.late:
         raise job.in_progress()  # a body without a length ends where the connection was cut
     return None

@@ -53,7 +53,7 @@ class _Connections:
         self._gaps = job.note.parts is not None  # the note says what is there
         now = job.ctx.clock.monotonic()
         self._grown = self._noted = now
-        self._noted_bytes = self._grown_bytes = job.parts.done
+        self._noted_bytes = self._grown_bytes = self._flushed = job.parts.done
 
     def run(self, part: Part, body: Body) -> None:
         job = self._job
@@ -89,6 +89,10 @@ class _Connections:
         if self._gaps and done - self._noted_bytes >= job.pace.noted and now - self._noted >= job.pace.between:
             self._noted, self._noted_bytes = now, done
             self._note()
+        if self._gaps and done - self._flushed >= job.pace.flushed:
+            self._flushed = done
+            job.ctx.step("part:flush")
+            job.partial.flush()
         if job.late and not job.parts.complete:
             raise job.in_progress(self._rate * alive)
         if now - self._grown >= _GROW:

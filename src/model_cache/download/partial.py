@@ -155,6 +155,17 @@ class Partial:
                 f"{name}: expected {kind} {expected}, received bytes with {found}", expected=expected, found=found
             )
 
+    def flush(self) -> None:
+        """Have what is there written to the disk, so that little is left to write in the end.
+
+        Raises:
+            CacheFullError, StorageError: As `seal`: the kernel tells of a failed write once, so nothing may use the bytes.
+        """
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise disk.storage_error(error, "cannot make durable", self.path) from None
+
     def seal(self) -> Installed:
         """Make the bytes durable; after this only their name is missing.
 

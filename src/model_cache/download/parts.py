@@ -1,8 +1,9 @@
 """Which bytes of a file are there, who fetches which next, and when one connection is not enough; pure, no I/O.
 
 Parts are handed out in the order of the file: the bytes from the start on, which are what can be hashed, stay close
-behind the connections, so that little is left to hash when the last byte is there. When nothing is left to hand out, who
-is done takes half of what the slowest has before it.
+behind the connections. They become smaller towards the end of the file, so that little is left to hash, and nobody far
+behind the others, when the last byte is there. When nothing is left to hand out, who is done takes half of what the
+slowest has before it.
 
 Concurrency:
     Not safe to share: whoever has several connections holds a lock around each call.
@@ -17,9 +18,12 @@ from ..pace import Pace
 
 Range = tuple[int, int]  # first byte, one past the last
 
-_ROUNDS = 2  # parts that each connection has at least: what comes from the start on does not wait for the whole of one
-_SECONDS_PART = 2.0  # of one connection: asking costs two round trips, a tenth of a second to a Hub that is far
-_SECONDS_ASKED = 0.1  # a part that comes sooner is not worth asking for
+_ROUNDS = 2  # a part is at most what is left for one connection, divided by this: another one always follows
+_SECONDS = 2.0  # of one connection for one part, at most
+_BEYOND_DOUBT = 4  # times slower than what is fast
+_ASKINGS = (
+    4  # times that it takes to ask for a part, which its bytes should take at least; half of that to take it over
+)
 
 
 @dataclass(eq=False)
@@ -53,6 +57,10 @@ def merged(ranges: Iterable[Range]) -> list[Range]:
     return found
 
 
+def _bytes(ranges: Iterable[Range]) -> int:
+    return sum(end - start for start, end in ranges)
+
+
 class Parts:
     """The bytes of one file: there, on their way, or still to be asked for.
 
@@ -64,7 +72,8 @@ class Parts:
 
     def __init__(self, size: int | None, held: Iterable[Range], smallest: int) -> None:
         self.size = size
-        self._smallest = self._length = self._worth = smallest
+        self._smallest = smallest
+        self._connections, self._rate, self._asking = 1, 0.0, _SECONDS
         self._held = merged(held)
         self._active: list[Part] = []
 
@@ -81,7 +90,7 @@ class Parts:
     @property
     def done(self) -> int:
         """Bytes that are there."""
-        return sum(end - start for start, end in self._held) + sum(part.at - part.start for part in self._active)
+        return _bytes(self._held) + sum(part.at - part.start for part in self._active)
 
     @property
     def complete(self) -> bool:
@@ -109,34 +118,44 @@ class Parts:
         return self._begin(start, end)
 
     def measure(self, connections: int, rate: float) -> None:
-        """Settle how large parts are, for so many connections of `rate` bytes per second each.
+        """Settle how large parts are, for so many connections of `rate` bytes per second each."""
+        self._connections, self._rate = connections, rate
 
-        Asking for one costs some round trips, which are to be a small part of its time; and nobody's is to be the last.
-        """
-        length = min(int(rate * _SECONDS_PART), self.missing // (connections * _ROUNDS))
-        self._length = max(length, self._smallest)
-        self._worth = max(int(rate * _SECONDS_ASKED), self._smallest)
+    def asked(self, seconds: float) -> None:
+        """Say how long the answer to a request took; the quickest counts, for the first ones connect."""
+        self._asking = min(self._asking, seconds)
+
+    def _worth(self, askings: int) -> int:
+        """Bytes that take so many times as long as asking for them: a tenth of a second to a Hub that is far."""
+        return max(int(self._rate * min(self._asking * askings, _SECONDS)), self._smallest)
+
+    def _length(self, left: int) -> int:
+        most = max(int(self._rate * _SECONDS), self._smallest)
+        return max(min(most, left // (self._connections * _ROUNDS)), self._worth(_ASKINGS))
 
     def share(self, part: Part) -> None:
         """Let others have the far end of a part that was begun as a whole."""
         if part.end is not None:
-            part.end = min(part.end, part.at + self._length)
+            part.end = min(part.end, part.at + self._length(part.left))
 
     def take(self) -> Part | None:
         """What one of several connections fetches next; None where nothing is left that is worth a request."""
-        for start, end in self.gaps():
-            return self._begin(start, min(end, start + self._length))
+        gaps = self.gaps()
+        if gaps:
+            start, end = gaps[0]
+            return self._begin(start, min(end, start + self._length(_bytes(gaps))))
         slowest = max(self._active, key=lambda part: part.left, default=None)
-        if slowest is None or slowest.end is None or slowest.left < 2 * self._worth:
+        if slowest is None or slowest.end is None or slowest.left < 2 * self._worth(_ASKINGS // 2):
             return None
         end, slowest.end = slowest.end, slowest.end - slowest.left // 2
         return self._begin(slowest.end, end)
 
     def further(self, part: Part, reach: int) -> bool:
         """Let a part that has come go on where its answer does, up to `reach`, if nobody else fetches what follows."""
-        for start, end in self.gaps():
+        gaps = self.gaps()
+        for start, end in gaps:
             if start == part.end and reach > start:
-                part.end = min(end, reach, start + self._length)
+                part.end = min(end, reach, start + self._length(_bytes(gaps)))
                 return True
         return False
 
@@ -158,7 +177,12 @@ class Parts:
 
 
 def is_slow(pace: Pace, count: int, seconds: float) -> bool | None:
-    """Whether a connection that brought `count` bytes in so many seconds is too slow; None: it is too early to say."""
-    if seconds < pace.window:
+    """Whether a connection that brought `count` bytes in so many seconds is too slow; None: it is too early to say.
+
+    What is slow beyond doubt is told in half the time.
+    """
+    if seconds < pace.window / 2:
         return None
+    if seconds < pace.window:
+        return True if count < pace.fast / _BEYOND_DOUBT * seconds else None
     return count < pace.fast * seconds

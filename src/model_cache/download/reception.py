@@ -74,6 +74,7 @@ class Reception:
         Raises:
             DownloadError: No answer. IntegrityError: The server offers another file.
         """
+        began = self.ctx.clock.monotonic()
         body = self.ctx.hub.open_body(
             self.entry.repo_type,
             self.entry.repo,
@@ -85,6 +86,8 @@ class Reception:
             deadline=self.request.deadline,
             halt=self.halt,
         )
+        with self.lock:
+            self.parts.asked(self.ctx.clock.monotonic() - began)
         if body.total is not None and self.meta.size is not None and body.total != self.meta.size:
             body.close()
             raise IntegrityError(
