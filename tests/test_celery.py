@@ -18,7 +18,9 @@ from test_processes import wait_for_partial
 from model_cache import ModelCache
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "how-to" / "celery.md"
-(MODULE,) = re.findall(r"^```python\n(# tasks.py\n.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+(MODULE,) = re.findall(
+    r"^```python\n(# tasks.py\n.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+)
 HELD = "openai-community/gpt2", "model.safetensors"  # what the page prefetches
 COLD = "owner/cold", "model.bin"
 BIG = pattern(32_000_000)
@@ -28,14 +30,14 @@ SOFT = """
 from celery.exceptions import SoftTimeLimitExceeded
 from tasks import app, cache
 
-@app.task(soft_time_limit=1, autoretry_for=(SoftTimeLimitExceeded,), default_retry_delay=0, max_retries=None)
+@app.task(soft_time_limit=2, autoretry_for=(SoftTimeLimitExceeded,), default_retry_delay=0, max_retries=None)
 def limited(repo, filename):
     return cache.fetch(repo, filename).stat().st_size
 """
 HARD = """
 from tasks import app, cache
 
-@app.task(time_limit=1)
+@app.task(time_limit=3)
 def limited(repo, filename):
     return cache.fetch(repo, filename).stat().st_size
 """
@@ -56,7 +58,7 @@ IN_CHILDREN = """
 from celery import signals
 from tasks import app, cache, prefetch
 signals.worker_init.disconnect(prefetch)
-app.conf.worker_proc_alive_timeout = 1
+app.conf.worker_proc_alive_timeout = 3
 
 @signals.worker_process_init.connect
 def too_early(**_):
@@ -115,7 +117,9 @@ def ask(broker):
 
 def children(program):
     """The processes of the worker's pool."""
-    return [int(pid) for pid in Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children").read_text().split()]
+    return [
+        int(pid) for pid in Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children").read_text().split()
+    ]
 
 
 def at_the_gate(hold, root, share=0.5):
@@ -162,7 +166,7 @@ def test_a_worker_without_its_models_does_not_start(worker, hub):
 
 
 def test_a_new_child_that_downloads_in_its_init_is_killed(worker, ask, hub, root):
-    """`worker_process_init` of a child that replaces another has 4 seconds (here 1) until a SIGKILL; its bytes are kept."""
+    """`worker_process_init` of a child that replaces another has 4 seconds (here 3) until a SIGKILL; its bytes are kept."""
     assert NAMESPACES["worker"]["proc_alive_timeout"].default == 4.0
     with hub.hold(COLD[1], after=0.5) as hold:
         program = worker(IN_CHILDREN)

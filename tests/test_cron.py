@@ -191,7 +191,7 @@ print(len(ModelCache(arguments["root"], step=step, min_idle="0s").gc(max_size=0)
 @pytest.mark.skipif(not (BIN / "model-cache").exists(), reason="needs the command beside the interpreter")
 def test_the_lines_of_cron_are_silent_while_others_run(place, cache, environ, spawn):
     """A verify meets another and gives way, a gc does not wait for it: nothing is printed, and the first ends as it should."""
-    evicting, nightly, often = [here(command, place) for command in crontab()[1]]
+    evicting, nightly, _ = [here(command, place) for command in crontab()[1]]
     holder = spawn(HOLD)
     assert holder.stdout.readline() == "verifying\n"
     environ = cron_environ(place, environ)
