@@ -22,22 +22,26 @@ import argparse
 import sys
 
 import numpy as np
+from models import DETECTOR, run, sessions
+from pictures import Detection, Floats, Picture, opened, resized, sigmoid, tensor, with_boxes
 from PIL import Image
 
 from model_cache import ModelCache
-from models import DETECTOR, run, sessions
-from pictures import Detection, Floats, Picture, opened, resized, sigmoid, tensor, with_boxes
 
 SIDE = 640
 MIN_SCORE = 0.5
+# fmt: off
 LABELS = (
-    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,bench,"
-    "bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,skis,snowboard,"
-    "sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,cup,fork,knife,spoon,"
-    "bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,potted plant,bed,dining table,"
-    "toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,vase,scissors,"
-    "teddy bear,hair drier,toothbrush"
-).split(",")
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
+    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
+    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
+    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
+    "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)
+# fmt: on
 
 
 def detect(
@@ -108,7 +112,7 @@ def main() -> int:
     image = opened(given.picture)
     found = detect(image, min_score=given.min_score, normalise=not given.plain)
     for detection in found:
-        print(f"{detection.label}  {detection.score:.2f}  " + " ".join(f"{edge:.0f}" for edge in detection.box))
+        print(f"{detection.label}  {detection.score:.2f}  " + " ".join(f"{edge:.1f}" for edge in detection.box))
     if given.output:
         with_boxes(image, found).save(given.output)
     return 0

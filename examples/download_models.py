@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from model_cache import ModelCache
 from models import MODELS, run
+
+from model_cache import ModelCache
 
 CATEGORIES = list(dict.fromkeys(model.category for model in MODELS))
 
@@ -44,17 +45,18 @@ def main() -> int:
     cache = ModelCache()
     files = wanted(given.categories)
     missing = [name for name in files if not cache.is_cached(*name[1:])]
-    for category, repo, filename in files:
-        state = "download" if (category, repo, filename) in missing else "cached"
-        print(f"{state:8}  {category:12}  {repo} {filename}")
-    print(f"{len(files)} files: {len(files) - len(missing)} cached, {len(missing)} to download", flush=True)
+    for name in files:
+        state = "download" if name in missing else "cached"
+        print(f"{state:8}  {name[0]:12}  {' '.join(name[1:])}")
+    total = f"{len(files)} file{'s' if len(files) > 1 else ''}"
+    print(f"{total}: {len(files) - len(missing)} cached, {len(missing)} to download", flush=True)
     if given.dry_run:
         return 0
     for _, repo, filename in missing:
         print(f"downloading {repo} {filename}", file=sys.stderr, flush=True)
         cache.fetch(repo, filename)
     size = sum(cache.path(repo, filename).stat().st_size for _, repo, filename in files)
-    print(f"all {len(files)} files are there: {size / 1e6:.1f} MB", file=sys.stderr)
+    print(f"{total} in the cache, {size / 1e6:.2f} MB", file=sys.stderr)
     return 0
 
 

@@ -45,11 +45,11 @@ def opened(picture: Picture) -> Image.Image:
     if not isinstance(picture, Image.Image):
         with Image.open(picture) as image:
             return opened(image)
-    image = ImageOps.exif_transpose(picture)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+    upright = ImageOps.exif_transpose(picture)
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
+    return upright.convert("RGB")
 
 
 def resized(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -59,22 +59,22 @@ def resized(image: Image.Image, width: int, height: int) -> Image.Image:
 
 def tensor(image: Image.Image, *, normalise: bool = True) -> Floats:
     """An RGB picture as float32 of shape (1, 3, height, width), in 0…1 or by ImageNet's mean and deviation."""
-    values = np.asarray(image, np.float32) / np.float32(255)
+    values: Floats = np.asarray(image, np.float32) / np.float32(255)
     if normalise:
-        values = (values - np.array(MEAN, np.float32)) / np.array(DEVIATION, np.float32)
+        mean, deviation = np.array([MEAN, DEVIATION], np.float32)
+        values = (values - mean) / deviation
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
 
 
 def sigmoid(values: Floats) -> Floats:
     """Logits as probabilities, without overflow."""
-    half: Floats = np.tanh(values / 2) / 2
-    return half + np.float32(0.5)
+    return np.tanh(values / np.float32(2)) / np.float32(2) + np.float32(0.5)  # type: ignore[no-any-return]
 
 
 def softmax(values: Floats) -> Floats:
     """Logits as probabilities that sum to 1 over the last axis."""
     raised: Floats = np.exp(values - values.max(-1, keepdims=True))
-    return raised / raised.sum(-1, keepdims=True)
+    return raised / raised.sum(-1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def enlarged(plane: Floats, height: int, width: int) -> Floats:
@@ -110,7 +110,10 @@ def with_boxes(image: Image.Image, detections: Sequence[Detection]) -> Image.Ima
     for detection in reversed(detections):
         left, top, right, bottom = detection.box
         pen.rounded_rectangle(
-            (left, top, max(left, right - 1), max(top, bottom - 1)), 2 * line, outline=colour[detection.label], width=line
+            (left, top, max(left, right - 1), max(top, bottom - 1)),
+            2 * line,
+            outline=colour[detection.label],
+            width=line,
         )
         _chip(pen, (left, top), f"{detection.label} {detection.score:.0%}", colour[detection.label], image.size)
     return drawn
@@ -150,7 +153,7 @@ def with_object(image: Image.Image, segment: Segment, point: tuple[float, float]
 def _softened(mask: Mask) -> Floats:
     """A mask as shares in 0…1 with a soft edge, of shape (height, width, 1)."""
     blurred = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(min(mask.shape) / 400))
-    return np.asarray(blurred, np.float32)[..., None] / 255
+    return np.asarray(blurred, np.float32)[..., None] / np.float32(255)
 
 
 def _outlined(pixels: Floats, mask: Mask) -> Floats:

@@ -24,10 +24,22 @@ import sys
 from collections.abc import Mapping
 
 import numpy as np
+from models import PANOPTIC, PROMPTED, run, sessions
+from pictures import (
+    Floats,
+    Picture,
+    Segment,
+    enlarged,
+    opened,
+    resized,
+    sigmoid,
+    softmax,
+    tensor,
+    with_masks,
+    with_object,
+)
 
 from model_cache import ModelCache
-from models import PANOPTIC, PROMPTED, run, sessions
-from pictures import Floats, Picture, Segment, enlarged, opened, resized, sigmoid, softmax, tensor, with_masks, with_object
 
 SIDE = 1024
 SHORT, LONG = 800, 1333
@@ -54,9 +66,7 @@ STUFF = {
 }
 
 
-def segment(
-    picture: Picture, point: tuple[float, float] | None = None, *, cache: ModelCache | None = None
-) -> Segment:
+def segment(picture: Picture, point: tuple[float, float] | None = None, *, cache: ModelCache | None = None) -> Segment:
     """The object at a point of a picture, in its middle if none is given; its label is empty, its score the model's own.
 
     Raises:
@@ -86,7 +96,9 @@ def mask_logits(
 def prompted(point: tuple[float, float], size: tuple[int, int]) -> dict[str, np.ndarray]:
     """The decoder's inputs for a point of a picture of this width and height; there is no mask from before."""
     if not (0 <= point[0] < size[0] and 0 <= point[1] < size[1]):
-        raise ValueError(f"point {point[0]:g} {point[1]:g}: expected one in the picture, which is {size[0]} × {size[1]}")
+        raise ValueError(
+            f"point {point[0]:g} {point[1]:g}: expected one in the picture, which is {size[0]} × {size[1]}"
+        )
     squashed = [[[point[0] * SIDE / size[0], point[1] * SIDE / size[1]]]]
     return {
         "point_coords": np.array(squashed, np.float32),

@@ -90,9 +90,7 @@ def detector():
     centres, extents = [], []
     for axis in ((1, 1, 1, 640), (1, 1, 640, 1)):
         high = graph("ReduceMax", graph("Mul", near, ends.reshape(axis)), axes=[2, 3], keepdims=0)
-        low = graph(
-            "Sub", [1.0], graph("ReduceMax", graph("Mul", near, starts.reshape(axis)), axes=[2, 3], keepdims=0)
-        )
+        low = graph("Sub", [1.0], graph("ReduceMax", graph("Mul", near, starts.reshape(axis)), axes=[2, 3], keepdims=0))
         centres.append(graph("Mul", graph("Add", low, high), [0.5]))
         extents.append(graph("Sub", high, low))
     sides = [graph("Unsqueeze", side, np.array([2])) for side in centres + extents]
@@ -147,9 +145,7 @@ def decoder():
     logits = graph("Mul", graph("Sub", limits, distance), 8 / limits)
     before = graph("Mul", "mask_input", graph("Reshape", "has_mask_input", np.array([1, 1, 1, 1])))
     graph("Clip", graph("Add", logits, before), np.float32(-8).reshape(()), np.float32(8).reshape(()), output="masks")
-    seen = [
-        graph("ReduceMean", name, axes=[1, 2, 3], keepdims=0) for name in ("image_embed", "high_res_feats_1")
-    ]
+    seen = [graph("ReduceMean", name, axes=[1, 2, 3], keepdims=0) for name in ("image_embed", "high_res_feats_1")]
     swing = graph("Mul", graph("Tanh", graph("Add", *seen)), [0.02])
     graph("Add", graph("Unsqueeze", swing, np.array([1])), [[0.71, 0.93, 0.64]], output="iou_predictions")
     given = {

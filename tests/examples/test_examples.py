@@ -1,0 +1,364 @@
+"""The examples find what a NumPy reference finds, whatever the picture; many processes at once download each file once."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import detection
+import download_models
+import models
+import numpy as np
+import picture_graphs
+import picture_reference as reference
+import picture_scene
+import pictures
+import pytest
+import segmentation
+from docs_picture import POINT, drawn
+from PIL import Image
+
+from model_cache import ModelCache
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+FILES = [(model.repo, filename) for model in models.MODELS for filename in model.files]
+NUMBERS = {name: row[1] for name, row in picture_scene.THINGS.items()}
+NUMBERS |= {name: row[0] for name, row in picture_scene.STUFF.items()}
+
+# What one process of several says it found.
+FINDS = """
+import sys
+import numpy as np
+from detection import detect
+from segmentation import mask_logits, segment_panoptic
+print("ready", flush=True)
+sys.stdin.readline()
+found = detect(sys.argv[1])
+score, logits = mask_logits(sys.argv[1], (640, 280))
+parts = segment_panoptic(sys.argv[1])
+np.savez(
+    sys.argv[2], boxes=[one.box for one in found], labels=[one.label for one in found], logits=logits,
+    names=[part.label for part in parts], masks=[part.mask for part in parts],
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def graphs():
+    """The small graphs under the real names."""
+    return picture_graphs.repos()
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """The drawn picture."""
+    return picture_scene.drawn()
+
+
+@pytest.fixture
+def served(hub, graphs):
+    """A hub that serves them."""
+    for repo, files in graphs.items():
+        hub.add_repo(repo, files)
+    return hub
+
+
+@pytest.fixture
+def models_cache(served, root):
+    """An empty cache on that hub."""
+    return ModelCache(root, endpoint=served.url, token=False)
+
+
+@pytest.fixture
+def run(served, root, environ):
+    """Start one of the examples, or a snippet beside them, in a process of its own; ended with the test."""
+    started = []
+    environ |= {
+        "HF_ENDPOINT": served.url,
+        "MODEL_CACHE_DIR": str(root),
+        "PYTHONPATH": str(EXAMPLES),
+        "OMP_NUM_THREADS": "1",
+    }
+
+    def start(*arguments, **more):
+        process = subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            env=environ | more,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def ended(process):
+    """(exit code, stdout, stderr) of a process."""
+    out, err = process.communicate(timeout=100)
+    return process.returncode, out, err
+
+
+def assert_boxes_as_computed(found, image, **options):
+    """The detections are those of the reference, to 1e-4."""
+    expected = reference.boxes(image, **options)
+    assert {one.label for one in found} == set(expected)
+    for one in found:
+        score, *box = expected[one.label]
+        assert one.box == pytest.approx(box, abs=1e-4)
+        assert one.score == pytest.approx(score, abs=1e-4)
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+
+
+@pytest.mark.parametrize("size", [None, (961, 601), (333, 517), (1400, 90), (31, 17)], ids=str)
+def test_boxes_are_those_that_numpy_computes(models_cache, scene, size):
+    """Labels, scores and boxes in pixels are those of the reference to 1e-4, whatever the shape of the picture."""
+    image = scene if size is None else scene.resize(size)
+    found = detection.detect(image, cache=models_cache)
+    assert_boxes_as_computed(found, image)
+    assert size is not None or {one.label for one in found} == set(picture_scene.THINGS)
+
+
+@pytest.mark.parametrize("size", [None, (961, 601), (333, 517), (31, 17)], ids=str)
+def test_the_mask_at_a_point_is_the_one_that_numpy_computes(models_cache, scene, size):
+    """The logits of each pixel of the picture are those of the reference to 1e-4, and so is the score."""
+    image = scene if size is None else scene.resize(size)
+    point = (POINT[0] * image.width / 960, POINT[1] * image.height / 600)
+    score, logits = segmentation.mask_logits(image, point, cache=models_cache)
+    expected_score, expected = reference.object_at(image, point)
+    assert logits.shape == (image.height, image.width)
+    assert np.abs(logits - expected).max() <= 1e-4
+    assert score == pytest.approx(expected_score, abs=1e-4)
+    found = segmentation.segment(image, point, cache=models_cache)
+    assert np.array_equal(found.mask, logits > 0)
+    assert found.mask[int(point[1]), int(point[0])]
+
+
+@pytest.mark.parametrize("size", [None, (961, 601), (333, 517), (1400, 90)], ids=str)
+def test_regions_are_those_that_numpy_computes(models_cache, scene, size):
+    """Names, scores and masks are those of the reference; of a million pixels, one in 10,000 may fall the other way."""
+    image = scene if size is None else scene.resize(size)
+    found = segmentation.segment_panoptic(image, cache=models_cache)
+    expected = reference.regions(image)
+    assert {NUMBERS[part.label] for part in found} == set(expected)
+    for part in found:
+        score, mask = expected[NUMBERS[part.label]]
+        assert part.score == pytest.approx(score, abs=1e-4)
+        assert np.mean(part.mask != mask) <= 1e-4
+    assert sum(part.mask.astype(int) for part in found).max() == 1
+    assert size is not None or {part.label for part in found} == set(NUMBERS)
+
+
+def test_eight_cold_processes_download_each_file_once_and_find_the_same(served, root, run, scene, tmp_path):
+    """Of 8 first calls of `detect` and `segment` at once, one body per file is sent, and all equal the reference (I2)."""
+    picture = tmp_path / "beach.png"
+    scene.save(picture)
+    processes = [run("-c", FINDS, picture, tmp_path / f"{number}.npz") for number in range(8)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        code, _, err = ended(process)
+        assert (code, err) == (0, "")
+    assert {(repo, name): served.body_gets(name, repo) for repo, name in FILES} == dict.fromkeys(FILES, 1)
+    boxes, (_, logits), regions = (
+        reference.boxes(scene),
+        reference.object_at(scene, (640, 280)),
+        reference.regions(scene),
+    )
+    for number in range(8):
+        with np.load(tmp_path / f"{number}.npz") as found:
+            assert set(found["labels"]) == set(boxes)
+            expected = np.array([boxes[label][1:] for label in found["labels"]])
+            assert np.abs(found["boxes"] - expected).max() <= 1e-4
+            assert np.abs(found["logits"] - logits).max() <= 1e-4
+            assert len(found["names"]) == len(regions)
+            for name, mask in zip(found["names"], found["masks"], strict=True):
+                assert np.mean(mask != regions[NUMBERS[name]][1]) <= 1e-4
+
+
+def test_the_second_run_needs_no_network(served, root, run, scene, tmp_path):
+    """What was fetched is found again by another process after the hub is gone, with the network switched off."""
+    picture, output = tmp_path / "beach.png", tmp_path / "out.png"
+    scene.save(picture)
+    first = ended(run(EXAMPLES / "detection.py", picture))
+    assert first[0] == 0 and "boat  0.98  480.0 150.0 688.5 372.0\n" in first[1]
+    served.stop()
+    assert ended(run(EXAMPLES / "detection.py", picture, output, HF_HUB_OFFLINE="1")) == first
+    with Image.open(output) as image:
+        assert image.size == scene.size
+    code, out, err = ended(run(EXAMPLES / "segmentation.py", picture, HF_HUB_OFFLINE="1"))
+    assert (code, out) == (10, "")
+    assert err.startswith("error: SharpAI/sam2-hiera-tiny-onnx encoder.onnx") and "Traceback" not in err
+
+
+def test_a_picture_may_have_any_mode(scene):
+    """Grey, with a palette, with an alpha channel, in four inks: `opened` gives RGB, and white where it is transparent."""
+    grey = scene.convert("L")
+    assert np.array_equal(np.asarray(pictures.opened(grey)), np.asarray(grey)[..., None].repeat(3, 2))
+    clear = scene.convert("RGBA")
+    clear.paste((10, 20, 30, 0), (0, 0, 50, 40))
+    clear.paste((0, 0, 0, 128), (50, 0, 100, 40))
+    seen = np.asarray(pictures.opened(clear))
+    assert (seen[:40, :50] == 255).all() and (np.abs(seen[:40, 50:100] - 127.0) <= 1).all()
+    assert np.array_equal(seen[40:], np.asarray(scene)[40:])
+    for mode in ("P", "CMYK", "1", "LA", "YCbCr"):
+        opened = pictures.opened(scene.convert(mode))
+        assert (opened.mode, opened.size) == ("RGB", scene.size)
+
+
+def test_a_grey_and_a_transparent_picture_are_looked_at(models_cache, scene):
+    """What is found in a grey picture and in one with an alpha channel is what the reference finds in what is seen of it."""
+    found = detection.detect(scene.convert("L"), cache=models_cache)
+    assert_boxes_as_computed(found, scene.convert("L").convert("RGB"))
+    clear = scene.convert("RGBA")
+    clear.putalpha(Image.new("L", scene.size, 255))
+    clear.paste((200, 48, 42, 0), (0, 0, 960, 140))
+    found = detection.detect(clear, cache=models_cache)
+    assert_boxes_as_computed(found, pictures.opened(clear))
+    assert {one.label for one in found} >= {"boat", "umbrella"}
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turn"),
+    [
+        (3, Image.Transpose.ROTATE_180),
+        (6, Image.Transpose.ROTATE_90),
+        (8, Image.Transpose.ROTATE_270),
+        (2, Image.Transpose.FLIP_LEFT_RIGHT),
+    ],
+)
+def test_a_picture_that_lies_on_its_side_is_turned_upright(models_cache, scene, tmp_path, orientation, turn):
+    """A picture stored turned, with an EXIF orientation, gives the boxes of the upright one."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    scene.transpose(turn).save(tmp_path / "turned.png", exif=exif)
+    assert detection.detect(tmp_path / "turned.png", cache=models_cache) == detection.detect(scene, cache=models_cache)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (1, 500), (2000, 1)], ids=str)
+def test_a_tiny_picture_is_one_thing(models_cache, size):
+    """A picture of a few pixels of one colour is one object, one region, and one box of its size."""
+    image = Image.new("RGB", size, picture_scene.THINGS["kite"][2])
+    (found,) = detection.detect(image, cache=models_cache)
+    assert (found.label, found.box) == ("kite", pytest.approx((0, 0, *size), abs=1e-3))
+    assert segmentation.segment(image, cache=models_cache).mask.all()
+    (part,) = segmentation.segment_panoptic(image, cache=models_cache)
+    assert part.label == "kite" and part.mask.shape == (size[1], size[0]) and part.mask.all()
+    for picture in (pictures.with_boxes(image, [found]), pictures.with_masks(image, [part])):
+        assert picture.size == size
+
+
+def test_what_is_not_sure_enough_is_left_out(models_cache, scene):
+    """`min_score` decides which detections and regions are returned."""
+    found = detection.detect(scene, cache=models_cache, min_score=0.96)
+    assert_boxes_as_computed(found, scene, min_score=0.96)
+    assert 0 < len(found) < len(picture_scene.THINGS)
+    surest = segmentation.segment_panoptic(scene, cache=models_cache, min_score=0.998)
+    assert {part.label for part in surest} == {"sky-other-merged", "sand", "sea"}
+
+
+def test_a_region_that_surer_ones_cover_is_left_out():
+    """Of two queries that found the same pixels the surer one has them, and the other one is not returned."""
+    logits = np.full((3, 4), -9.0, np.float32)
+    logits[[0, 1, 2], [0, 1, 3]] = 0, 9, 9
+    masks = np.full((3, 2, 4), 5.0, np.float32)
+    logits[0, 0] = -6
+    (found,) = segmentation.regions(logits, masks, (4, 8), {"1": "second"}, 0.5)
+    assert found.label == "second" and found.mask.all()
+
+
+def test_overflow_does_not_come_of_large_logits():
+    """`sigmoid` and `softmax` hold for logits at which e to the power of them is infinite."""
+    assert pictures.sigmoid(np.array([-2000, 0, 2000], np.float32)).tolist() == [0, 0.5, 1]
+    assert pictures.softmax(np.array([[2000, 0, 2000]], np.float32)).tolist() == [[0.5, 0, 0.5]]
+
+
+@pytest.mark.parametrize("point", [(-1, 5), (5, 600), (960, 0)])
+def test_a_point_beside_the_picture_is_refused(models_cache, scene, served, point):
+    """The error names the point and the size, and nothing was downloaded for it."""
+    with pytest.raises(
+        ValueError, match=f"point {point[0]} {point[1]}: expected one in the picture, which is 960 × 600"
+    ):
+        segmentation.segment(scene, point, cache=models_cache)
+    assert served.requests == []
+
+
+def test_what_is_no_picture_is_one_line_on_stderr(run, tmp_path):
+    """A path without a picture ends with 1, one line that names it, and no traceback."""
+    (tmp_path / "text.png").write_text("no picture")
+    for name in ("text.png", "missing.png"):
+        code, out, err = ended(run(EXAMPLES / "segmentation.py", tmp_path / name))
+        assert (code, out) == (1, "")
+        assert err.startswith("error: ") and name in err and err.count("\n") == 1
+
+
+def test_models_are_said_to_be_there_or_not_before_any_is_downloaded(served, root, run):
+    """`download_models.py` prints `cached` or `download` and a total, then downloads what is missing, of a category or all."""
+    script = EXAMPLES / "download_models.py"
+    with served.hold("*") as hold:
+        process = run(script, "detection")
+        hold.wait_for(1)
+        assert process.stdout.readline() == "download  detection     onnx-community/rtdetr_r50vd onnx/model.onnx\n"
+        assert process.stdout.readline() == "1 file: 0 cached, 1 to download\n"
+        hold.release()
+        code, out, err = ended(process)
+    assert (code, out) == (0, "") and err.splitlines()[-1].startswith("1 file in the cache, ")
+    code, out, _ = ended(run(script, "--dry-run"))
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["cached", *["download"] * 4, "5"]
+    assert served.body_gets() == 1
+    code, out, _ = ended(run(script))
+    assert (code, out.splitlines()[-1]) == (0, "5 files: 1 cached, 4 to download")
+    served.stop()
+    code, out, _ = ended(run(script, HF_HUB_OFFLINE="1"))
+    assert (code, out.splitlines()[-1]) == (0, "5 files: 5 cached, 0 to download")
+    assert [(repo, name) for _, repo, name in download_models.wanted([])] == FILES
+
+
+def test_the_download_script_ends_with_the_codes_of_the_command(served, run):
+    """A category that does not exist is 2, a miss offline 10, a file that the Hub does not have 1; no traceback."""
+    script = EXAMPLES / "download_models.py"
+    code, _, err = ended(run(script, "faces"))
+    assert code == 2 and "'faces': expected detection or segmentation" in err
+    code, _, err = ended(run(script, HF_HUB_OFFLINE="1"))
+    assert code == 10 and "hint: " in err and "Traceback" not in err
+    served.add_repo("onnx-community/rtdetr_r50vd", {"config.json": b"{}"})
+    code, _, err = ended(run(script, "detection"))
+    assert code == 1 and "error: " in err and "Traceback" not in err
+
+
+def test_placeholders_of_the_panoptic_repo_have_names(graphs):
+    """A class that the repo calls `LABEL_187` is called what COCO calls it, any other what the repo calls it."""
+    labels = json.loads(graphs["Xenova/detr-resnet-50-panoptic"]["config.json"])["id2label"]
+    assert labels["187"] == "LABEL_187"
+    assert segmentation.name_of(187, labels) == "sky-other-merged"
+    assert segmentation.name_of(155, labels) == "sea"
+    assert segmentation.name_of(999, labels) == "LABEL_999"
+
+
+def test_the_classes_are_cocos():
+    """80 names, each once, in the order of the model's own numbers."""
+    assert len(detection.LABELS) == len(set(detection.LABELS)) == 80
+    assert [detection.LABELS[row[0]] for row in picture_scene.THINGS.values()] == list(picture_scene.THINGS)
+
+
+def near(first, second):
+    """Whether two pictures look the same: other versions of Pillow draw edges and letters a little differently."""
+    return first.size == second.size and np.abs(np.asarray(first, float) - np.asarray(second, float)).mean() < 1.5
+
+
+def test_the_picture_in_the_docs_is_what_the_examples_draw(models_cache, scene):
+    """The scene and the picture that are checked in are those that the code draws now."""
+    with Image.open(EXAMPLES / "beach.png") as image:
+        assert near(image.convert("RGB"), scene)
+    with Image.open(ROOT / "docs" / "images" / "beach.png") as image:
+        assert near(image.convert("RGB"), drawn(models_cache))
