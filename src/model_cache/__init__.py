@@ -33,13 +33,13 @@ from .errors import (
     StorageError,
 )
 from .settings import VARIABLES
+from .version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-__version__ = "0.1.0"
 __all__ = [
     "AccessError",
     "CacheFullError",
@@ -58,6 +58,7 @@ __all__ = [
     "OfflineMissError",
     "SettingError",
     "StorageError",
+    "__version__",
     "cache_root",
     "configure",
     "fetch",
