@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support import FILE, REPO, pattern
+from support import FILE, REPO, Later, pattern
 
+from model_cache import ModelCache
 from model_cache.units import parse_size
 
 TOP = Path(__file__).resolve().parent.parent
@@ -201,3 +202,30 @@ def test_the_page_shows_the_files_themselves(page, folder):
     text = (HOW_TO / page).read_text(encoding="utf-8")
     for path in sorted((DEPLOY / folder).iterdir()):
         assert f"```text\n{path.read_text(encoding='utf-8')}```" in text, path.name
+
+
+@pytest.mark.root
+def test_a_volume_of_the_limit_is_never_full(box, hub, tmp_path):
+    """With volume and budget of the manifest, in MiB for GiB, more files than fit come one after the other, none is refused."""
+    (volume,) = [found["emptyDir"] for found in OWN["volumes"] if "emptyDir" in found]
+    (budget,) = [pair["value"] for pair in OWN["containers"][0]["env"] if pair["name"] == "MODEL_CACHE_MAX_SIZE"]
+    place = tmp_path / "volume"
+    place.mkdir()
+    size = volume["sizeLimit"].replace("Gi", "m")
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounts a small file system, which needs root")
+    try:
+        names = [f"{number}.bin" for number in range(8)]
+        hub.add_repo("owner/more", {name: pattern(3 * 2**20, seed) for seed, name in enumerate(names)})
+        clock = Later()
+        settings = {"max_size": budget.replace("GiB", "MiB"), "clock": clock}
+        cache = ModelCache(place / "root", endpoint=hub.url, token=False, **settings)
+        for seed, name in enumerate(names):
+            assert cache.fetch("owner/more", name).read_bytes() == pattern(3 * 2**20, seed)
+            clock.ahead += 3600
+            found = os.statvfs(place)
+            assert found.f_bavail > 0
+        assert not cache.is_cached("owner/more", names[0])
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
