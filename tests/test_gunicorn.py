@@ -65,9 +65,10 @@ def at_the_gate(hold, root, share=0.5):
     wait_for_partial(root, int(len(BIG) * share) - (1 << 20))
 
 
-def test_workers_that_start_cold_share_one_download(serve, hub):
+@pytest.mark.parametrize("kind", [[], ["--worker-class", "gthread", "--threads", "4"]], ids=["sync", "gthread"])
+def test_workers_that_start_cold_share_one_download(serve, hub, kind):
     """Four workers that fetch as they are imported serve after one download, and no request fails meanwhile."""
-    statuses, _ = until_all_serve(port_of(serve(way="boot", workers=4)), 4)
+    statuses, _ = until_all_serve(port_of(serve(*kind, way="boot", workers=4)), 4)
     assert set(statuses) == {200} and hub.body_gets(FILE) == 1
 
 

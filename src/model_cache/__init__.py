@@ -33,7 +33,7 @@ from .errors import (
     StorageError,
 )
 from .settings import VARIABLES
-from .version import __version__
+from .version import __version__ as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ __all__ = [
     "OfflineMissError",
     "SettingError",
     "StorageError",
-    "__version__",
     "cache_root",
     "configure",
     "fetch",
