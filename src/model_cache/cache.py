@@ -337,6 +337,13 @@ class ModelCache(Upkeep):
         there = None if force else tiers.find(self._ctx, entry)
         return there or self._miss(entry, self._asked(force, offline, progress), timeout).found
 
+    def _hit(self, entry: Entry) -> Path | None:
+        """The file's path, if it is there."""
+        there = in_family(tiers.find)(self._ctx, entry)
+        if there is not None:
+            self._remember(entry, there)
+        return None if there is None else there.path
+
     def _miss(self, entry: Entry, asked: Asked, timeout: float | None) -> Outcome:
         if timeout is None:
             from .download.miss import fetch
@@ -345,8 +352,8 @@ class ModelCache(Upkeep):
         if self._background is None:
             from .download.background import Background
 
-            self._background = Background()
-        return self._background.fetch(self._ctx, entry, asked, timeout)
+            self._background = Background(self._ctx)
+        return self._background.fetch(entry, asked, timeout)
 
     def _asked(self, force: bool, offline: bool | None, progress: Progress | None) -> Asked:
         from .download.asked import Asked

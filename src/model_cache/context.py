@@ -244,6 +244,12 @@ class Context:
             )
         return self._index
 
+    def close(self) -> None:
+        """Close this thread's connections to the indexes, if there are any: not when a thread's locals are torn down."""
+        for ctx in (self, *self._lower):
+            if ctx._index is not None:
+                ctx._index.close()
+
     def prepare(self, entry: Entry | None = None) -> None:
         """Make the root and the cache's own directories where they are missing.
 
