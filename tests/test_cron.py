@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support import FILE, REPO
+from job_equipment import Program
+from support import FILE, REPO, finish
 from test_metrics import READING
 from verify_equipment import rot
 
@@ -108,12 +109,14 @@ def service_environ(environ, place):
 
 
 def test_the_service_is_silent_while_all_is_well(place, environ):
-    """Both commands end with 0 and print nothing, and the metrics are there for everybody."""
+    """All commands end with 0 and only gc says what it did, and the metrics are there for everybody."""
     unit = here(units()["model-cache-verify.service"], place)
     environ = service_environ(environ, place)
-    for name in ("ExecStart", "ExecStopPost"):
-        (command,) = setting(unit, name)
-        assert run(command, environ) == (0, "")
+    evicting, verifying = setting(unit, "ExecStart")
+    code, told = run(evicting.removeprefix("-"), environ)
+    assert (code, told.startswith("freed 0 B (0 files), leaving ")) == (0, True)  # for the journal
+    (after,) = setting(unit, "ExecStopPost")
+    assert run(verifying, environ) == run(after, environ) == (0, "")
     (written,) = (place / "collected").iterdir()
     assert written.suffix == ".prom"
     assert written.stat().st_mode & 0o777 == 0o644
@@ -126,7 +129,7 @@ def test_the_service_fails_when_damage_remains(place, cache, environ):
     unit = here(units()["model-cache-verify.service"], place)
     successes = {0, *(int(code) for code in setting(unit, "SuccessExitStatus"))}
     assert (successes <= EXIT_CODES.keys(), 3 in successes, 4 in successes) == (True, False, True)
-    (command,), (after,) = setting(unit, "ExecStart"), setting(unit, "ExecStopPost")
+    (_, command), (after,) = setting(unit, "ExecStart"), setting(unit, "ExecStopPost")
     assert run(command, service_environ(environ, place)) == (3, f"{cache.path(REPO, FILE)}\n")
     assert run(after, service_environ(environ, place)) == (0, "")
     (written,) = (place / "collected").iterdir()
@@ -137,9 +140,8 @@ def test_without_a_root_the_service_fails(place, cache, environ):
     """A disk that is not mounted is no empty cache that passes; nothing is made."""
     shutil.rmtree(cache.root)
     unit = here(units()["model-cache-verify.service"], place)
-    for name in ("ExecStart", "ExecStopPost"):
-        (command,) = setting(unit, name)
-        code, out = run(command, service_environ(environ, place))
+    for command in setting(unit, "ExecStart") + setting(unit, "ExecStopPost"):
+        code, out = run(command.removeprefix("-"), service_environ(environ, place))
         assert (code, out.splitlines()[0]) == (1, f"error: no cache at {cache.root} (from MODEL_CACHE_DIR)")
     assert os.listdir(place / "collected") == []
     assert not cache.root.exists()
@@ -158,16 +160,63 @@ def test_cron_mails_only_what_is_wrong(place, cache, environ):
     """Not a word while all is well; the path of a file that is damaged; one error where there is no root."""
     _, commands = crontab()
     assert all("%" not in command for command in commands)  # to cron a line feed
-    nightly, often = [here(command, place) for command in commands]
+    evicting, nightly, often = [here(command, place) for command in commands]
     environ = cron_environ(place, environ)
-    assert run(nightly, environ) == run(often, environ) == (0, "")
+    assert run(evicting, environ) == run(nightly, environ) == run(often, environ) == (0, "")
     damage(cache)
     assert run(nightly, environ)[1] == f"{cache.path(REPO, FILE)}\n"
     assert run(often, environ) == (0, "")
     assert 'reason="corrupt"' in next((place / "collected").iterdir()).read_text()
     shutil.rmtree(cache.root)
     assert run(nightly, environ)[1].count("error: no cache at") == 2
+    assert run(evicting, environ)[1].count("error: no cache at") == 1
     assert not cache.root.exists()
+
+
+HOLD = """
+from model_cache.progress import Progress
+class Hold(Progress):
+    def verified(self, path, verdict):
+        print("verifying", flush=True)
+        sys.stdin.read()
+print(cache.verify(jobs=1, progress=Hold()).exit_code(strict=False))
+"""
+EVICT = """
+def step(name):
+    if name == "evict:rename":
+        print("evicting", flush=True)
+        sys.stdin.read()
+print(len(ModelCache(arguments["root"], step=step, min_idle="0s").gc(max_size=0).evicted))
+"""
+
+
+@pytest.mark.skipif(not (BIN / "model-cache").exists(), reason="needs the command beside the interpreter")
+def test_the_lines_of_cron_are_silent_while_others_run(place, cache, environ, spawn):
+    """A verify meets another and gives way, a gc does not wait for it: nothing is printed, and the first ends as it should."""
+    evicting, nightly, _ = [here(command, place) for command in crontab()[1]]
+    holder = spawn(HOLD)
+    assert holder.stdout.readline() == "verifying\n"
+    environ = cron_environ(place, environ)
+    assert run(nightly, environ) == run(evicting, environ) == (0, "")
+    told = run(nightly.replace(" --skip-if-busy", ""), environ)[1]
+    assert f"is under way, by {holder.pid}@" in told
+    assert finish(holder) == "0"
+
+
+@pytest.mark.skipif(not (BIN / "model-cache").exists(), reason="needs the command beside the interpreter")
+def test_an_eviction_under_way_is_no_trouble_for_cron(place, cache, environ, spawn):
+    """While a gc has not ended a verify finds no damage in what goes, and another gc waits for it; both are silent."""
+    evicting, nightly, _ = [here(command, place) for command in crontab()[1]]
+    holder = spawn(EVICT)
+    assert holder.stdout.readline() == "evicting\n"
+    environ = cron_environ(place, environ)
+    assert run(nightly, environ) == (0, "")
+    second = Program(["sh", "-c", evicting], env=environ)
+    assert finish(holder) == "1"
+    assert (second.process.wait(60), second.output) == (0, "")
+    second.kill()
+    assert not cache.path(REPO, FILE).exists()
+    assert run(nightly, environ) == (0, "")
 
 
 def rules():

@@ -120,6 +120,36 @@ def test_an_interrupted_command_leaves_a_partial_that_another_process_resumes(hu
     assert (root / REPO / FILE).read_bytes() == BIG
 
 
+def test_what_a_signal_handler_raises_is_no_broken_connection(hub, root, spawn):
+    """An exception of the program's own, raised while bytes are awaited, leaves `fetch` at once; the bytes are kept."""
+    hub.add_repo(REPO, {FILE: BIG})
+    code = f"""
+    import signal
+
+    class OutOfTime(Exception):
+        pass
+
+    def over(*_):
+        raise OutOfTime
+
+    signal.signal(signal.SIGUSR1, over)
+    try:
+        cache.fetch("{REPO}", "{FILE}")
+    except OutOfTime:
+        print("left")
+    """
+    with hub.hold(FILE, after=0.5) as hold:
+        process = spawn(code)
+        hold.wait_for(1)
+        wait_for_partial(root, len(BIG) // 2 - (1 << 20))
+        process.send_signal(signal.SIGUSR1)
+        assert finish(process) == "left"
+        assert hold.arrived == 1
+    hub.reset()
+    finish(spawn(FETCH))
+    assert hub.body_bytes(FILE) < len(BIG)
+
+
 def test_those_who_waited_share_the_leaders_failure(hub, root, spawn):
     """A failure is told to who waited for that attempt: N processes do not repeat it one by one."""
     hub.add_repo(REPO, {FILE: BIG})

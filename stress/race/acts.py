@@ -61,6 +61,18 @@ def _repo(worker: Worker, choice: Choice) -> Seen:
     return look(directory / choice.file.name)
 
 
+def _sync(worker: Worker, choice: Choice) -> Seen:
+    """A lock file of one file or its whole repo, as old as it may be, is made true again; the file is looked at."""
+    names = () if choice.share < 0.3 else (choice.file.name,)
+    lockfile = (
+        worker.lockfiles / f"worker-{worker.slot:03}-{'-'.join((choice.file.repo, *names)).replace('/', '-')}.lock"
+    )
+    if not lockfile.exists():
+        worker.cache.lock(choice.file.repo, *names, output=lockfile, workers=4)
+    worker.cache.sync(lockfile, workers=4)
+    return look(worker.cache.path(choice.file.repo, choice.file.name))
+
+
 def _hit(worker: Worker, choice: Choice) -> Seen:
     return look(worker.cache.fetch(choice.file.repo, choice.file.name, offline=True))
 
@@ -185,7 +197,7 @@ def _look(worker: Worker, _choice: Choice) -> Seen:
 
 
 ACTS: dict[str, Callable[[Worker, Choice], Seen]] = {
-    "fetch": _fetch, "force": _force, "brief": _brief, "repo": _repo, "hit": _hit, "handout": _handout, "lease": _lease,
-    "open": _open, "mapped": _mapped, "gc": _gc, "rm": _rm, "pin": _pin, "unpin": _unpin, "update": _update,
+    "fetch": _fetch, "force": _force, "brief": _brief, "repo": _repo, "sync": _sync, "hit": _hit, "handout": _handout,
+    "lease": _lease, "open": _open, "mapped": _mapped, "gc": _gc, "rm": _rm, "pin": _pin, "unpin": _unpin, "update": _update,
     "verify": _verify, "repair": _repair, "reconcile": _reconcile, "rebuild": _rebuild, "look": _look,
 }  # fmt: skip

@@ -94,9 +94,8 @@ class Ending:
         """What may stand there now, told by what was done on purpose."""
         there = files(self._root)
         rotten: dict[str, str] = {}
-        legal: dict[str, frozenset[str]] = {}
-        for path, allowed in self._known.legal.items():
-            legal[path] = frozenset(allowed | self._known.written.get(path, set()))
+        paths = [*self._known.legal, *(path for path in there if self._known.allowed(path))]
+        legal = {path: frozenset(self._known.allowed(path)) for path in paths}
         foreign = dict(self._foreign)
         for path in there:
             found = sha256(self._root / path)

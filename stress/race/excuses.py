@@ -11,6 +11,7 @@ from .scenario import LOCK_TIMEOUT
 
 # Faults after which the bytes or the promise are not the file's own; a download may fail on them for good.
 _FALSE = frozenset(["flip", "other_bytes", "wrong_length", "no_length", "html", "compressed", "cut", "expired"])
+_COMMIT = re.compile(r"@[0-9a-f]{40}(?=/)")  # of a path: a lock file has had a file fetched at its commit
 _FOUND = re.compile(r"expected sha256 ([0-9a-f]{64}), found ([0-9a-f]{64})")
 
 
@@ -50,9 +51,13 @@ class Known:
         """A fault was played on a request for this file."""
         self.faults[path].update(kinds.split())
 
+    def allowed(self, path: str) -> set[str]:
+        """The sha256 of what may stand at a path, of the default revision or of a commit."""
+        return self.legal.get(_COMMIT.sub("", path), set()) | self.written.get(path, set())
+
     def is_legal(self, path: str, sha: str) -> bool:
         """I1: whether these bytes may stand at the path, damaged ones included."""
-        allowed = self.legal.get(path, set()) | self.written.get(path, set())
+        allowed = self.allowed(path)
         return sha in allowed or self.rotten.get(sha) in allowed
 
     def rotted_at(self, path: str, until: float, since: float = 0.0) -> bool:
@@ -104,6 +109,8 @@ def excuse(end: Event, known: Known) -> str:
     if kind == "LockTimeoutError":
         if op in ("verify", "repair", "reconcile", "rebuild"):
             return "one at a time" if "under way" in text else ""
+        if op == "sync" and "did not keep the bytes" in text:
+            return "others had the file at other commits"
         if "another process has been" in text:
             return "the repo was busy"
         waited = any(end["t"] - 2 * LOCK_TIMEOUT <= when <= end["t"] for when in known.waits[repo])
@@ -111,7 +118,7 @@ def excuse(end: Event, known: Known) -> str:
     if kind == "OfflineMissError":
         return "it is not there" if op in ("hit", "rm", "pin", "unpin", "update") else ""
     if kind == "InUseError":
-        return "in use" if op in ("force", "repo") or damaged else ""
+        return "in use" if op in ("force", "repo", "sync") or damaged else ""
     if kind == "StorageError":
         return _storage(text, op, known, touched=touched, damaged=damaged)
     if kind == "IndexUnavailableError":
@@ -122,7 +129,8 @@ def excuse(end: Event, known: Known) -> str:
 def _storage(text: str, op: str, known: Known, *, touched: bool, damaged: bool) -> str:
     """Somebody's own file is in the way, or the index that knew the file was lost."""
     if touched and any(
-        said in text for said in ("somebody changed it", "is not known to the index", "was placed by hand")
+        said in text
+        for said in ("somebody changed it", "somebody did", "is not known to the index", "was placed by hand")
     ):
         return "somebody's own file"
     if op in ("force", "update") and known.losses and "index" in text:

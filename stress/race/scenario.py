@@ -20,7 +20,7 @@ _THINK = 0.3  # seconds between two operations of one process, on average
 # How often each operation comes up, relative to the others.
 _MIXED: Mapping[str, int] = {
     "fetch": 30, "hit": 10, "lease": 10, "open": 8, "mapped": 8, "handout": 12, "brief": 4, "force": 2, "gc": 6,
-    "rm": 4, "pin": 2, "unpin": 4, "update": 4, "verify": 5, "repair": 4, "reconcile": 3, "look": 4, "repo": 2,
+    "rm": 4, "pin": 2, "unpin": 4, "update": 4, "verify": 5, "repair": 4, "reconcile": 3, "look": 4, "repo": 2, "sync": 3,
 }  # fmt: skip
 # Names of faults and how often the hub plays each; those that leave the bytes alone come first.
 FAULTS: Mapping[str, int] = {
@@ -80,7 +80,7 @@ def named(name: str, **options: Any) -> Scenario:
     elif name == "calm":
         options |= {"kill_rate": 0.0, "faults": 0.0, "stops": 0.0, "rot": 0.0, "edits": 0.0}
     elif name == "repos":
-        options |= {"weights": {**_MIXED, "repo": 5}}
+        options |= {"weights": {**_MIXED, "repo": 5, "sync": 5}}
     elif name == "eviction":
         options |= {"room": 0.25, "weights": {**_MIXED, "gc": 15, "handout": 25, "verify": 1, "repair": 1}}
     elif name != "mixed":

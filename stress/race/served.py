@@ -1,7 +1,8 @@
 """The hub of a race, in a process of its own: faults and moves on order, a journal of what it sends, and I2 looked at.
 
 I2 is told here because only the hub sees every body: when one begins while another of the same file is on its way, the
-other's client must be gone. A client that was killed is told by its closed connection.
+other's client must be gone, or be the very process that fetches the file in parts. A client that was killed is told by its
+closed connection, whose connection it is by what the kernel says of sockets and open files.
 """
 
 from __future__ import annotations
@@ -22,16 +23,42 @@ from model_cache.testing.wire import Connection
 from .journal import Journal
 from .world import KIB, World
 
+_LFS = 256 * KIB  # bytes from which the Hub tells a file's sha256
 _GRACE = 0.5  # seconds in which the kernel closes the connections of a process that died
 _LOOK = 0.01
+
+_LOCAL, _REMOTE, _INODE = 1, 2, 9  # columns of /proc/net/tcp
+
+
+def _process(connection: Connection) -> int | None:
+    """The process at the other end of a connection, None if it is gone."""
+    try:
+        here, there = (f"{name[1]:04X}" for name in (connection.sock.getsockname(), connection.sock.getpeername()))
+    except OSError:
+        return None
+    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+        column = line.split()
+        if column[_LOCAL].endswith(f":{there}") and column[_REMOTE].endswith(f":{here}"):
+            return _holder(f"socket:[{column[_INODE]}]")
+    return None
+
+
+def _holder(socket: str) -> int | None:
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(os.readlink(fd) == socket for fd in (process / "fd").iterdir()):
+                return int(process.name)
+        except OSError:
+            continue  # it ended meanwhile, or closed that file
+    return None
 
 
 class RacedHub(LoopbackHub):
     """Writes down each body it sends, and looks at whether two of one file go to two clients that live."""
 
-    def __init__(self, journal: Journal, **options: Any) -> None:
+    def __init__(self, journal: Journal, small: set[str], **options: Any) -> None:
         super().__init__(**options)
-        self._journal = journal
+        self._journal, self._small = journal, small
         self._bodies: dict[int, tuple[tuple[str, str], Connection]] = {}
         self._next = itertools.count()
         self._guard = threading.Lock()
@@ -48,6 +75,9 @@ class RacedHub(LoopbackHub):
         path, port = f"{record.repo}/{record.filename}", connection.sock.getpeername()[1]
         self._journal.write("body", number=number, path=path, start=answer.start, port=port)
         if others:
+            # Asked before anything is sent: after its last byte nobody could say whose connection it was.
+            whose = _process(connection)
+            others = [other for other in others if whose is None or _process(other) != whose]
             threading.Thread(target=self._judge, args=(path, others), daemon=True).start()
         try:
             return super()._deliver(connection, request, answer, record)
@@ -65,12 +95,13 @@ class RacedHub(LoopbackHub):
             others = [other for other in others if id(other) in receiving and not other.gone()]
             time.sleep(_LOOK)
         if others:
-            self._journal.write("overlap", path=path, others=len(others))
+            self._journal.write("overlap", path=path, others=len(others), small=path in self._small)
 
 
 def serve(journals: Path, world: World, orders: int, told: int) -> None:
     """Serve until the pipe of orders closes; the URL goes to `told`. An order is one line: `[name, arguments]`."""
-    hub = RacedHub(Journal(journals / "hub.jsonl"), lfs_threshold=256 * KIB, latency=0.002)
+    small = {file.path for file in world.all if file.size < _LFS}
+    hub = RacedHub(Journal(journals / "hub.jsonl"), small, lfs_threshold=_LFS, latency=0.002)
     with hub:
         for repo in world.versions:
             hub.add_repo(repo, world.contents(repo))

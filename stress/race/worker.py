@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from model_cache import ModelCache
 from model_cache.errors import ModelCacheError
+from model_cache.pace import Pace
 from model_cache.progress import Progress
 
 from .acts import ACTS, Seen
@@ -21,6 +22,15 @@ from .scenario import LOCK_TIMEOUT, MIN_IDLE, TOUCH_INTERVAL, Choice, Doom, Scen
 from .world import World
 
 REQUEST = struct.Struct("<iidi")  # slot, life, seconds from now, signal: what a worker asks its killer for
+
+_IN_PARTS = 3  # one process in so many fetches what is not small in parts, over several connections
+_PARTS: dict[str, object] = {
+    "connections": 3,
+    "pace": Pace(
+        large=128 << 10, window=0.0, fast=1e18, smallest=32 << 10, noted=32 << 10, between=0.0, flushed=256 << 10,
+        chunk=16 << 10,
+    ),
+}  # fmt: skip
 
 
 class Terminated(BaseException):
@@ -38,13 +48,13 @@ class Worker:
     """
 
     def __init__(self, setting: Setting, scenario: Scenario, world: World, slot: int, life: int, killer: int) -> None:
-        self._slot, self._life, self._killer = slot, life, killer
+        self.slot, self._life, self._killer = slot, life, killer
         self._choices = choices(scenario, world, slot, life)
         self._journal = Journal(setting.journals / f"worker-{slot:03}.jsonl", w=slot, l=life)
         self._number = self._steps = 0
         self._doom: Doom | None = None
-        self.cache = cache_of(setting, step=self._step)
-        self.budget = setting.budget
+        self.cache = cache_of(setting, step=self._step, **(_PARTS if slot % _IN_PARTS == 0 else {}))
+        self.budget, self.lockfiles = setting.budget, setting.journals
         self.progress = _Told(self)
 
     def run(self) -> NoReturn:
@@ -66,7 +76,7 @@ class Worker:
         self._journal.write("begin", n=self._number, op=choice.kind, path=choice.file.path, doom=choice.doom)
         if choice.doom is not None and not choice.doom.step:
             number = getattr(signal, choice.doom.signal)
-            os.write(self._killer, REQUEST.pack(self._slot, self._life, choice.doom.after, number))
+            os.write(self._killer, REQUEST.pack(self.slot, self._life, choice.doom.after, number))
         seen: Seen = {}
         try:
             seen = ACTS[choice.kind](self, choice)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from hub_equipment import FakeClock
 
+import model_cache
 from model_cache.errors import AccessError, DownloadError, NotFoundError, SettingError
 from model_cache.hub.client import Body, HubClient
 from model_cache.testing import LoopbackHub
@@ -33,6 +34,12 @@ def read(body: Body, size: int = 1 << 20) -> bytes:
 def commit(hub: LoopbackHub) -> str:
     """A repo with one large and one small file; its commit."""
     return hub.add_repo(REPO, {"model.bin": LARGE, "sub dir/größe.json": SMALL, "empty": b""})
+
+
+def test_every_request_says_who_asks(hub: LoopbackHub, commit: str, connect: Connect) -> None:
+    """The Hub and the storage behind it see this package's name and version."""
+    read(connect(hub.url).open_body("model", REPO, commit, "model.bin"))
+    assert {record.user_agent for record in hub.requests} == {f"model-cache/{model_cache.__version__}"}
 
 
 def test_metadata_of_a_large_file_has_its_sha256(hub: LoopbackHub, commit: str, connect: Connect) -> None:

@@ -34,12 +34,25 @@ def receive(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: 
         DownloadInProgressError: The caller's deadline passed; the partial stays.
     """
     job = Reception(ctx, entry, meta, partial, note, request)
+    slot = job.slots.take()
+    try:
+        _receive(job)
+    finally:
+        if slot:
+            job.slots.give()
+    assert meta.size is None or partial.held == ([(0, meta.size)] if meta.size else []), "no gap is left"
+    partial.hash_up_to(partial.size)
+    return job.received
+
+
+def _receive(job: Reception) -> None:
+    """One attempt after the other, until all is there or they fail too often."""
     tries = Tries(job.pace.chunk, job.parts.done)
     while not job.parts.complete:
         try:
             _attempt(job)
-            if meta.size is None:
-                break
+            if job.meta.size is None:
+                return
         except DownloadError as error:
             again = tries.failed(job.parts.done)
             if not error.transient:
@@ -49,9 +62,6 @@ def receive(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: 
             if not again or job.given_up:
                 raise
             job.pause(tries.failures, error.retry_after)
-    assert meta.size is None or partial.held == ([(0, meta.size)] if meta.size else []), "no gap is left"
-    partial.hash_up_to(partial.size)
-    return job.received
 
 
 def _attempt(job: Reception) -> None:
@@ -79,8 +89,7 @@ def _attempt(job: Reception) -> None:
 
 def _drain(job: Reception, part: Part, body: Body) -> float | None:
     """Write and hash what comes; returns None at the part's end, or the rate (bytes per second) to go on with in threads."""
-    clock, whole = job.ctx.clock, memoryview(bytearray(job.pace.chunk))
-    view = whole[:_SIP]
+    clock, view = job.ctx.clock, _buffer(part, min(job.pace.chunk, _SIP))
     began = mark = clock.monotonic()
     first = before = part.at
     while count := job.read(part, body, view):
@@ -96,10 +105,15 @@ def _drain(job: Reception, part: Part, body: Body) -> float | None:
         if slow is not None:
             if part.left >= job.pace.large and (job.may_share if slow else _spare_core()):
                 return (part.at - before) / max(now - mark, 1e-6)
-            mark, before, view = now, part.at, whole
+            mark, before, view = now, part.at, _buffer(part, job.pace.chunk)
     if part.end is None and job.late:
         raise job.in_progress()  # a body without a length ends where the connection was cut
     return None
+
+
+def _buffer(part: Part, most: int) -> memoryview:
+    """Room for what comes next of a part: for all of a small one, and the byte after it that must not come."""
+    return memoryview(bytearray(most if part.end is None else min(most, part.left + 1)))
 
 
 def _spare_core() -> bool:

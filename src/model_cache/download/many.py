@@ -74,8 +74,8 @@ class _Many:
         self, ctx: Context, wanted: Sequence[Wanted], request: Request, workers: int, whole: str, leases: Leases
     ) -> None:
         self._ctx, self._workers, self._whole, self._leases = ctx, workers, whole, leases
-        # All files share the connections that one large file could have beyond its first.
-        self._request = request if request.slots else replace(request, slots=Slots(ctx.settings.connections - 1))
+        # All files share the connections that one large file could have.
+        self._request = request if request.slots else replace(request, slots=Slots(ctx.settings.connections))
         self._wanted = {one.entry: one.meta for one in wanted}
         assert len(self._wanted) == len(wanted), "each file is wanted once"
         self._outcomes: dict[Entry, Outcome] = {}

@@ -48,7 +48,7 @@ class Reception:
         pace: When it takes several connections.
         parts: What is there, and who fetches what.
         received: Bytes that came from the network.
-        slots: Where connections beyond the first come from.
+        slots: Where its connections come from.
         single: The server gives no ranges, or no note can say what is there: one connection.
         given_up: Every connection failed as often as it may.
         halt: Cuts its connections.
@@ -61,7 +61,7 @@ class Reception:
         self.ctx, self.entry, self.meta = ctx, entry, meta
         self.partial, self.note, self.request = partial, note, request
         self.pace: Pace = ctx.pace or Pace()
-        self.slots = request.slots or Slots(ctx.settings.connections - 1)
+        self.slots = request.slots or Slots(ctx.settings.connections)
         self.parts = Parts(meta.size, partial.held, self.pace.smallest)
         self.received = 0
         self.single = self.given_up = False

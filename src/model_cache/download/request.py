@@ -15,15 +15,14 @@ __all__ = ["Outcome", "Request"]
 
 
 class Slots:
-    """Connections that downloads may have beyond the first one of each file; shared by files that come at one time.
+    """Connections of files that come at one time; one who cannot have a slot for its first connection has that without.
 
-    The first connection of a file needs no slot, so every file moves. What is not free is not waited for: a download asks
-    again now and then. Who fetches many files hands all of them one `Slots`:
+    So every file moves, and there are never more connections than slots, or files where those are more: several for one
+    file are of use where the files that come do not fill them. What is not free is not waited for: a download asks again
+    now and then. Who fetches many files hands all of them one `Slots`:
 
-        request = Request(slots=Slots(ctx.settings.connections - 1))
+        request = Request(slots=Slots(ctx.settings.connections))
         fetch(ctx, entry, replace(request, promise=meta))  # in each worker; `replace` keeps the very same slots
-
-    Then there are never more connections than workers and slots together.
 
     Concurrency:
         A list's `pop` and `append` are single steps: no lock that a fork could find held.
@@ -50,8 +49,8 @@ class Request(Asked):
     """How one fetch is to be done; see `Asked`.
 
     Attributes:
-        slots: Connections beyond the first of each file that this and other requests share; None: as many as the setting
-            `connections` says, for this one alone.
+        slots: Connections that this and other requests share; None: as many as the setting `connections` says, for this
+            one alone.
         exact: With `force`: not again if the index knows that the bytes of the promise stand there by then.
     """
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # enough for a progress bar.
 _LINGER = 0.2
 _PIECE = 64 * 1024  # bytes per read where only urllib3's own reading is possible (chunked bodies)
+# Whose exceptions mean a broken body. Any other comes from a signal handler of the program, such as celery's
+# SoftTimeLimitExceeded, and is the program's own: it is no reason to try again.
+_OF_HTTP = frozenset({"builtins", "http", "requests", "ssl", "urllib3"})
 
 
 class Body:
@@ -131,7 +134,9 @@ class Body:
                     break
         except TimeoutError:
             return count, self._cut(f"no byte for {self._stall:g} s")
-        except Exception as error:  # noqa: BLE001 - http.client and urllib3 raise many kinds; each means a broken body
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in _OF_HTTP:
+                raise
             return count, self._cut(self._explain(error))
         return count, None
 

@@ -27,6 +27,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
+from .. import __version__
 from ..errors import DownloadError
 from .body import Body
 from .network import reason_of, too_long, unanswered
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("model_cache.hub")
 
+_AGENT = f"model-cache/{__version__}"  # who asks, for whoever runs the Hub or a mirror
 _IDLE = 16  # sessions kept for reuse; more threads than that at once open new ones
 _EXCHANGE = 60.0  # seconds for the headers of one answer, however many bytes keep coming; longer for longer time-outs
 _SHORTEST = 8  # characters of a token that is looked for in answers; a shorter one would be found in any text
@@ -164,7 +166,7 @@ class Transport:
                 response = session.request(
                     method,
                     url,
-                    headers={"Accept-Encoding": "identity", "User-Agent": "model-cache", **headers},
+                    headers={"Accept-Encoding": "identity", "User-Agent": _AGENT, **headers},
                     auth=self._nobody if away else self._bearer,
                     allow_redirects=False,
                     stream=True,

@@ -24,6 +24,7 @@ from ..errors import (
     NotFoundError,
     OfflineMissError,
     SettingError,
+    StorageError,
     quoted,
 )
 from ..hub.client import FileMeta
@@ -34,6 +35,7 @@ from ..recorder import Recorder
 from ..selection import Patterns, check_patterns, select
 from .format import Locked
 
+_ROUNDS = 3  # times that a file which is gone again is fetched once more
 _TOLD = 5  # files that a message names
 _DAMAGED = ("corrupt", "unreadable")
 
@@ -144,7 +146,7 @@ def _hash_small(
     known = {one.entry.filename: _in_cache(ctx, one, request) for one in wanted}
     lacking = [one for one in wanted if known[one.entry.filename] is None]
     fetch_many(ctx, lacking, request, workers=workers)
-    return {one.entry.filename: known[one.entry.filename] or _hashed(ctx, one) for one in wanted}
+    return {one.entry.filename: known[one.entry.filename] or _hashed(ctx, one, request) for one in wanted}
 
 
 def _in_cache(ctx: Context, wanted: Wanted, request: Request) -> str | None:
@@ -156,12 +158,16 @@ def _in_cache(ctx: Context, wanted: Wanted, request: Request) -> str | None:
     return source.sha256
 
 
-def _hashed(ctx: Context, wanted: Wanted) -> str:
+def _hashed(ctx: Context, wanted: Wanted, request: Request) -> str:
     """The sha256 of a file that was just handed out; it may have stood there, and is compared with git's name."""
     path, promised = wanted.entry.path(ctx.root), wanted.meta.git_sha1
-    fd = hit.open_leased(ctx, wanted.entry)
-    if fd is None:
-        raise NotFoundError(f"{path} vanished while it was being hashed")
+    for _ in range(_ROUNDS):
+        fd = hit.open_leased(ctx, wanted.entry)
+        if fd is not None:
+            break
+        fetch_many(ctx, [wanted], request, workers=1)  # evicted before its turn came, or somebody removed it
+    else:
+        raise StorageError(f"{path} was gone again whenever it was there", path=path)
     try:
         sha256, size = digest.sha256(fd)
         found = digest.git_sha1(fd, size)
