@@ -33,6 +33,7 @@ from .errors import (
     StorageError,
 )
 from .settings import VARIABLES
+from .version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from .aio import AsyncModelCache
 
-__version__ = "0.1.0"
 __all__ = [
     "AccessError",
     "AsyncModelCache",
@@ -61,6 +61,7 @@ __all__ = [
     "OfflineMissError",
     "SettingError",
     "StorageError",
+    "__version__",
     "cache_root",
     "configure",
     "fetch",
