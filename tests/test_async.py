@@ -39,6 +39,11 @@ def descriptors():
     return found
 
 
+def running(name):
+    """How many threads of this name there are."""
+    return sum(thread.name == name for thread in threading.enumerate())
+
+
 async def until(condition):
     """Wait in the loop until a condition holds, bounded."""
     async with asyncio.timeout(30):
@@ -94,9 +99,8 @@ def test_a_hundred_tasks_that_miss_one_file_wait_for_one_thread(cache, served):
         with served.hold(FILE) as hold:
             tasks = [asyncio.create_task(cache.fetch(REPO, FILE)) for _ in range(100)]
             await held(served, hold)
-            await until(lambda: sum(thread.name == "model-cache look" for thread in threading.enumerate()) == 0)
-            ours = [thread.name for thread in threading.enumerate() if thread.name.startswith("model-cache")]
-            assert ours == ["model-cache download"]
+            await until(lambda: not running("model-cache look"))
+            assert (running("model-cache download"), running("model-cache work")) == (1, 0)
             assert loop._default_executor is None
             assert await cache.fetch(REPO, "config.json") and not any(task.done() for task in tasks)
             hold.release()
@@ -286,7 +290,7 @@ def test_a_lease_that_comes_for_a_task_that_has_gone_is_let_go(moment, root, ser
                 await task
             go_on.set()
         await cache.fetch(REPO, FILE)
-        await until(lambda: not any(thread.name.startswith("model-cache") for thread in threading.enumerate()))
+        await until(lambda: not running("model-cache work") and not running("model-cache download"))
 
     asyncio.run(main())
     assert str(root / REPO / FILE) not in descriptors()
@@ -342,7 +346,7 @@ def test_what_has_not_begun_is_not_begun_for_a_task_that_has_gone(cache, root):
             await task
         go_on.set()
         await asyncio.wrap_future(busy)
-        await until(lambda: not any(thread.name == "model-cache work" for thread in threading.enumerate()))
+        await until(lambda: not running("model-cache work"))
 
     asyncio.run(main())
     assert not root.exists()
