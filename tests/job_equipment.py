@@ -1,10 +1,12 @@
 """Programs that tests start and listen to: whatever one prints is waited for, and it ends with the test."""
 
 import os
+import select
 import signal
 import subprocess
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 
 class Program:
@@ -57,3 +59,20 @@ class Program:
         self.process.wait(30)
         self._listener.join(30)
         self.process.stdout.close()
+
+
+def until(condition, what):
+    """Block until it holds; bounded by the number of looks."""
+    for _ in range(3000):
+        if condition():
+            return
+        select.select([], [], [], 0.02)
+    raise AssertionError(f"it never came that {what}")
+
+
+def children(pid):
+    """The processes that it started and that have not ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []

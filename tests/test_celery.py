@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from celery import Celery
 from celery.app.defaults import NAMESPACES
-from job_equipment import Program
+from job_equipment import Program, children
 from support import pattern
 from test_processes import wait_for_partial
 
@@ -115,13 +115,6 @@ def ask(broker):
         app.backend.client.close()
 
 
-def children(program):
-    """The processes of the worker's pool."""
-    return [
-        int(pid) for pid in Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children").read_text().split()
-    ]
-
-
 def at_the_gate(hold, root, share=0.5):
     """Block until a download stands at the gate and has written what came before it."""
     hold.wait_for(1)
@@ -146,7 +139,7 @@ def test_what_worker_init_leases_stays_as_long_as_the_worker(worker, ask, hub, r
     with hub.hold(HELD[1], after=0.5) as hold:
         program = worker()
         hold.wait_for(1)
-        assert children(program) == []
+        assert children(program.process.pid) == []
         hold.release()
         program.wait_for("ready.")
     assert ask("tasks.size", HELD).get(timeout=60) == 3_000_000
@@ -172,7 +165,7 @@ def test_a_new_child_that_downloads_in_its_init_is_killed(worker, ask, hub, root
         program = worker(IN_CHILDREN)
         program.wait_for("ready.")  # the first children are not asked whether they are up
         at_the_gate(hold, root)
-        (first,) = children(program)
+        (first,) = children(program.process.pid)
         os.kill(first, signal.SIGKILL)
         program.wait_for("Timed out waiting for UP message")
         hold.release()
@@ -186,7 +179,7 @@ def test_a_child_that_is_killed_is_succeeded_by_one_that_resumes(worker, ask, hu
         program = worker()
         result = ask("tasks.size")
         at_the_gate(hold, root)
-        (child,) = children(program)
+        (child,) = children(program.process.pid)
         os.kill(child, signal.SIGKILL)
         hold.wait_until_left()
         hold.release()

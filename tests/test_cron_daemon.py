@@ -2,15 +2,13 @@
 
 import os
 import re
-import select
 import shutil
 import subprocess
 import threading
 import urllib.request
-from pathlib import Path
 
 import pytest
-from job_equipment import Program
+from job_equipment import Program, children, until
 from prometheus_client.parser import text_string_to_metric_families
 from support import FILE, REPO
 from test_cron import BIN, cron_environ, crontab, damage, here
@@ -33,23 +31,6 @@ cat > {mails}/.$$
 mv {mails}/.$$ {mails}/$$
 """
 CRON = "/usr/sbin/cron"
-
-
-def until(condition, what):
-    """Block until it holds; bounded by the number of looks."""
-    for _ in range(3000):
-        if condition():
-            return
-        select.select([], [], [], 0.02)
-    raise AssertionError(f"it never came that {what}")
-
-
-def children(pid):
-    """The processes that it started and that have not ended."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
 
 
 @pytest.fixture

@@ -33,15 +33,18 @@ from .errors import (
     StorageError,
 )
 from .settings import VARIABLES
+from .version import __version__ as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-__version__ = "0.1.0"
+    from .aio import AsyncModelCache
+
 __all__ = [
     "AccessError",
+    "AsyncModelCache",
     "CacheFullError",
     "DownloadError",
     "DownloadInProgressError",
@@ -65,6 +68,16 @@ __all__ = [
     "is_cached",
     "path",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Importing this package loads no asyncio.
+    if name != "AsyncModelCache":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .aio import AsyncModelCache
+
+    return AsyncModelCache
+
 
 _configured: dict[str, Any] = {}
 # The default cache and the environment it was made in; replaced as one object, so threads see either whole.

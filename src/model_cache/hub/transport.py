@@ -27,8 +27,8 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from .. import __version__
 from ..errors import DownloadError
+from ..version import __version__
 from .body import Body
 from .network import reason_of, too_long, unanswered
 from .protocol import MAX_HOPS, REDIRECTS, next_hop, origin, redact
