@@ -10,10 +10,10 @@ The model is `onnx/model.onnx` of `onnx-community/rtdetr_r50vd` (about 175 MB). 
 | outputs | `logits` (1, 300, 80), `pred_boxes` (1, 300, 4) as centre x, centre y, width, height in 0…1 | the same |
 | scores | sigmoid, one per class; no suppression of overlapping boxes is needed | the same |
 | classes | the 80 of COCO, in this order | the `id2label` of its `config.json` |
-| values | 0…1: the checkpoint's `preprocessor_config.json` has `do_normalize: false` | transformers' `RTDetrImageProcessor` |
+| values | 0…1: it does not normalise unless it is told to | transformers' `RTDetrImageProcessor` |
 
 The picture is letterboxed at the top left and normalised as ImageNet's pixels are. `normalise=False` (`--plain`) gives the
-values that the checkpoint's own preprocessor would: compare both on your pictures.
+values that transformers' preprocessor would: compare both on your pictures.
 """
 
 from __future__ import annotations

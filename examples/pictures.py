@@ -46,6 +46,8 @@ def opened(picture: Picture) -> Image.Image:
         with Image.open(picture) as image:
             return opened(image)
     upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I"):  # grey of two bytes per pixel, which `convert` would cut off at 255
+        return Image.fromarray((np.asarray(upright) // 256).clip(0, 255).astype(np.uint8)).convert("RGB")
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
