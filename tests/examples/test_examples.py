@@ -307,6 +307,18 @@ def test_a_region_that_surer_ones_cover_is_left_out():
     assert found.label == "second" and found.mask.all()
 
 
+def test_a_box_ends_where_the_picture_does():
+    """A box over an edge is cut there, one in the padding or without an area is left out, and the surest comes first."""
+    logits = np.full((4, 80), -9.0, np.float32)
+    logits[[0, 1, 2, 3], [0, 1, 2, 3]] = 1, 3, 2, 2
+    boxes = np.array([[0.5, 0.25, 0.5, 1], [0, 0, 0.5, 0.5], [0.5, 0.9, 0.2, 0.1], [0.5, 0.2, 0, 0.1]], np.float32)
+    found = detection.detections(logits, boxes, (1280, 640), (640, 320), 0.5)
+    assert [(one.label, one.box) for one in found] == [
+        ("bicycle", (0, 0, 320, 320)),
+        ("person", (320, 0, 960, 640)),
+    ]
+
+
 def test_overflow_does_not_come_of_large_logits():
     """`sigmoid` and `softmax` hold for logits at which e to the power of them is infinite."""
     assert pictures.sigmoid(np.array([-2000, 0, 2000], np.float32)).tolist() == [0, 0.5, 1]
