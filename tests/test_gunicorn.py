@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from job_equipment import Program, until
+from job_equipment import Program, downloader, until
 from support import pattern
 from test_processes import wait_for_partial
 
@@ -122,12 +122,6 @@ def test_a_worker_that_dies_while_it_downloads_loses_nothing(serve, hub, root, n
     statuses, _ = until_all_serve(port, 2)
     assert set(statuses) <= {200, 503}
     assert hub.body_bytes(FILE) <= 1.15 * len(BIG)
-
-
-def downloader(root):
-    """The process that the note of a download names."""
-    (note,) = (root / ".model-cache" / "locks").glob("*.json")
-    return int(re.search(r'"holder":\s*"(\d+)@', note.read_text())[1])
 
 
 def test_a_reload_in_mid_download_loses_nothing(serve, hub, root):
