@@ -102,7 +102,7 @@ def run(served, root, environ):
 
 def ended(process):
     """(exit code, stdout, stderr) of a process."""
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=200)
     return process.returncode, out, err
 
 
@@ -156,6 +156,7 @@ def test_regions_are_those_that_numpy_computes(models_cache, scene, size):
     assert size is not None or {part.label for part in found} == set(NUMBERS)
 
 
+@pytest.mark.timeout(300)
 def test_eight_cold_processes_download_each_file_once_and_find_the_same(served, root, run, scene, tmp_path):
     """Of 8 first calls of `detect` and `segment` at once, one body per file is sent, and all equal the reference (I2)."""
     picture = tmp_path / "beach.png"
