@@ -72,11 +72,17 @@ class _Chart:
         if budget is None:
             return ""
         y = self._y(budget)
-        label = element("text", text(f"budget {format_size(budget)}"), x=self._width - _RIGHT, y=y - 5, class_="end limit")
+        label = element(
+            "text", text(f"budget {format_size(budget)}"), x=self._width - _RIGHT, y=y - 5, class_="end limit"
+        )
         return self._line(y, "budget") + label
 
     def _bars(self) -> str:
-        drawn = self._line(self._middle, "grid") + self._label(self._middle - 24, "came") + self._label(self._middle + 32, "went")
+        drawn = (
+            self._line(self._middle, "grid")
+            + self._label(self._middle - 24, "came")
+            + self._label(self._middle + 32, "went")
+        )
         half = _BARS / 2
         for number, moment in enumerate(self._moments):
             if not (moment.came or moment.went or moment.regrets):
@@ -104,7 +110,7 @@ class _Chart:
         y = _TOP + _PLOT + _BETWEEN + _BARS + 16
         drawn = ""
         for number in range(marks + 1):
-            anchor = "start" if number == 0 else "end" if number == marks else "middle"
+            anchor = "start" if number == 0 else "end" if number == marks else "mid"
             moment = tick(began + (now - began) * number / marks, now - began)
             drawn += element("text", text(moment), x=_LEFT + room * number / marks, y=y, class_=anchor)
         return drawn

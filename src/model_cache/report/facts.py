@@ -85,5 +85,5 @@ class Facts:
     files: Sequence[File] = ()
     order: Sequence[File] = ()
     events: Sequence[Event] = ()
-    verified: Verified = Verified()
+    verified: Verified = field(default_factory=Verified)
     indexed: bool = True

@@ -12,12 +12,11 @@ _LEAST = 0.0015  # share of all below which a part is not shown alone
 
 
 class Tile(NamedTuple):
-    """A part of a group: a file, or several small ones (`count` above 1). `used`: 0 for never, None where it has no sense."""
+    """A part of a group: a file, or several small ones. `used`: 0 for never, None where it has no sense."""
 
     name: str
     size: int
     used: float | None
-    count: int = 1
     marks: tuple[str, ...] = ()
 
 
@@ -63,7 +62,7 @@ def groups(facts: Facts, most: int) -> list[Group]:
     if rest:
         size = sum(group.size for group in rest)
         used = max((tile.used or 0 for group in rest for tile in group.tiles), default=0.0)
-        shown.append(Group(plural(len(rest), "small repo"), size, [Tile("", size, used, len(rest))]))
+        shown.append(Group(plural(len(rest), "small repo"), size, [Tile("", size, used)]))
     others = [Tile(name, size, None) for name, size in facts.others.items() if size > 0]
     if others:
         shown.append(Group("under way or set aside", sum(tile.size for tile in others), others))
@@ -80,7 +79,7 @@ def _group(name: str, files: list[File], least: float, most: int) -> Group:
     elif rest:
         marks = tuple(sorted({mark for file in rest for mark in _marks(file)}))
         label = plural(len(rest), "file") if not shown else plural(len(rest), "smaller file")
-        tiles.append(Tile(label, sum(f.charged for f in rest), max(f.used for f in rest), len(rest), marks))
+        tiles.append(Tile(label, sum(f.charged for f in rest), max(f.used for f in rest), marks))
     return Group(name, sum(tile.size for tile in tiles), sorted(tiles, key=lambda tile: -tile.size))
 
 

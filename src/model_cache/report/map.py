@@ -47,7 +47,7 @@ def _group(facts: Facts, group: Group, box: Box, whole: int) -> str:
     share = f"{100 * group.size / whole:.0f} %"
     drawn = element("title", text(f"{group.name}: {format_size(group.size)}, {share}"))
     drawn += _rect(box, "frame")
-    label, size = shortened(group.name, box.width - 8, _LETTER), format_size(group.size)
+    label, size = _heading(group.name, box.width - 8), format_size(group.size)
     headed = label and box.height > 2.4 * _HEAD
     if headed:
         drawn += _text(box.x + 4, box.y + 13, label, "head")
@@ -57,6 +57,12 @@ def _group(facts: Facts, group: Group, box: Box, whole: int) -> str:
     boxes = squarify([tile.size for tile in group.tiles], inner)
     tiles = (_tile(facts, group, tile, one) for tile, one in zip(group.tiles, boxes, strict=True))
     return element("g", drawn + "".join(tiles))
+
+
+def _heading(name: str, room: float) -> str:
+    """A repo's name, without its owner where that has no room."""
+    label = shortened(name, room, _LETTER)
+    return label if not label.startswith("…") else shortened(name.rpartition("/")[2], room, _LETTER) or label
 
 
 def _tile(facts: Facts, group: Group, tile: Tile, box: Box) -> str:

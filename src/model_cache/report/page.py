@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
 from hashlib import sha256
 from importlib.resources import files
 
@@ -41,7 +42,9 @@ def page(facts: Facts) -> str:
 def _header(facts: Facts) -> str:
     title = element("h1", "Model cache") + element("p", name(facts.root, "path"), class_="root")
     if not facts.indexed:
-        return title + element("p", "There is no index yet: nothing is recorded of what is in this directory.", class_="note")
+        return title + element(
+            "p", "There is no index yet: nothing is recorded of what is in this directory.", class_="note"
+        )
     ready = [file for file in facts.files if file.state == "ready"]
     wrong = sum(file.verdict in _BAD for file in ready) + facts.verified.quarantined
     regrets = [event.size for event in facts.events if event.kind == "regret" and event.at > facts.now - 7 * _DAY]
@@ -146,10 +149,14 @@ def _verification(facts: Facts) -> str:
     names = [*(label for _, label in _CHECKED), "longer ago", "never"]
     kinds = ["age0", "age1", "age2", "age3", "age4"]
     whole = sum(counts) or 1
-    bar = _bar([(kind, count / whole) for kind, count in zip(kinds, counts, strict=True)], "bytes by when they were compared")
+    bar = _bar(
+        [(kind, count / whole) for kind, count in zip(kinds, counts, strict=True)], "bytes by when they were compared"
+    )
     items = (
         element("li", element("svg", element("rect", width=12, height=12, class_=kind), class_="swatch") + text(label))
-        for kind, label in zip(kinds, (f"{n}: {format_size(c)}" for n, c in zip(names, counts, strict=True)), strict=True)
+        for kind, label in zip(
+            kinds, (f"{n}: {format_size(c)}" for n, c in zip(names, counts, strict=True)), strict=True
+        )
     )
     last, success = facts.verified.last, facts.verified.last_success
     said = f"Last verify of the whole cache: {_moment(last, facts.now)}. Last one without damage: {_moment(success, facts.now)}."
@@ -166,7 +173,7 @@ def _moment(moment: float | None, now: float) -> str:
 def _damage(facts: Facts) -> str:
     wrong = [file for file in facts.files if file.verdict in _BAD and file.state == "ready"]
     aside = facts.verified.quarantined
-    said = element("p", f"{plural(aside, 'damaged file')} in quarantine, with nothing in their place.") if aside else ""
+    said = element("p", f"Quarantine has {plural(aside, 'file')} that nothing took the place of.") if aside else ""
     if not wrong:
         return said
     rows = [
@@ -198,10 +205,12 @@ def _next(facts: Facts) -> str:
     return _section("What would go next", element("p", text(said)) + table + rest)
 
 
-def _table(headers: tuple[str, ...], rows: list[tuple[str, ...]], right: tuple[int, ...] = ()) -> str:
+def _table(headers: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> str:
     """Cells are HTML."""
     sides = ["end" if number in right else "start" for number in range(len(headers))]
-    head = "".join(element("th", text(title), class_=side, scope="col") for title, side in zip(headers, sides, strict=True))
+    head = "".join(
+        element("th", text(title), class_=side, scope="col") for title, side in zip(headers, sides, strict=True)
+    )
     body = "\n".join(
         element("tr", "".join(element("td", cell, class_=side) for cell, side in zip(row, sides, strict=True)))
         for row in rows
@@ -214,4 +223,6 @@ def _section(title: str, content: str) -> str:
 
 
 def _footer(facts: Facts) -> str:
-    return element("p", text(f"model-cache {facts.version}, {stamp(facts.now)}. What the index knows; no file was read for it."))
+    return element(
+        "p", text(f"model-cache {facts.version}, {stamp(facts.now)}. What the index knows; no file was read for it.")
+    )
