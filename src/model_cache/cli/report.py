@@ -124,7 +124,16 @@ def _document(found: Facts) -> dict[str, Any]:
             for one in repos(ready)
         ],
         "history": [
-            {**moment._asdict(), "at": output.timestamp(moment.at)}
+            {
+                "at": output.timestamp(moment.at),
+                "total_bytes": moment.size,
+                "peak_bytes": moment.peak,
+                "came_bytes": moment.came,
+                "went_bytes": moment.went,
+                "went_files": moment.goings,
+                "regret_bytes": moment.regretted,
+                "regret_files": moment.regrets,
+            }
             for moment in history(found.events, found.total, found.now, _SPANS)
         ],
         "verification": {

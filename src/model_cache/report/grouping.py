@@ -8,16 +8,25 @@ from typing import NamedTuple
 from ..units import plural
 from .facts import Facts, File
 
+MANY, OTHER = "many", "other"  # several small ones; what no ready file has
 _LEAST = 0.0015  # share of all below which a part is not shown alone
 
 
 class Tile(NamedTuple):
-    """A part of a group: a file, or several small ones. `used`: 0 for never, None where it has no sense."""
+    """A part of a group: a file, unless `kind` says otherwise. `used` is 0 for never; of several, half of their bytes were used
+    later than that.
+    """
 
     name: str
     size: int
-    used: float | None
+    used: float
+    kind: str = ""
     marks: tuple[str, ...] = ()
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether it is one file, known to be damaged."""
+        return not self.kind and "damaged" in self.marks
 
 
 class Group(NamedTuple):
@@ -61,9 +70,9 @@ def groups(facts: Facts, most: int) -> list[Group]:
     rest = [group for group in made if group not in shown]
     if rest:
         size = sum(group.size for group in rest)
-        used = max((tile.used or 0 for group in rest for tile in group.tiles), default=0.0)
-        shown.append(Group(plural(len(rest), "small repo"), size, [Tile("", size, used)]))
-    others = [Tile(name, size, None) for name, size in facts.others.items() if size > 0]
+        of_rest = [(tile.used, tile.size) for group in rest for tile in group.tiles]
+        shown.append(Group(plural(len(rest), "small repo"), size, [Tile("", size, _typical(of_rest), MANY)]))
+    others = [Tile(name, size, 0.0, OTHER) for name, size in facts.others.items() if size > 0]
     if others:
         shown.append(Group("under way or set aside", sum(tile.size for tile in others), others))
     return sorted(shown, key=lambda group: -group.size)
@@ -77,10 +86,21 @@ def _group(name: str, files: list[File], least: float, most: int) -> Group:
     if len(rest) == 1:
         tiles.append(Tile(rest[0].name, rest[0].charged, rest[0].used, marks=_marks(rest[0])))
     elif rest:
+        used = _typical([(file.used, file.charged) for file in rest])
         marks = tuple(sorted({mark for file in rest for mark in _marks(file)}))
         label = plural(len(rest), "file") if not shown else plural(len(rest), "smaller file")
-        tiles.append(Tile(label, sum(f.charged for f in rest), max(f.used for f in rest), marks))
+        tiles.append(Tile(label, sum(f.charged for f in rest), used, MANY, marks))
     return Group(name, sum(tile.size for tile in tiles), sorted(tiles, key=lambda tile: -tile.size))
+
+
+def _typical(uses: list[tuple[float, int]]) -> float:
+    """The last use that half of the bytes are older than: of (last use, bytes)."""
+    half, passed = sum(size for _, size in uses) / 2, 0
+    for used, size in sorted(uses):
+        passed += size
+        if passed >= half:
+            return used
+    return 0.0
 
 
 def _marks(file: File) -> tuple[str, ...]:

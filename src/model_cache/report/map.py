@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from ..units import format_size, plural
 from .facts import Facts
-from .grouping import Group, Tile, groups
+from .grouping import MANY, OTHER, Group, Tile, groups
 from .markup import element, shortened, text, visible
 from .treemap import Box, squarify
 from .words import ago
 
-WIDTHS = {"wide": (1136, 520, 60), "middle": (680, 520, 40), "narrow": (340, 560, 24)}  # width, height, most parts
+WIDTHS = {"wide": (1136, 520, 180), "middle": (680, 520, 110), "narrow": (340, 560, 60)}  # width, height, most parts
 _DAY = 86400.0
 AGES = ((_DAY, "a day"), (7 * _DAY, "a week"), (30 * _DAY, "30 days"), (90 * _DAY, "90 days"))
 _HEAD, _LINE, _LETTER, _GAP = 18.0, 14.0, 11.0, 1.5  # pixels
@@ -70,12 +70,14 @@ def _tile(facts: Facts, group: Group, tile: Tile, box: Box) -> str:
     if box.width < 0.5 or box.height < 0.5:
         return ""
     size = format_size(tile.size)
-    used = "" if tile.used is None else f", used {ago(tile.used, facts.now)}"
+    used = "" if tile.kind == OTHER else f", {'half of it ' * (tile.kind == MANY)}used {ago(tile.used, facts.now)}"
     marks = "".join(f", {mark}" for mark in tile.marks)
     whole = f"{group.name} {tile.name}".strip()
-    kind = "bad" if "damaged" in tile.marks else _age(tile.used, facts.now)
+    kind = OTHER if tile.kind == OTHER else "bad" if tile.is_damaged else _age(tile.used, facts.now)
     drawn = element("title", text(f"{whole}: {size}{used}{marks}")) + _rect(box, f"tile {kind}")
     name = shortened(tile.name, box.width - 8, _LETTER)
+    if tile.kind and name.startswith("…"):
+        name = ""  # the end of a name tells files apart, not that of a count
     if name and box.height >= _LINE + 4:
         drawn += _text(box.x + 4, box.y + 13, name, f"on-{kind}")
     below = " · ".join((size, *tile.marks))
@@ -87,10 +89,8 @@ def _tile(facts: Facts, group: Group, tile: Tile, box: Box) -> str:
     return element("g", drawn)
 
 
-def _age(used: float | None, now: float) -> str:
+def _age(used: float, now: float) -> str:
     """The class of a colour by last use."""
-    if used is None:
-        return "other"
     return next((f"age{number}" for number, (most, _) in enumerate(AGES) if now - used < most), f"age{len(AGES)}")
 
 
@@ -109,7 +109,7 @@ def legend(facts: Facts) -> str:
     kinds = {_age(file.used, facts.now) for file in facts.files}
     items = [(f"age{number}", name) for number, name in enumerate(names) if f"age{number}" in kinds]
     if any(facts.others.values()):
-        items.append(("other", "under way or set aside"))
+        items.append((OTHER, "under way or set aside"))
     if any(file.verdict in ("corrupt", "unreadable", "changed") for file in facts.files):
         items.append(("bad", "damaged"))
     swatches = (

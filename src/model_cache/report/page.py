@@ -34,7 +34,8 @@ def page(facts: Facts) -> str:
         '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'
         f"<title>Model cache: {text(facts.root)}</title><style>{style}</style>"
     )
-    sections = (_filling(facts), _time(facts), _verification(facts), _next(facts))
+    shown = (_filling, _time, _verification, _next) if facts.indexed else ()
+    sections = [section(facts) for section in shown]
     body = element("header", _header(facts)) + element("main", "\n".join(sections)) + element("footer", _footer(facts))
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>{body}</body></html>\n'
 

@@ -24,7 +24,8 @@ def stamp(moment: float) -> str:
 
 def tick(moment: float, span: float) -> str:
     """A moment as the mark of an axis that is so many seconds long."""
-    return _format(moment, "%H:%M" if span < 86400 else "%d %b %H:%M" if span < 3 * 86400 else "%d %b %Y")
+    forms = ((3600, "%H:%M:%S"), (86400, "%H:%M"), (3 * 86400, "%d %b %H:%M"))
+    return _format(moment, next((form for most, form in forms if span < most), "%d %b %Y"))
 
 
 def _format(moment: float, form: str) -> str:
