@@ -166,7 +166,7 @@ def _show_entries(run: Run, shown: Iterable[Listed], document: dict[str, Any], n
     listed = list(shown)
     if listed:
         rows = [[one.directory, one.filename, _size(one.size), _ago(one, now), _remarks(one)] for one in listed]
-        output.write_table(["REPO", "FILE", "SIZE", "USED", "STATE"], rows, right=(2,))
+        output.write_table(["REPO", "FILE", "SIZE", "USED", "STATE"], rows, right=(2,), grouped=True)
     _summary(run, sum(one.size or 0 for one in listed), len(listed), document)
 
 

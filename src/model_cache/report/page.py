@@ -194,6 +194,8 @@ def _next(facts: Facts) -> str:
         said = "No budget is set, so nothing goes to save room. If one were, this would be the order. "
     elif facts.total <= facts.budget:
         said += f"Nothing need go yet: {format_size(facts.budget - facts.total)} are left. "
+    else:
+        said += f"It is {format_size(facts.total - facts.budget)} over its budget. "
     rows, sum_ = [], 0
     for file in facts.order[:_NEXT]:
         sum_ += 0 if file.keeps else file.charged
