@@ -216,6 +216,15 @@ def _moved_whole(site: Site) -> None:
     site.move_whole()
 
 
+def _layered(site: Site) -> None:
+    """The largest file of a repo is in a lower root, which is beside the site: what is copied of a site shares it."""
+    _partly(site)
+    site.cache().fetch_repo(WHOLE, include=THERE)
+    below = site.root.parent / "below"
+    ModelCache(below, endpoint=site.hub.url, token=False).fetch(WHOLE, LARGEST)
+    (site.own / "config.toml").write_text(f'lower = "{below}"\n')
+
+
 # Blocks of what stands in a site, and room for a third of a file, or for one: what else comes takes somebody's place.
 _STANDING = 3 * 61440 + 20480
 _TIGHT = {"max_size": _STANDING + 20480}
@@ -231,6 +240,10 @@ _TIGHT_FOR_A_WHOLE = {"max_size": _STANDING + 65536 + 4096 + 32768}
 
 def _fetch_repo(workers: int) -> Callable[[ModelCache], object]:
     return lambda cache: cache.fetch_repo(WHOLE, workers=workers)
+
+
+def _copy(cache: ModelCache) -> object:
+    return cache.fetch_repo(WHOLE, include=LARGEST, workers=1)
 
 
 def _fetch(name: str = NEW, repo: str = REPO, *, force: bool = False) -> Callable[[ModelCache], object]:
@@ -269,6 +282,7 @@ OPERATIONS = {
         Operation("restore", lambda cache: cache.verify(), _backed_up),
         Operation("fetch-repo", _fetch_repo(1), _partly, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
         Operation("resume-repo", _fetch_repo(1), _halted_whole, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
+        Operation("copy", _copy, _layered, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
         Operation("update-repo", lambda cache: cache.update(WHOLE), _moved_whole, about=(WHOLE, LARGEST)),
         Operation("crew", _fetch_repo(4), _partly, about=(WHOLE, LARGEST)),
         Operation("census", _fetch(), _lose_index, {"max_size": "1GB"}, about=(REPO, NEW)),

@@ -1,6 +1,7 @@
 """Programs that tests start and listen to: whatever one prints is waited for, and it ends with the test."""
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -76,3 +77,9 @@ def children(pid):
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:
         return []
+
+
+def downloader(root):
+    """The process that the note of a download names."""
+    (note,) = (root / ".model-cache" / "locks").glob("*.json")
+    return int(re.search(r'"holder":\s*"(\d+)@', note.read_text())[1])

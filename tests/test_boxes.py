@@ -20,6 +20,7 @@ MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 TOKEN = "hf_" + "secretword" * 3
 COMMAND = [sys.executable, "-m", "model_cache"]
 ROOTS = ("/var/cache/models/root", "/srv/models")
+NOBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
 BYTES = {FILE: pattern(3 * 2**20), "config.json": b"{}"}
 
 
@@ -154,7 +155,7 @@ def sync_line(box, tmp_path):
     """The RUN that prefetches, as a shell gets it: the secret is a file of this test."""
     secret = tmp_path / "hf_token"
     secret.write_text(TOKEN)
-    (line,) = [text for text in runs() if "sync" in text]
+    (line,) = [text for text in runs() if "model-cache sync" in text]
     mount, _, command = line.partition(" ")
     assert mount == "--mount=type=secret,id=hf_token"
     return box.here(command.replace("/run/secrets/hf_token", str(secret)))
@@ -173,27 +174,50 @@ def test_the_build_uses_the_token_and_keeps_it_nowhere(box, hub, tmp_path):
     assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
 
 
-@pytest.mark.root
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv")
-def test_the_layer_serves_a_user_who_may_not_write(box, hub, tmp_path):
-    """Who owns nothing of it and has no rights of root's gets the file, without a request; a miss is 10, nothing changes."""
+@pytest.fixture
+def layer(box, hub, tmp_path):
+    """The models that the build leaves, owned by somebody else; words to use them without the rights of root."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root and setpriv")
+    if subprocess.run([*NOBODY, "true"], capture_output=True).returncode:
+        pytest.skip("this machine does not let us drop rights")
     done = box(["sh", "-c", sync_line(box, tmp_path)], environ={"MODEL_CACHE_DIR": str(box.root)})
     assert done.returncode == 0, done.stderr
     hub.reset()
-    there = sorted(box.root.rglob("*"))
-    for path in (box.root, *there):
+    for path in (box.root, *box.root.rglob("*")):
         os.chown(path, 60_001, 60_001)  # so that uid 0 is "others"; a user of another uid could not read the checkout
-    words = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "model-cache", "fetch", "-q", REPO]
-    if subprocess.run([*words[:2], "true"], capture_output=True).returncode:
-        pytest.skip("this machine does not let us drop rights")
+    assert box([*NOBODY, "touch", str(box.root / "mine")]).returncode != 0
+    return lambda *words, **environ: box([*NOBODY, "model-cache", *words], environ=environ)
+
+
+@pytest.mark.root
+def test_the_layer_serves_a_user_who_may_not_write(box, hub, layer):
+    """Who owns nothing of it and has no rights of root's gets the file, without a request; a miss is 10, nothing changes."""
+    there = sorted(box.root.rglob("*"))
     read_only = {"MODEL_CACHE_DIR": str(box.root), "MODEL_CACHE_READ_ONLY": "1", "MODEL_CACHE_OFFLINE": "1"}
-    writing = [*words[:2], "touch", str(box.root / "mine")]
-    assert box(writing).returncode != 0
-    found = box([*words, FILE], environ=read_only)
+    found = layer("fetch", "-q", REPO, FILE, **read_only)
     assert (found.returncode, found.stdout) == (0, f"{box.root / REPO / FILE}\n"), found.stderr
-    assert box([*words, "other.bin"], environ=read_only).returncode == 10
+    assert layer("fetch", "-q", REPO, "other.bin", **read_only).returncode == 10
     assert hub.count() == 0
     assert sorted(box.root.rglob("*")) == there
+
+
+@pytest.mark.root
+def test_what_the_layer_lacks_comes_into_the_volume_above_it(box, hub, layer, tmp_path):
+    """With the worker's environment the image's file is served from the layer, another one is downloaded into the volume."""
+    hub.add_repo("owner/other", {FILE: pattern(2**20, 1)})
+    compose = yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text(encoding="utf-8"))
+    volume = tmp_path / "volume"
+    environ = {name: box.here(value) for name, value in compose["services"]["worker"]["environment"].items()}
+    assert environ["MODEL_CACHE_DIR"] == "/var/cache/models" and environ["MODEL_CACHE_LOWER"] == str(box.root)
+    environ["MODEL_CACHE_DIR"] = str(volume)
+    found = layer("fetch", "-q", REPO, FILE, **environ)
+    assert (found.returncode, found.stdout) == (0, f"{box.root / REPO / FILE}\n"), found.stderr
+    assert hub.count() == 0
+    found = layer("fetch", "-q", "owner/other", FILE, **environ)
+    assert (found.returncode, found.stdout) == (0, f"{volume / 'owner/other' / FILE}\n"), found.stderr
+    assert layer("status", "-q", "--require", str(tmp_path / "models.lock"), **environ).returncode == 0
+    assert hub.body_gets(FILE) == 1
 
 
 @pytest.mark.parametrize("page, folder", [("docker.md", "docker"), ("kubernetes.md", "kubernetes")])

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from job_equipment import Program, until
+from job_equipment import Program, downloader, until
 from support import pattern
 from test_processes import wait_for_partial
 
@@ -65,9 +65,10 @@ def at_the_gate(hold, root, share=0.5):
     wait_for_partial(root, int(len(BIG) * share) - (1 << 20))
 
 
-def test_workers_that_start_cold_share_one_download(serve, hub):
+@pytest.mark.parametrize("kind", [[], ["--worker-class", "gthread", "--threads", "4"]], ids=["sync", "gthread"])
+def test_workers_that_start_cold_share_one_download(serve, hub, kind):
     """Four workers that fetch as they are imported serve after one download, and no request fails meanwhile."""
-    statuses, _ = until_all_serve(port_of(serve(way="boot", workers=4)), 4)
+    statuses, _ = until_all_serve(port_of(serve(*kind, way="boot", workers=4)), 4)
     assert set(statuses) == {200} and hub.body_gets(FILE) == 1
 
 
@@ -121,12 +122,6 @@ def test_a_worker_that_dies_while_it_downloads_loses_nothing(serve, hub, root, n
     statuses, _ = until_all_serve(port, 2)
     assert set(statuses) <= {200, 503}
     assert hub.body_bytes(FILE) <= 1.15 * len(BIG)
-
-
-def downloader(root):
-    """The process that the note of a download names."""
-    (note,) = (root / ".model-cache" / "locks").glob("*.json")
-    return int(re.search(r'"holder":\s*"(\d+)@', note.read_text())[1])
 
 
 def test_a_reload_in_mid_download_loses_nothing(serve, hub, root):

@@ -18,6 +18,7 @@ if sys.platform != "linux":
     pytest.skip("the race needs Linux", allow_module_level=True)
 
 from model_cache import ModelCache
+from model_cache.pace import Pace
 from stress.race.chaos import Chaos
 from stress.race.ending import Ending
 from stress.race.excuses import Known
@@ -137,17 +138,43 @@ def test_a_killed_operation_is_pending():
     assert oracle.violations == []
 
 
-def test_two_bodies_of_one_file_at_a_time_are_seen_by_the_hub(tmp_path):
-    """Two caches on two roots ask for one file at the same time, as two leaders would (I2)."""
-    journal = Journal(tmp_path / "hub.jsonl")
-    with RacedHub(journal, rate=200_000.0) as hub:
+FETCH = """
+import sys
+from model_cache import ModelCache
+ModelCache(sys.argv[1], endpoint=sys.argv[2], token=False).fetch("race/model-0", "file-0.bin")
+"""
+
+
+def seen_by_the_hub(tmp_path, *fetches):
+    """The violations that the hub sees while these run at the same time, each given its address."""
+    with RacedHub(Journal(tmp_path / "hub.jsonl"), set(), rate=200_000.0) as hub:
         hub.add_repo("race/model-0", {"file-0.bin": bytes(400_000)})
-        caches = [ModelCache(tmp_path / name, endpoint=hub.url, token=False) for name in "ab"]
         with ThreadPoolExecutor(2) as threads:
-            list(threads.map(lambda cache: cache.fetch("race/model-0", "file-0.bin"), caches))
+            list(threads.map(lambda fetch: fetch(hub.url), fetches))
     oracle = Oracle(known())
     oracle.read(Reader(tmp_path).new())
-    assert [one.invariant for one in oracle.violations] == ["I2"]
+    return [one.invariant for one in oracle.violations]
+
+
+def test_two_bodies_of_one_file_at_a_time_are_seen_by_the_hub(tmp_path):
+    """Two processes with two roots ask for one file at the same time, as two leaders would (I2)."""
+
+    def elsewhere(name):
+        return lambda url: subprocess.run([sys.executable, "-c", FETCH, tmp_path / name, url], check=True)
+
+    assert seen_by_the_hub(tmp_path, elsewhere("a"), elsewhere("b")) == ["I2"]
+
+
+def test_a_process_that_fetches_in_parts_is_one_leader(tmp_path):
+    """Several connections of one process get one file at the same time, and that is as it should be."""
+    pace = Pace(large=1, window=0.0, fast=1e18, smallest=32 << 10, noted=32 << 10, between=0.0, chunk=8 << 10)
+
+    def in_parts(url):
+        cache = ModelCache(tmp_path / "cache", endpoint=url, token=False, connections=3, pace=pace)
+        cache.fetch("race/model-0", "file-0.bin")
+
+    assert seen_by_the_hub(tmp_path, in_parts) == []
+    assert (tmp_path / "hub.jsonl").read_text().count('"e":"body"') > 1
 
 
 def test_bytes_over_the_budget_are_counted_once(tmp_path):

@@ -33,15 +33,18 @@ from .errors import (
     StorageError,
 )
 from .settings import VARIABLES
-from .version import __version__
+from .version import __version__ as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from .aio import AsyncModelCache
+
 __all__ = [
     "AccessError",
+    "AsyncModelCache",
     "CacheFullError",
     "DownloadError",
     "DownloadInProgressError",
@@ -58,7 +61,6 @@ __all__ = [
     "OfflineMissError",
     "SettingError",
     "StorageError",
-    "__version__",
     "cache_root",
     "configure",
     "fetch",
@@ -66,6 +68,16 @@ __all__ = [
     "is_cached",
     "path",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Importing this package loads no asyncio.
+    if name != "AsyncModelCache":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .aio import AsyncModelCache
+
+    return AsyncModelCache
+
 
 _configured: dict[str, Any] = {}
 # The default cache and the environment it was made in; replaced as one object, so threads see either whole.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from time import monotonic
 
-from . import hit
+from . import hit, tiers
 from .context import Context
 from .layout import DEFAULT_REVISION, Entry
 from .settings import Settings
@@ -46,6 +46,7 @@ class ModelCache(Upkeep):
         root: The directory; by default from the environment (see `cache_root`).
         max_size: Budget in bytes, as text (`50GB`, `50GiB`), or as a share of the file system (`80%`).
         endpoint: Address of the Hub.
+        lower: Roots that are looked at before the Hub is asked, in their order, and never written: absolute paths.
         token: A token for the Hub; False sends none; None looks at `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_HOME`.
         offline: True: never ask the network.
         clock, step, hub, pace: Source of time, failure points, a stand-in for the Hub, and when a file comes over several
@@ -67,6 +68,7 @@ class ModelCache(Upkeep):
         *,
         max_size: str | int | None = None,
         endpoint: str | None = None,
+        lower: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
         token: str | bool | None = None,
         offline: bool | None = None,
         clock: Clock | None = None,
@@ -75,13 +77,14 @@ class ModelCache(Upkeep):
         pace: Pace | None = None,
         **policy: object,
     ) -> None:
-        settings = Settings(os.environ, root=root, max_size=max_size, endpoint=endpoint, offline=offline, **policy)
+        policy |= {"max_size": max_size, "endpoint": endpoint, "lower": lower, "offline": offline}
+        settings = Settings(os.environ, root=root, **policy)
         self._ctx = Context(settings, token=token, clock=clock, step=step, hub=hub, pace=pace)
         self._now = monotonic if clock is None else clock.monotonic
         self._memory: dict[tuple[str, str, str, str], hit.Found] = {}
         self._background: Background | None = None
-        made_of: dict[str, object] = {"max_size": max_size, "endpoint": endpoint, "token": token, "offline": offline}
-        made_of |= {"root": root and settings.root, "clock": clock, "step": step, "hub": hub, "pace": pace, **policy}
+        made_of: dict[str, object] = {"token": token, "clock": clock, "step": step, "hub": hub, "pace": pace, **policy}
+        made_of["root"] = root and settings.root
         # How another process makes the same cache; not where that would put a secret into a pickle.
         self._made_of = None if isinstance(token, str) else {k: v for k, v in made_of.items() if v is not None}
         # What neither importing this package nor the first hit should pay for, making a cache does: 9 ms for the module
@@ -108,7 +111,7 @@ class ModelCache(Upkeep):
         return self._root
 
     def path(self, repo: str, filename: str, *, revision: str = DEFAULT_REVISION, repo_type: str = "model") -> Path:
-        """Where the file is or would be. Touches nothing.
+        """Where the file is or would be in this root, whatever the lower ones have. Touches nothing.
 
         Raises:
             InvalidNameError: The names cannot stand for a path.
@@ -119,12 +122,12 @@ class ModelCache(Upkeep):
     def is_cached(
         self, repo: str, filename: str, *, revision: str = DEFAULT_REVISION, repo_type: str = "model"
     ) -> bool:
-        """Whether the file is there. Asks no network, opens and touches nothing.
+        """Whether the file is there, or in a lower root. Asks no network, opens and touches nothing.
 
         Raises:
             InvalidNameError: The names cannot stand for a path.
         """
-        return hit.exists(self._ctx, Entry(repo, filename, revision, repo_type))
+        return tiers.holder(self._ctx, Entry(repo, filename, revision, repo_type)) is not None
 
     def fetch(
         self,
@@ -138,7 +141,7 @@ class ModelCache(Upkeep):
         timeout: float | None = None,
         progress: Progress | None = None,
     ) -> Path:
-        """The file's absolute path; on a miss it is downloaded, verified and published first.
+        """The file's absolute path, in this root or a lower one; on a miss it is downloaded, verified and published first.
 
         Args:
             repo: `name` or `owner/name`.
@@ -201,7 +204,8 @@ class ModelCache(Upkeep):
         """The directory of a repo, once all of it (or of what is selected) is there, from one commit.
 
         What the repo consists of is asked of the Hub once and kept; from then on a complete repo needs no network. A part
-        of it is never returned as if it were the whole.
+        of it is never returned as if it were the whole. Where all of it is in a lower root, the directory there is
+        returned; where some of it is, that is copied from there.
 
         Args:
             repo: `name` or `owner/name`.
@@ -225,43 +229,61 @@ class ModelCache(Upkeep):
         from .layout import Snapshot
 
         snapshot = Snapshot(repo, revision, repo_type)
-        if self._is_there(snapshot, include, exclude, force):
-            return self._root / snapshot.directory
+        if not force and (there := self._there(snapshot, include, exclude)):
+            return there
         from .download.repo import Selection, check_workers, fetch_repo
 
         request = self._request(force, offline, progress)
         fetched = fetch_repo(self._ctx, snapshot, Selection(include, exclude), request, workers=check_workers(workers))
-        for entry, outcome in zip(fetched.entries, fetched.outcomes, strict=True):
-            self._remember(entry, outcome.found)
-        return self._root / snapshot.directory
+        if fetched.ctx is self._ctx:
+            for entry, outcome in zip(fetched.entries, fetched.outcomes, strict=True):
+                self._remember(entry, outcome.found)
+        return fetched.ctx.root_path / snapshot.directory
 
-    def _is_there(self, snapshot: Snapshot, include: object, exclude: object, force: bool) -> bool:
-        """Whether everything is there, by its listing; files that were handed out just now cost a `stat` each."""
+    def _there(self, snapshot: Snapshot, include: object, exclude: object) -> Path | None:
+        """The directory, if everything is there; in a lower root if it is there and not here."""
+        if self._is_there(self._ctx, snapshot, include, exclude):
+            return self._root / snapshot.directory
+        for below in tiers.wholes(self._ctx, snapshot):
+            if tiers.attempt(self._ctx, below, lambda below: self._is_there(below, snapshot, include, exclude)):
+                return below.root_path / snapshot.directory
+        return None
+
+    def _is_there(self, ctx: Context, snapshot: Snapshot, include: object, exclude: object) -> bool:
+        """Whether everything is in a root, by its listing; files that were handed out just now cost a `stat` each."""
         from . import listings
         from .selection import select
 
-        before = listings.identity(self._ctx, snapshot)
-        listing = None if force else listings.read(self._ctx, snapshot)
+        before = listings.identity(ctx, snapshot)
+        listing = listings.read(ctx, snapshot)
         if listing is None or listing.moving:
             return False
         chosen = select([file.path for file in listing.files], include, exclude)  # type: ignore[arg-type]
-        names = snapshot.repo, snapshot.revision, snapshot.repo_type
-        there = all(self._is_remembered(names, path) or self._is_hit(snapshot, path) for path in chosen)
+        names, place = (snapshot.repo, snapshot.revision, snapshot.repo_type), f"{ctx.root}/{snapshot.directory}/"
+        there = all(self._is_remembered(names, path, place) or self._is_hit(ctx, snapshot, path) for path in chosen)
         # Else an update began meanwhile, and the files that were looked at may be of two commits.
-        return there and listings.identity(self._ctx, snapshot) == before
+        return there and listings.identity(ctx, snapshot) == before
 
-    def _is_remembered(self, names: tuple[str, str, str], filename: str) -> bool:
+    def _is_remembered(self, names: tuple[str, str, str], filename: str, place: str) -> bool:
         repo, revision, repo_type = names
+        found = self._remembered(repo, filename, revision, repo_type)
+        return found is not None and found.text.startswith(place)
+
+    def _remembered(self, repo: str, filename: str, revision: str, repo_type: str) -> hit.Found | None:
+        """A file that was handed out just now, if a `stat` says that it is as it was."""
         found = self._memory.get((repo, filename, revision, repo_type))
         try:
-            return found is not None and found.is_as_it_was(os.stat(found.text)) and self._now() < found.until
+            if found is not None and found.is_as_it_was(os.stat(found.text)) and self._now() < found.until:
+                return found
         except OSError:
-            return False
+            pass
+        return None
 
-    def _is_hit(self, snapshot: Snapshot, filename: str) -> bool:
+    def _is_hit(self, ctx: Context, snapshot: Snapshot, filename: str) -> bool:
         entry = snapshot.entry(filename)
-        found = hit.find(self._ctx, entry)
-        if found is not None:
+        found = hit.find(ctx, entry)
+        # A file of this root is what a single fetch hands out, also where the whole repo is had from below.
+        if found is not None and (ctx is self._ctx or not hit.exists(self._ctx, entry)):
             self._remember(entry, found)
         return found is not None
 
@@ -312,8 +334,15 @@ class ModelCache(Upkeep):
     def _find(
         self, entry: Entry, timeout: float | None, force: bool, offline: bool | None, progress: Progress | None
     ) -> hit.Found:
-        there = None if force else hit.find(self._ctx, entry)
+        there = None if force else tiers.find(self._ctx, entry)
         return there or self._miss(entry, self._asked(force, offline, progress), timeout).found
+
+    def _hit(self, entry: Entry) -> Path | None:
+        """The file's path, if it is there."""
+        there = in_family(tiers.find)(self._ctx, entry)
+        if there is not None:
+            self._remember(entry, there)
+        return None if there is None else there.path
 
     def _miss(self, entry: Entry, asked: Asked, timeout: float | None) -> Outcome:
         if timeout is None:
@@ -323,8 +352,8 @@ class ModelCache(Upkeep):
         if self._background is None:
             from .download.background import Background
 
-            self._background = Background()
-        return self._background.fetch(self._ctx, entry, asked, timeout)
+            self._background = Background(self._ctx)
+        return self._background.fetch(entry, asked, timeout)
 
     def _asked(self, force: bool, offline: bool | None, progress: Progress | None) -> Asked:
         from .download.asked import Asked

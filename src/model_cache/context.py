@@ -110,6 +110,9 @@ class Context:
         self._root_path: Path | None = None
         self._real_root = ""
         self._folds: bool | None = None
+        self._lower: tuple[Context, ...] = ()
+        self._lower_roots: tuple[str, ...] = ()  # what `_lower` was made of
+        self.told: set[str] = set()  # lower roots that something has been said of
         # Leases kept for readers that cannot touch: (until when, by the monotonic clock; descriptor; pid).
         self.kept: list[tuple[float, int]] = []
         self.kept_pid = 0
@@ -127,6 +130,20 @@ class Context:
 
             self._root_path = Path(self.root)
         return self._root_path
+
+    @property
+    def lower(self) -> tuple[Context, ...]:
+        """The roots below this one, which are only read; not this very root, and none twice, by whatever name."""
+        if self._lower_roots is not self.settings.lower:
+            real: dict[str, str] = {}
+            for root in self.settings.lower:
+                real.setdefault(os.path.realpath(root), root)
+            real.pop(os.path.realpath(self.root), None)
+            self._lower = tuple(
+                Context(self.settings.below(root), clock=self.clock, step=self.step) for root in real.values()
+            )
+            self._lower_roots = self.settings.lower
+        return self._lower
 
     def path(self, entry: Entry) -> Path:
         """The entry's place, as programs are handed it; raises InvalidNameError where it is longer than a path may be."""
@@ -218,9 +235,20 @@ class Context:
             from .index import Index
 
             self._index = Index(
-                self.places.index, self.places.index_lock, self.settings.file_mode, self.clock, self.step
+                self.places.index,
+                self.places.index_lock,
+                self.settings.file_mode,
+                self.clock,
+                self.step,
+                read_only=self.settings.read_only,
             )
         return self._index
+
+    def close(self) -> None:
+        """Close this thread's connections to the indexes, if there are any: not when a thread's locals are torn down."""
+        for ctx in (self, *self._lower):
+            if ctx._index is not None:
+                ctx._index.close()
 
     def prepare(self, entry: Entry | None = None) -> None:
         """Make the root and the cache's own directories where they are missing.

@@ -118,7 +118,8 @@ def is_marked(ctx: Context, key: str, found: os.stat_result, fd: int | None = No
     if digest.sha256(fd)[0] == known.found:
         return True
     with suppress(OSError):
-        forget(ctx, key)  # other bytes have its place: nobody need hash them again
+        if not ctx.settings.read_only:
+            forget(ctx, key)  # other bytes have its place: nobody need hash them again
     return False
 
 

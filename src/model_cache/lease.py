@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import os
 
-from . import hit, locks
+from . import hit, locks, tiers
 from .context import Context
 from .errors import LockTimeoutError
 from .layout import Entry
@@ -81,7 +81,7 @@ class LeasedFile(io.BufferedReader):
         self._lease.release()
 
 
-def take(ctx: Context, entry: Entry, fetch: Callable[[], Path]) -> Lease:
+def take(ctx: Context, entry: Entry, fetch: Callable[[], object]) -> Lease:
     """Fetch the file and hold on to it.
 
     Raises:
@@ -89,8 +89,9 @@ def take(ctx: Context, entry: Entry, fetch: Callable[[], Path]) -> Lease:
         LockTimeoutError: Somebody else held the file exclusively again and again.
     """
     for _ in range(_ATTEMPTS):
-        path = fetch()
-        fd = hit.open_leased(ctx, entry)
-        if fd is not None:
-            return Lease(ctx, entry, path, fd)
+        fetch()
+        opened = tiers.open_leased(ctx, entry)
+        if opened is not None:
+            at, fd = opened
+            return Lease(at, entry, at.path(entry), fd)
     raise LockTimeoutError(f"{entry.path(ctx.root)} could not be leased: it was replaced again and again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from . import listings
+from . import listings, tiers
 from .budget import census
 from .budget.collection import GcReport, collect
 from .budget.removal import RemoveReport
@@ -52,6 +52,13 @@ def rows_of(ctx: Context, repo: str, filenames: Sequence[str], revision: str, re
             raise OfflineMissError(
                 f"{name} is not complete: its download is under way or was stopped",
                 hint="model-cache fetch resumes it; gc removes what was stopped a day ago",
+            )
+        directory = repo_directory(repo, revision, repo_type)
+        below = tiers.holder_below(ctx, missing[0]) if missing else tiers.directory_below(ctx, directory)
+        if below is not None:
+            raise OfflineMissError(
+                f"{name} is in the lower root {below.root}, which is only read, and not in {ctx.root}",
+                hint=f"who may write there: model-cache --root {quoted(below.root)} ls {repo}",
             )
         raise OfflineMissError(
             f"{name} is not in the index of {ctx.root}", hint=f"model-cache --root {quoted(ctx.root)} ls {repo}"

@@ -52,6 +52,21 @@ def _sharing(value: object, what: str) -> str:
     return str(value)
 
 
+def _roots(value: object, what: str) -> tuple[str, ...]:
+    """Absolute paths of directories, in their order: a list of them, or one text with `os.pathsep` between."""
+    parts = value.split(os.pathsep) if isinstance(value, str) else [value]
+    if isinstance(value, (list, tuple)):
+        parts = list(value)
+    try:
+        paths = [os.path.expanduser(os.fsdecode(part)) for part in parts if part != ""]  # type: ignore[arg-type]
+    except TypeError:
+        raise SettingError(f"{what}: expected paths of directories, found {shown(value)}") from None
+    for path in paths:
+        if not os.path.isabs(path) or "\0" in path:
+            raise SettingError(f"{what}: expected absolute paths of directories, found {shown(path)}")
+    return tuple(dict.fromkeys(map(os.path.normpath, paths)))
+
+
 def _endpoint(value: object, what: str) -> str:
     from .address import parse_endpoint  # only who sets one pays for it
 
@@ -69,6 +84,7 @@ KEYS: dict[str, tuple[Callable[..., object], object]] = {
     "connections": (_count, 4),
     "sharing": (_sharing, "private"),
     "endpoint": (_endpoint, DEFAULT_ENDPOINT),
+    "lower": (_roots, ()),
 }
 
 # What a process is told by its environment alone; the names that users of the Hub's own client know come second.
@@ -104,6 +120,7 @@ class Settings:
         connections: Connections for one large file.
         sharing: `private` or `group`.
         endpoint: Address of the Hub, without a closing slash.
+        lower: Roots that are looked at before the Hub is asked, and only read.
         offline, read_only: Never ask the network; never write.
         etag_timeout, download_timeout: Seconds for a metadata answer; seconds without a byte of a body.
         no_progress: Progress bars are unwanted.
@@ -118,6 +135,7 @@ class Settings:
     connections: int
     sharing: str
     endpoint: str
+    lower: tuple[str, ...]
     offline: bool
     read_only: bool
     etag_timeout: float
@@ -191,6 +209,12 @@ class Settings:
         """Read the policy file again if somebody replaced it since; off the hot path only."""
         if _identity(self.policy_file) != self._policy_identity:
             self._load_policy()
+
+    def below(self, root: str) -> Settings:
+        """The same policy for a root that is only read; its own policy file is for those who write there."""
+        other = object.__new__(Settings)
+        other.__dict__.update(self.__dict__, root=root, root_source=self.sources["lower"], read_only=True, lower=())
+        return other
 
     @property
     def environ(self) -> Mapping[str, str]:

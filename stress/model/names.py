@@ -23,6 +23,7 @@ _PARTS = (
     " test_parts and the sweeps come through it"
 )
 LEFT_OUT = {
+    "copy:write": "a copy from a lower root, or where nothing can be linked: a download whose bytes come from a file",
     "lockfile:write": _LOCKFILE,
     "sync:hash": _LOCKFILE,
     "part:flush": _PARTS,

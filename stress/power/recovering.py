@@ -91,7 +91,7 @@ def _in_child(site: Site, operation: Operation, image: Image, turn: int) -> list
 
 
 def _recover(site: Site, operation: Operation, turn: int) -> list[Violation]:
-    found = _asked("at once", lambda: invariants.at_once(site.root, site.expected, site.cache(offline=True)))
+    found = _asked("at once", lambda: invariants.at_once(site.root, site.expected, site.cache(offline=True, lower=[])))
     site.expected.held.clear()  # no lease survives
     following = _next(operation)
     fetch, first = following[0], following[turn % len(following)]

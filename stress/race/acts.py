@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,19 @@ def _lease(worker: Worker, choice: Choice) -> Seen:
             offline = f"{type(error).__name__}: {error}"
         seen = look(path)
         return seen | {"held": [held, first, _ino(path), "lease"], "offline": offline}
+
+
+def _below(worker: Worker, choice: Choice) -> Seen:
+    """From another root, to which this one is a lower root: a lease here, or a part of a repo, copied where it must be."""
+    file, above = choice.file, worker.above
+    shutil.rmtree(above.root, ignore_errors=True)  # of the last time
+    if choice.share < 0.6:
+        with above.lease(file.repo, file.name) as path:
+            held, first = time.monotonic(), _ino(path)
+            time.sleep(choice.seconds)
+            return look(path) | {"held": [held, first, _ino(path), "lease"]}
+    directory = above.fetch_repo(file.repo, include=(file.name, "*-0.bin"), workers=2)
+    return look(directory / file.name)
 
 
 def _open(worker: Worker, choice: Choice) -> Seen:
@@ -199,5 +213,5 @@ def _look(worker: Worker, _choice: Choice) -> Seen:
 ACTS: dict[str, Callable[[Worker, Choice], Seen]] = {
     "fetch": _fetch, "force": _force, "brief": _brief, "repo": _repo, "sync": _sync, "hit": _hit, "handout": _handout,
     "lease": _lease, "open": _open, "mapped": _mapped, "gc": _gc, "rm": _rm, "pin": _pin, "unpin": _unpin, "update": _update,
-    "verify": _verify, "repair": _repair, "reconcile": _reconcile, "rebuild": _rebuild, "look": _look,
+    "verify": _verify, "repair": _repair, "reconcile": _reconcile, "rebuild": _rebuild, "look": _look, "below": _below,
 }  # fmt: skip

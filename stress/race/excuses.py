@@ -103,6 +103,8 @@ def excuse(end: Event, known: Known) -> str:
         return "a link that expired" if any("expired" in known.faults[other] for other in of_repo) else ""
     if kind == "IntegrityError":
         lied = any(known.faults[other] & _FALSE for other in of_repo)
+        if op == "below" and "received bytes with" in text:
+            return "it was moved or changed below while it was copied"
         return "the hub lied" if lied else "it was damaged" if damaged else ""
     if kind == "DownloadInProgressError":
         return "little time" if op == "brief" else ""
@@ -116,7 +118,7 @@ def excuse(end: Event, known: Known) -> str:
         waited = any(end["t"] - 2 * LOCK_TIMEOUT <= when <= end["t"] for when in known.waits[repo])
         return "the holder waits for room" if "nothing moved" in text and waited else ""
     if kind == "OfflineMissError":
-        return "it is not there" if op in ("hit", "rm", "pin", "unpin", "update") else ""
+        return "it is not there" if op in ("hit", "below", "rm", "pin", "unpin", "update") else ""
     if kind == "InUseError":
         return "in use" if op in ("force", "repo", "sync") or damaged else ""
     if kind == "StorageError":

@@ -55,6 +55,7 @@ class Worker:
         self._doom: Doom | None = None
         self.cache = cache_of(setting, step=self._step, **(_PARTS if slot % _IN_PARTS == 0 else {}))
         self.budget, self.lockfiles = setting.budget, setting.journals
+        self.above = _above(setting, slot)
         self.progress = _Told(self)
 
     def run(self) -> NoReturn:
@@ -130,6 +131,12 @@ def cache_of(setting: Setting, **options: object) -> ModelCache:
         "download_timeout": 2, "etag_timeout": 5,
     }  # fmt: skip
     return ModelCache(setting.root, endpoint=setting.endpoint, token=False, **policy, **options)  # type: ignore[arg-type]
+
+
+def _above(setting: Setting, slot: int) -> ModelCache:
+    """A cache of a process's own, to which the one that everybody races for is a lower root; it asks nobody."""
+    root = setting.journals.parent / f"above-{slot:03}"
+    return ModelCache(root, lower=[setting.root], offline=True, min_idle=MIN_IDLE, touch_interval=0)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

@@ -27,6 +27,7 @@ def test_every_key_with_its_value_and_source(shell, root):
         "connections     4                   default",
         "sharing         private             default",
         "endpoint        http://127.0.0.1:1  HF_ENDPOINT",
+        "lower           off                 default",
     ]
     assert not root.exists()
 

@@ -96,6 +96,7 @@ def test_the_document(shell, root, filled):
         "pinned": False,
         "in_use": None,
         "state": "ready",
+        "lower": None,
     }
 
 
@@ -185,7 +186,7 @@ def test_an_index_that_is_none_is_a_clear_error(shell, root):
 
 ORDER = [
     *("repo", "repo_type", "revision", "filename", "path", "size", "sha256", "etag", "commit"),
-    *("downloaded_at", "last_used_at", "verified_at", "pinned", "in_use", "state"),
+    *("downloaded_at", "last_used_at", "verified_at", "pinned", "in_use", "state", "lower"),
 ]
 
 
@@ -275,6 +276,7 @@ def test_status_of_a_quiet_cache(shell, root):
         "downloads": [],
         "incomplete": [],
         "leases": [],
+        "lower": [],
         "last_verify": None,
         "last_gc": None,
         "damaged": {"corrupt": 0, "unreadable": 0, "changed": 0, "missing": 0, "quarantined": 0},

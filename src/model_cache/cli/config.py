@@ -32,7 +32,7 @@ def config(run: Run, setting: str | None) -> int | None:
     """Show the policy of the root, or set one key of it for all who use the root.
 
     Without an argument: every key, its value, and where that comes from. KEY prints one value (`off` for a limit that is
-    not set), KEY=VALUE sets it (max_size=50GB, max_size=80%, min_idle=10m), `KEY=` goes back to the default. The
+    not set), KEY=VALUE sets it (max_size=50GB, min_idle=10m, lower=/srv/models), `KEY=` goes back to the default. The
     environment (MODEL_CACHE_<KEY>) beats what is set here.
     """
     key, assigned, value = (setting or "").partition("=")
@@ -77,6 +77,8 @@ def text_of(settings: Settings, key: str) -> str:
     value = getattr(settings, key)
     if value is None:
         return ""
+    if isinstance(value, tuple):
+        return os.pathsep.join(value)
     if isinstance(value, float) and key in _DURATIONS:
         return _exact(value, _UNITS) or f"{value:g}s"
     if isinstance(value, float):

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from .. import hit
+from .. import tiers
 from ..context import Context, holder_name
 from ..errors import DownloadInProgressError, IndexUnavailableError, OfflineMissError, quoted
 from ..layout import Entry, Snapshot
@@ -105,7 +105,7 @@ def _whole(
         raise
     finally:
         progress.finished()
-    path = f"{ctx.root}/{snapshot.directory}"
+    path = f"{fetched.ctx.root}/{snapshot.directory}"
     if any(outcome.source != "hit" for outcome in fetched.outcomes):
         seconds = max(time.monotonic() - began, 1e-6)
         progress.say(_told_whole(snapshot, fetched.commit, fetched.outcomes, seconds))
@@ -118,10 +118,10 @@ def _whole(
 
 def _told_whole(snapshot: Snapshot, commit: str, outcomes: list[Outcome], seconds: float) -> str:
     """How a repo came of which not everything was there."""
-    counts = dict.fromkeys(("download", "resume", "link", "hit"), 0)
+    counts = dict.fromkeys(("download", "resume", "link", "copy", "hit"), 0)
     for outcome in outcomes:
         counts[outcome.source] += 1
-    words = {"download": "downloaded", "resume": "resumed", "link": "linked", "hit": "there already"}
+    words = {"download": "downloaded", "resume": "resumed", "link": "linked", "copy": "copied", "hit": "there already"}
     told = ", ".join(f"{count} {words[source]}" for source, count in counts.items() if count)
     size = sum(outcome.downloaded for outcome in outcomes)
     return (
@@ -134,7 +134,7 @@ def _one(ctx: Context, entry: Entry, request: Request, progress: Narrator) -> Ou
     """One file; a hit loads neither HTTP nor lock code."""
     from ..download.request import Outcome
 
-    if not request.force and (found := hit.find(ctx, entry)):
+    if not request.force and (found := tiers.find(ctx, entry)):
         return Outcome(found, "hit", 0)
     from ..download.miss import fetch as download
 
@@ -158,6 +158,8 @@ def _told(entry: Entry, outcome: Outcome, seconds: float) -> str:
     """How a file came that was not there."""
     if outcome.source == "link":
         return f"linked {entry}: the cache had the same bytes under another name, verified"
+    if outcome.source == "copy":
+        return f"copied {entry} from a lower root, verified"
     amount = f"{format_size(outcome.downloaded)} in {format_duration(seconds)}"
     rate = f"{format_size(outcome.downloaded / seconds)}/s"
     if outcome.source != "resume":
@@ -205,20 +207,20 @@ def _document(ctx: Context, snapshot: Snapshot, path: str, results: list[tuple[E
 
 def _recorded(ctx: Context, results: list[tuple[Entry, Outcome]]) -> list[tuple[str | None, str | None, str | None]]:
     """(sha256, etag, commit) of each file as the index has them, if it has this very file."""
-    from contextlib import closing
+    from contextlib import ExitStack, closing
 
     from ..index.ledger import Ledger
     from .listing import is_sound
 
     known: list[tuple[str | None, str | None, str | None]] = []
-    with closing(ctx.index) as index:
-        ledger = Ledger(index)
+    with ExitStack() as stack:
+        roots = {at.root: Ledger(stack.enter_context(closing(at.index))) for at in (ctx, *ctx.lower)}
         for entry, outcome in results:
+            found = outcome.found
             try:
-                row = ledger.row(entry)
+                row = roots[found.text.removesuffix(f"/{entry.relative}") or "/"].row(entry)
             except IndexUnavailableError:
                 row = None
-            found = outcome.found
             if (
                 row is not None
                 and is_sound(row)

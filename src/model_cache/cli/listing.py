@@ -7,12 +7,14 @@ import os
 import time
 from contextlib import closing, suppress
 from functools import lru_cache
+from itertools import chain
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import listings, stats
+from ..errors import IndexUnavailableError
 from ..index import queries
 from ..layout import Snapshot, repo_directory
 from ..units import format_duration, format_size, plural
@@ -45,7 +47,7 @@ _KEY = queries.LISTED.index("key")
 def ls(
     run: Run, repo: str | None, filters: tuple[str, ...], sort: str | None, limit: int | None, repos: bool, in_use: bool
 ) -> int | None:
-    """List the cache, or one REPO of it: what the index knows, in the order of names.
+    """List the cache, or one REPO of it: what the index knows, in the order of names, and then what lower roots have.
 
     With -q the absolute paths, with --repos -q the repos' directories.
     """
@@ -62,7 +64,7 @@ def ls(
     with closing(ctx.index):
         total = queries.totals(ctx.index).all
         document = {"root": ctx.root, "total_bytes": total, "budget_bytes": budget_bytes(ctx.settings)}
-        listed: Iterable[Listed] = _read(run, ctx, repo)
+        listed: Iterable[Listed] = chain(_read(run, ctx, repo), _below(run, ctx, repo))
         if tests:
             listed = (one for one in listed if all(test(one) for test in tests))
         if repos:
@@ -109,6 +111,22 @@ def _read(run: Run, ctx: Context, repo: str | None) -> Iterator[Listed]:
     if left_out:
         rest = "names no entry, and was left out" if left_out == 1 else "name no entry, and were left out"
         run.note(f"warning: {plural(left_out, 'row')} of {ctx.places.index} {rest}")
+
+
+def _below(run: Run, ctx: Context, repo: str | None) -> Iterator[Listed]:
+    """What a fetch would find in the lower roots, as their indexes have it: what stands there and in no root above."""
+    above = [ctx]
+    for below in ctx.lower:
+        try:
+            with closing(below.index) as index:
+                for page in queries.pages(index, repo):
+                    for one in _listed(below, selection.sound(page)):
+                        relative = one.path[len(below.root) :]
+                        if os.path.exists(one.path) and not any(os.path.lexists(at.root + relative) for at in above):
+                            yield one._replace(lower=below.root)
+        except IndexUnavailableError as error:
+            run.note(f"warning: what is in the lower root {below.root} cannot be listed: {error}")
+        above.append(below)
 
 
 def _listed(ctx: Context, rows: list[tuple[Any, ...]]) -> list[Listed]:
@@ -212,30 +230,35 @@ _FORMS: dict[str, Callable[[Sequence[Any]], Iterable[object]]] = {
     "pinned": _flags,
     "in_use": _users,
     "state": _few,
+    "lower": _few,
 }
 
 
 def _by_repo(
     ctx: Context, listed: Iterable[Listed], order: tuple[str, bool] | None, *, filtered: bool
 ) -> list[dict[str, Any]]:
-    sums: dict[str, dict[str, Any]] = {}
-    wholes: dict[str, Listing | None] = {}
+    sums: dict[tuple[str | None, str], dict[str, Any]] = {}
+    wholes: dict[tuple[str | None, str], Listing | None] = {}
+    roots: dict[str | None, Context] = {None: ctx} | {below.root: below for below in ctx.lower}
     for one in listed:
         names = {"repo": one.repo, "repo_type": one.repo_type, "revision": one.revision}
-        found = sums.get(one.directory)
+        place = one.lower, one.directory
+        found = sums.get(place)
         if found is None:
-            found = sums[one.directory] = {**names, "files": 0, "files_in_repo": None, "size": 0, "used": 0.0}
+            counts = {"files": 0, "files_in_repo": None, "size": 0, "used": 0.0}
+            found = sums[place] = {"directory": one.directory, **names, "lower": one.lower, **counts}
             # Of a selection by --filter nobody could say of how many it is.
-            whole = None if filtered else listings.read(ctx, Snapshot(one.repo, one.revision, one.repo_type))
-            wholes[one.directory] = whole
+            at = roots[one.lower]
+            whole = None if filtered else listings.read(at, Snapshot(one.repo, one.revision, one.repo_type))
+            wholes[place] = whole
         found["files"] += 1
         found["size"] += one.size or 0
         found["used"] = max(found["used"], one.last_used_at)
-        whole = wholes[one.directory]
+        whole = wholes[place]
         if whole is not None:
             found["files_in_repo"] = len(whole.files)
             found["of_it"] = found.get("of_it", 0) + (one.state in _THERE and whole.file(one.filename) is not None)
-    repos = [{"directory": name, **found} for name, found in sums.items()]
+    repos = list(sums.values())
     if order is not None:
         repos.sort(key=lambda found: found[order[0]], reverse=order[1])
     return repos
@@ -253,7 +276,7 @@ def _show_repos(run: Run, repos: list[dict[str, Any]], document: dict[str, Any])
     ages = [_since(found["used"], now) for found in repos]
     for found in repos:
         found["last_used_at"] = output.timestamp(found.pop("used"))
-        found["path"] = f"{document['root']}/{found['directory']}"
+        found["path"] = f"{found['lower'] or document['root']}/{found['directory']}"
     if run.json:
         described = [
             {name: value for name, value in found.items() if name not in ("directory", "of_it")}
@@ -292,4 +315,5 @@ def _since(moment: float, now: float) -> str:
 
 
 def _remarks(one: Listed) -> str:
-    return ", ".join([one.state, *(["pinned"] if one.pinned else []), *(one.in_use or [])])
+    below = [] if one.lower is None else [f"in {one.lower}"]
+    return ", ".join([one.state, *below, *(["pinned"] if one.pinned else []), *(one.in_use or [])])

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from .. import hit
+from .. import tiers
 from ..layout import Entry
 from . import output
 from .command import Run, command, names
@@ -17,7 +17,7 @@ from .command import Run, command, names
 @click.argument("file")
 @names
 def path(run: Run, repo: str, file: str, revision: str, repo_type: str) -> int | None:
-    """Print the absolute path where FILE of REPO is or would be. Touches nothing, asks nobody."""
+    """Print the absolute path where FILE of REPO is or would be in this root. Touches nothing, asks nobody."""
     found = Entry(repo, file, revision, repo_type).path(run.context().root)
     if run.json:
         output.write_json({"path": found})
@@ -44,9 +44,9 @@ def root(run: Run) -> int | None:
 @click.argument("file")
 @names
 def cached(run: Run, repo: str, file: str, revision: str, repo_type: str) -> int | None:
-    """Exit 0 if FILE of REPO is in the cache, 10 if not. Says nothing, asks nobody."""
+    """Exit 0 if FILE of REPO is in the cache or a lower root, 10 if not. Says nothing, asks nobody."""
     entry, ctx = Entry(repo, file, revision, repo_type), run.context()
-    there = hit.exists(ctx, entry)
+    at = tiers.holder(ctx, entry)
     if run.json:
-        output.write_json({"cached": there, "path": entry.path(ctx.root)})
-    return 0 if there else 10
+        output.write_json({"cached": at is not None, "path": entry.path((at or ctx).root)})
+    return 0 if at is not None else 10

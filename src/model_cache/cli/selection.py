@@ -36,7 +36,10 @@ FILTER_HELP = (
 
 
 class Listed(NamedTuple):
-    """What is shown of an entry, as `--json` names it; sizes in bytes, times in seconds since the epoch, an absolute path."""
+    """What is shown of an entry, as `--json` names it; sizes in bytes, times in seconds since the epoch, an absolute path.
+
+    `lower` is the lower root that it is in.
+    """
 
     repo: str
     repo_type: str
@@ -53,6 +56,7 @@ class Listed(NamedTuple):
     pinned: bool
     in_use: list[str] | None
     state: str
+    lower: str | None = None
 
     @property
     def directory(self) -> str:

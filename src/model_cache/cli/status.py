@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import disk, listings, locks, stats
 from ..download import notes
-from ..errors import InvalidNameError
+from ..errors import IndexUnavailableError, InvalidNameError
 from ..index import queries
 from ..index.audit import FAILED
 from ..layout import Snapshot
@@ -40,6 +40,7 @@ def show(run: Run) -> int | None:
         downloads = [
             _download(ctx, row) for row in queries.unsettled(index) if row.state != "deleting" and is_sound(row)
         ]
+        lower = [_lower(below) for below in ctx.lower]
         leased, damaged, incomplete = _leases(ctx), _damaged(index), _incomplete(ctx)
         events = {f"last_{kind}": output.timestamp(queries.last_run(index, kind)) for kind in ("verify", "gc")}
     document: dict[str, Any] = {
@@ -54,6 +55,7 @@ def show(run: Run) -> int | None:
         "downloads": downloads,
         "incomplete": incomplete,
         "leases": leased,
+        "lower": lower,
         **events,
         "damaged": damaged,
         "regret": {"files": regret.files, "bytes": regret.bytes, "lacking_bytes": regret.lacking},
@@ -80,6 +82,20 @@ def _damaged(index: Index) -> dict[str, int]:
     """How many files are known to be wrong, by what is wrong with them."""
     failed = queries.failed(index)
     return {name: failed.get(name, 0) for name in (*FAILED, "quarantined")}
+
+
+def _lower(below: Context) -> dict[str, Any]:
+    """What a lower root has, by its index: null where that cannot be told."""
+    described: dict[str, Any] = {"root": below.root, "state": "ok", "entries": None, "total_bytes": None}
+    if not os.path.isdir(below.root):
+        return described | {"state": "missing"}
+    if not os.access(below.root, os.R_OK | os.X_OK):
+        return described | {"state": "unreadable"}
+    with closing(below.index) as index, suppress(IndexUnavailableError):
+        if os.path.exists(below.places.index):
+            totals = queries.totals(index)
+            described |= {"entries": totals.files, "total_bytes": totals.all}
+    return described
 
 
 def _incomplete(ctx: Context) -> list[dict[str, Any]]:
@@ -161,6 +177,13 @@ def _lines(ctx: Context, document: dict[str, Any]) -> list[str]:
         f"last gc      {document['last_gc'] or 'never'}",
         f"last verify  {document['last_verify'] or 'never'}",
     ]
+    for below in document["lower"]:
+        amount = {"missing": "not there", "unreadable": "may not be read"}.get(
+            below["state"], "no index that can be read"
+        )
+        if below["entries"] is not None:
+            amount = f"{plural(below['entries'], 'file')}, {format_size(below['total_bytes'])}"
+        lines.append(output.one_line(f"lower        {below['root']}: {amount}"))
     damaged = ", ".join(f"{count} {name}" for name, count in document["damaged"].items() if count)
     if damaged:
         lines.append(f"damage       {damaged}: model-cache verify says which and what to do")

@@ -18,9 +18,11 @@ from .progress import narrator
 
 if TYPE_CHECKING:
     from ..context import Context
+    from ..download.request import Outcome
+    from ..lockfile.format import Locked
     from ..lockfile.syncing import SyncReport
 
-_CAME = {"hit": "there", "download": "downloaded", "resume": "resumed", "link": "linked"}
+_CAME = {"hit": "there", "download": "downloaded", "resume": "resumed", "link": "linked", "copy": "copied"}
 
 
 @command(10, 11, 12, interrupted="what has arrived is kept; the same command goes on from there")
@@ -42,7 +44,7 @@ def sync(run: Run, lockfile: str, offline: bool, dry_run: bool) -> int | None:
     if run.json:
         output.write_json(_document(ctx, lockfile, report, dry_run=dry_run))
     elif not dry_run:
-        output.write_lines(file.entry.path(ctx.root) for file, _ in report.files)
+        output.write_lines(_path(ctx, file, outcome) for file, outcome in report.files)
     elif run.quiet:
         output.write_lines(file.entry.path(ctx.root) for file, outcome in report.files if outcome is None)
     else:
@@ -56,7 +58,12 @@ def _document(ctx: Context, lockfile: str, report: SyncReport, *, dry_run: bool)
     for file, outcome in report.files:
         entry = file.entry
         names = {name: getattr(entry, name) for name in ("repo", "repo_type", "revision")}
-        described = {"commit": file.commit, "filename": entry.filename, "path": entry.path(ctx.root), "size": file.size}
+        described = {
+            "commit": file.commit,
+            "filename": entry.filename,
+            "path": _path(ctx, file, outcome),
+            "size": file.size,
+        }
         hashes = {"sha256": file.sha256, "etag": file.etag}
         source = None if outcome is None else outcome.source
         files.append({**names, **described, **hashes, "source": source, "replaced": file in report.replaced})
@@ -67,6 +74,11 @@ def _document(ctx: Context, lockfile: str, report: SyncReport, *, dry_run: bool)
         "dry_run": dry_run,
         "files": files,
     }
+
+
+def _path(ctx: Context, file: Locked, outcome: Outcome | None) -> str:
+    """Where a file is, or would be."""
+    return file.entry.path(ctx.root) if outcome is None else outcome.found.text
 
 
 def _show_plan(report: SyncReport) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .. import stats
 from ..context import Context
 from ..errors import ModelCacheError, quoted
-from . import environment, exclusion, files, mounts, ownership
+from . import environment, exclusion, files, lower, mounts, ownership
 from .check import Check, Status, fail, ok, warn
 from .filesystems import judge_file_system
 from .scratch import base, scratch
@@ -63,6 +63,7 @@ def examine(ctx: Context) -> Report:
     checks = [_root(ctx, place), judge_file_system(mount)]
     if there:
         checks += _attempt("permissions", ownership.permissions, ctx)
+    checks += _attempt("lower", lower.lower, ctx)
     if not ctx.settings.read_only:
         checks += _attempt("space", space, ctx, place)
     checks += _try_all(ctx, place)

@@ -34,7 +34,7 @@ class Outcome:
 
     Attributes:
         found: The file.
-        source: `hit`, `download`, `resume` or `link`.
+        source: `hit`, `download`, `resume`, `link`, or `copy` for a file that stands in a lower root.
         downloaded: Bytes that this call received from the network.
     """
 

@@ -9,79 +9,75 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass, field
+from concurrent.futures import Future, wait
 
 from ..context import Context
-from ..errors import ModelCacheError
+from ..errors import DownloadInProgressError
 from ..layout import Entry
+from ..threads import Threads
 from . import notes
 from .asked import Asked, Outcome
 from .miss import fetch
 from .waiting import in_progress
 
-
-@dataclass
-class _Job:
-    """One download that outlives its caller."""
-
-    done: threading.Event = field(default_factory=threading.Event)
-    outcome: Outcome | None = None
-    error: BaseException | None = None
+_ANY = 1 << 30  # threads: as many as there are callers, each of which is a thread that waits
 
 
 class Background:
-    """The downloads that go on in this process for one cache."""
+    """The downloads that go on in this process for one cache.
 
-    def __init__(self) -> None:
+    Args:
+        most: How many at a time.
+    """
+
+    def __init__(self, ctx: Context, most: int = _ANY) -> None:
+        self._ctx, self._most = ctx, most
+        self._begin()
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, Future[Outcome]] = {}
+        self._threads = Threads(self._most, "model-cache download", self._ctx.close)
         self._pid = os.getpid()
 
-    def fetch(self, ctx: Context, entry: Entry, request: Asked, timeout: float) -> Outcome:
+    def fetch(self, entry: Entry, request: Asked, timeout: float) -> Outcome:
         """Wait at most `timeout` seconds for the entry; the download itself has no such limit.
 
         Raises:
             DownloadInProgressError: Not there in time; with its progress.
         """
         if request.offline:
-            return fetch(ctx, entry, request)  # nothing to wait for, and not somebody else's download to join
-        job = self._join(ctx, entry, request)
-        before = notes.arrived(ctx, entry)
-        if not job.done.wait(min(timeout, threading.TIMEOUT_MAX)):
-            note = notes.read(ctx, entry)
-            done = notes.arrived(ctx, entry, note)
-            raise in_progress(entry, note.holder, done, note.size, (done - before) / timeout if timeout else 0.0)
-        if job.error is not None:
-            raise job.error
-        assert job.outcome is not None, "a job ends with an outcome or an error"
-        return job.outcome
+            return fetch(self._ctx, entry, request)  # nothing to wait for, and not somebody else's download to join
+        job = self.join(entry, request)
+        before = notes.arrived(self._ctx, entry)
+        if not wait((job,), min(timeout, threading.TIMEOUT_MAX)).done:
+            raise self.late(entry, before, timeout)
+        return job.result()
 
-    def _join(self, ctx: Context, entry: Entry, request: Asked) -> _Job:
+    def join(self, entry: Entry, request: Asked) -> Future[Outcome]:
+        """The download of the entry that is under way, or one that begins now; whoever leaves it leaves it to the others."""
         if self._pid != os.getpid():
-            self.__init__()  # type: ignore[misc]  # the parent's threads, and perhaps its held lock, are not here
+            self._begin()  # the parent's threads, and perhaps its held lock, are not here
         with self._lock:
             job = self._jobs.get(entry.key)
             if job is None:
-                job = self._jobs[entry.key] = _Job()
-                name = f"model-cache {entry.key}"
-                thread = threading.Thread(target=self._run, args=(ctx, entry, request, job), name=name, daemon=True)
-                try:
-                    thread.start()
-                except BaseException:
-                    del self._jobs[entry.key]  # no thread to be had: the next caller tries again
-                    raise
+                job = self._jobs[entry.key] = self._threads.submit(lambda: self._fetch(entry, request))
             return job
 
-    def _run(self, ctx: Context, entry: Entry, request: Asked, job: _Job) -> None:
+    def late(self, entry: Entry, before: int, seconds: float) -> DownloadInProgressError:
+        """The error for a caller whose time ran out.
+
+        Args:
+            before: Bytes that had arrived when the wait began.
+            seconds: How long it was.
+        """
+        note = notes.read(self._ctx, entry)
+        done = notes.arrived(self._ctx, entry, note)
+        return in_progress(entry, note.holder, done, note.size, (done - before) / seconds if seconds else 0.0)
+
+    def _fetch(self, entry: Entry, request: Asked) -> Outcome:
         try:
-            job.outcome = fetch(ctx, entry, request)
-        except (ModelCacheError, OSError) as error:
-            job.error = error
-        except BaseException as error:
-            job.error = error
-            raise
+            return fetch(self._ctx, entry, request)
         finally:
             with self._lock:
                 self._jobs.pop(entry.key, None)
-            ctx.index.close()  # not when the thread's locals are torn down, which may coincide with a fork
-            job.done.set()

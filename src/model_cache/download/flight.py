@@ -15,7 +15,7 @@ import os
 from collections import deque
 from collections.abc import Sequence
 
-from .. import disk, hit, locks, recovery, stats
+from .. import disk, hit, locks, recovery, stats, tiers
 from ..budget import admission, limits
 from ..context import Context, holder_name
 from ..errors import ModelCacheError
@@ -130,7 +130,8 @@ class Flight:
         else:
             self._rows.pop(entry.key, None)
         same = item.meta.sha256 or item.meta.etag
-        if same in self._known or item.meta.size is None or os.path.lexists(entry.path(ctx.root)):
+        size, alone = item.meta.size, same in self._known or item.meta.size is None
+        if alone or os.path.lexists(entry.path(ctx.root)) or tiers.holder_below(ctx, entry, size) is not None:
             self.alone.append(entry)
             self._let_go(item)
             return False

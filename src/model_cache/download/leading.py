@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .. import disk, hit, listings, recovery, stats
+from .. import disk, hit, listings, recovery, stats, tiers
 from ..budget.eviction import refuse_without_flock
 from ..context import Context
 from ..errors import (
@@ -16,6 +16,7 @@ from ..errors import (
     IntegrityError,
     ModelCacheError,
     NotFoundError,
+    OfflineMissError,
     StorageError,
     quoted,
 )
@@ -115,14 +116,30 @@ def _download(ctx: Context, job: Job, row: Row | None) -> tuple[str, int]:
     meta = _metadata(ctx, job.entry, job.request, job.recorder)
     if row is None:
         place.check(ctx, job.entry)
-    source = None if job.request.force else linking.find_source(ctx, job.entry, meta, job.recorder)
+    source = None if job.request.force else _source(ctx, job, meta)
     try:
-        if source is not None and _link(ctx, job, meta, source):
+        if source is not None and source.sha256 and _link(ctx, job, meta, source):
             return "link", 0
         return _transfer(ctx, job, meta, source, row)
     finally:
         if source is not None:
             source.close()
+
+
+def _source(ctx: Context, job: Job, meta: FileMeta) -> linking.Source | None:
+    """Where the bytes can be had without the network.
+
+    Raises:
+        OfflineMissError: Nowhere any more, and the network is switched off.
+    """
+    source = linking.find_source(ctx, job.entry, meta, job.recorder) or linking.find_below(ctx, job.entry, meta)
+    if source is None and job.request.offline:
+        raise OfflineMissError(
+            f"{job.entry} is not in the cache ({job.entry.path(ctx.root)}) nor in a lower root any more, and the network is"
+            " switched off",
+            hint="ask again with the network",
+        )
+    return source
 
 
 def _link(ctx: Context, job: Job, meta: FileMeta, source: linking.Source) -> bool:
@@ -171,7 +188,10 @@ def _metadata(ctx: Context, entry: Entry, request: Request, recorder: Recorder) 
     if listing is not None and not listing.moving and (file := listing.file(entry.filename)) is not None:
         return promise(listing, file)
     meta = None
-    sibling = None if request.force else listing.commit if listing is not None else recorder.sibling_commit()
+    sibling = None
+    if not request.force:
+        sibling = listing.commit if listing is not None else recorder.sibling_commit()
+        sibling = sibling or tiers.commit_below(ctx, snapshot)
     if sibling is not None:
         try:
             meta = _ask(ctx, entry, request, sibling)

@@ -1,4 +1,4 @@
-"""The same bytes under another name: linked instead of downloaded, after they were hashed again.
+"""The same bytes under another name: linked instead of downloaded, after they were hashed again. From a lower root: copied.
 
 Concurrency:
     The source is leased (shared) from before it is hashed until the new name is durable, so nobody evicts or replaces
@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import os
 
-from .. import digest, disk, hit, locks
+from .. import digest, disk, hit, locks, tiers
 from ..context import Context
 from ..errors import ModelCacheError
 from ..hub.client import FileMeta
 from ..index.ledger import Installed
-from ..index.rows import Row
 from ..layout import Entry
 from ..log import logger
 from ..recorder import Recorder
@@ -23,10 +22,15 @@ from ..write_lock import WriteLock
 
 
 class Source:
-    """A verified, leased file of this cache that holds the promised bytes."""
+    """A leased file that holds the promised bytes.
 
-    def __init__(self, row: Row, path: str, fd: int, sha256: str) -> None:
-        self.row, self.path, self.fd, self.sha256 = row, path, fd, sha256
+    Attributes:
+        sha256: Of its bytes, where they were hashed just now; empty of a file in a lower root. That one is never linked:
+            a further name would be a change there, keep its evictor from it, and show what is written to it here.
+    """
+
+    def __init__(self, path: str, fd: int, sha256: str = "") -> None:
+        self.path, self.fd, self.sha256 = path, fd, sha256
 
     def close(self) -> None:
         """Let the source go."""
@@ -48,10 +52,16 @@ def find_source(ctx: Context, entry: Entry, meta: FileMeta, recorder: Recorder) 
         ctx.step("link:hash")
         sha256, size = digest.sha256(fd)
         if sha256 == meta.sha256 if meta.sha256 else digest.git_sha1(fd, size) == meta.git_sha1:
-            return Source(row, other.path(ctx.root), fd, sha256)
+            return Source(other.path(ctx.root), fd, sha256)
         logger.warning("%s has other bytes than were recorded; %s is downloaded instead", other, entry)
         locks.release(fd)
     return None
+
+
+def find_below(ctx: Context, entry: Entry, meta: FileMeta) -> Source | None:
+    """The entry's file in a lower root, if it has the promised size; the copy that is made of it is hashed."""
+    opened = None if meta.size is None else tiers.open_below(ctx, entry, meta.size)
+    return None if opened is None else Source(entry.path(opened[0].root), opened[1])
 
 
 def link(ctx: Context, entry: Entry, lock: WriteLock, source: Source, recorder: Recorder) -> bool:

@@ -113,7 +113,7 @@ class _Many:
 
     def _prepare(self, missing: list[Entry]) -> None:
         for entry in missing:
-            miss.refuse_offline(self._ctx, entry, self._request)
+            miss.refuse_offline(self._ctx, entry, replace(self._request, promise=self._wanted[entry]))
         self._ctx.settings.refresh()
         self._ctx.meet_hub(self._request.progress)
         self._ctx.prepare(missing[0])

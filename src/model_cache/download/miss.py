@@ -6,7 +6,7 @@ of a second of a processor for each of them: so only `leading` loads them, and o
 
 from __future__ import annotations
 
-from .. import damage, hit
+from .. import damage, hit, tiers
 from ..errors import OfflineMissError
 from .asked import Asked, Outcome
 from .repo_lock import at_its_commit
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def fetch(ctx: Context, entry: Entry, asked: Asked) -> Outcome:
-    """The entry's file, downloaded if it is missing (or `force`d).
+    """The entry's file in the root that is written, brought there if it is missing (or `force`d).
 
     Concurrency:
         I2: of all callers in all processes one holds W and downloads; the others leave its queue with a hit, share its
@@ -49,13 +49,18 @@ def refuse_offline(ctx: Context, entry: Entry, asked: Asked) -> None:
         from . import mending
 
         mending.refuse_offline(ctx, entry, asked)
-    if asked.offline:
+    if asked.offline and not can_be_copied(ctx, entry, asked):
         raise OfflineMissError(
             f"{entry} is not in the cache ({path}), and the network is switched off",
             hint=f"place the file at that path, or unset {_offline_source(ctx)}",
         )
     if ctx.settings.read_only:
         raise ctx.read_only_miss("MODEL_CACHE_READ_ONLY is set", entry)
+
+
+def can_be_copied(ctx: Context, entry: Entry, asked: Asked) -> bool:
+    """Whether a lower root has a file that may be what was promised."""
+    return asked.promise is not None and tiers.holder_below(ctx, entry, asked.promise.size) is not None
 
 
 def _offline_source(ctx: Context) -> str:

@@ -7,6 +7,7 @@ Concurrency:
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -23,6 +24,10 @@ from .parts import Range
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..write_lock import Held
+
+
+# copy_file_range(2) between two file systems, or on one that has none: then the bytes come through this process.
+_NO_COPY = frozenset([errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM])
 
 
 class Partial:
@@ -111,17 +116,21 @@ class Partial:
             self.hashed += len(data)
 
     def copy(self, source: int) -> None:
-        """Fill it with another open file's bytes, shared on disk where the file system can; they are hashed later.
+        """Fill it with another open file's bytes, shared on disk where the file system can; they may be hashed later.
 
         Raises:
             CacheFullError: No room. StorageError: The file system refused.
         """
-        left = os.fstat(source).st_size
+        size = os.fstat(source).st_size
         try:
-            while left and (count := os.copy_file_range(source, self._fd, left, os.fstat(source).st_size - left)):
-                self.size, left = self.size + count, left - count
+            while self.size < size and (count := os.copy_file_range(source, self._fd, size - self.size, self.size)):
+                self.size += count
         except OSError as error:
-            raise disk.storage_error(error, "cannot copy to", self.path) from None
+            if error.errno not in _NO_COPY:
+                raise disk.storage_error(error, "cannot copy to", self.path) from None
+        for block in digest.blocks(source, self.size, size):
+            self.append(block, self.size)
+            self.size += len(block)
         self.held = [(0, self.size)]
 
     def hash_up_to(self, end: int) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from .. import disk, hit, listings
+from .. import disk, hit, listings, tiers
 from ..context import Context
 from ..errors import (
     IndexUnavailableError,
@@ -59,10 +59,12 @@ class Fetched(NamedTuple):
     """A repo that is there.
 
     Attributes:
+        ctx: The root that it is in.
         commit: What it came from.
         entries, outcomes: Its selected files, and how each was had, in the order of their paths.
     """
 
+    ctx: Context
     commit: str
     entries: list[Entry]
     outcomes: list[Outcome]
@@ -79,11 +81,13 @@ def fetch_repo(
         InvalidNameError: A selected file has a name that cannot stand for a path.
         ModelCacheError: As `many.fetch_many`.
     """
+    if not request.force and (below := _below(ctx, snapshot, selection)):
+        return below
     for _ in range(_ROUNDS):
         if request.force:
             return _fetch_afresh(ctx, snapshot, selection, request, workers)
         _settle(ctx, snapshot, request)
-        with _at_one_commit(ctx, snapshot, request) as listing:
+        with _at_one_commit(ctx, snapshot, selection, request) as listing:
             if listing is None:
                 continue  # it was removed, or a file of it was moved alone, since
             if request.offline or ctx.settings.read_only:
@@ -92,11 +96,36 @@ def fetch_repo(
             outcomes = _fetch(ctx, snapshot, wanted, request, workers)
             now = listings.read(ctx, snapshot)
         if now is not None and now.commit == listing.commit and not now.moving:
-            return Fetched(listing.commit, [one.entry for one in wanted], outcomes)
+            return Fetched(ctx, listing.commit, [one.entry for one in wanted], outcomes)
     raise InUseError(
         f"{snapshot} was removed, or moved to another commit, whenever its files had come",
         hint=f"model-cache fetch {snapshot.repo}",
     )
+
+
+def _below(ctx: Context, snapshot: Snapshot, selection: Selection) -> Fetched | None:
+    """All that is selected, from a lower root that has all of it; None also where this root has it."""
+    candidates = tiers.wholes(ctx, snapshot)
+    if not candidates or _hits(ctx, snapshot, selection) is not None:
+        return None
+    for candidate in candidates:
+        found = tiers.attempt(ctx, candidate, lambda below: _hits(below, snapshot, selection))
+        if found is not None:
+            return found
+    return None
+
+
+def _hits(ctx: Context, snapshot: Snapshot, selection: Selection) -> Fetched | None:
+    listing = listings.read(ctx, snapshot)
+    if listing is None or listing.moving:
+        return None
+    entries, outcomes = [_entry(snapshot, file) for file in selection.of(listing)], []
+    for entry in entries:
+        found = hit.find(ctx, entry)
+        if found is None:
+            return None
+        outcomes.append(Outcome(found, "hit", 0))
+    return Fetched(ctx, listing.commit, entries, outcomes)
 
 
 def _fetch(ctx: Context, snapshot: Snapshot, wanted: list[Wanted], request: Request, workers: int) -> list[Outcome]:
@@ -125,7 +154,7 @@ def _fetch_afresh(ctx: Context, snapshot: Snapshot, selection: Selection, reques
             _write(ctx, snapshot, listing)
     if not whole:
         _go_on(ctx, snapshot, replace(request, force=False))
-    return Fetched(listing.commit, [one.entry for one in wanted], outcomes)
+    return Fetched(ctx, listing.commit, [one.entry for one in wanted], outcomes)
 
 
 def _others(ctx: Context, snapshot: Snapshot, listing: Listing, wanted: list[Wanted]) -> bool:
@@ -166,6 +195,8 @@ def _settle(ctx: Context, snapshot: Snapshot, request: Request) -> None:
     listing = listings.read(ctx, snapshot)
     if listing is not None and not listing.moving:
         return
+    if listing is None and not ctx.settings.read_only and _take_over(ctx, snapshot, request):
+        return
     _refuse_unlisted(ctx, snapshot, listing, request)
     _meet(ctx, request)
     if listing is not None:
@@ -174,19 +205,43 @@ def _settle(ctx: Context, snapshot: Snapshot, request: Request) -> None:
         found = listings.read(ctx, snapshot)
         if found is None or found.moving:  # else another process asked meanwhile
             commit = snapshot.revision if is_commit(snapshot.revision) else _sibling_commit(ctx, snapshot)
+            commit = commit or tiers.commit_below(ctx, snapshot)
             _write(ctx, snapshot, ask(ctx, snapshot, commit, request.deadline))
 
 
+def _take_over(ctx: Context, snapshot: Snapshot, request: Request) -> bool:
+    """Have a lower root's listing here too, so that what it has can be copied; not if the files here are of another commit."""
+    found = tiers.listing_below(ctx, snapshot)
+    if found is None or _sibling_commit(ctx, snapshot) not in (None, found.commit):
+        return False
+    ctx.prepare()
+    with repo_lock(ctx, snapshot, shared=False, deadline=request.deadline):
+        if listings.read(ctx, snapshot) is None:
+            _write(ctx, snapshot, found)
+    return True
+
+
 @contextmanager
-def _at_one_commit(ctx: Context, snapshot: Snapshot, request: Request) -> Iterator[Listing | None]:
-    """The listing, which no update moves during the block; None if there is none by now. Offline nothing is locked."""
-    if request.offline or ctx.settings.read_only:
+def _at_one_commit(
+    ctx: Context, snapshot: Snapshot, selection: Selection, request: Request
+) -> Iterator[Listing | None]:
+    """The listing, which no update moves during the block; None if there is none by now.
+
+    Where nothing is fetched, offline and with nothing to copy, nothing is locked.
+    """
+    if ctx.settings.read_only or (request.offline and not _copies(ctx, snapshot, selection)):
         yield listings.read(ctx, snapshot)
         return
     ctx.prepare()
     with repo_lock(ctx, snapshot, shared=True, deadline=request.deadline):
         listing = listings.read(ctx, snapshot)
         yield None if listing is None or listing.moving else listing
+
+
+def _copies(ctx: Context, snapshot: Snapshot, selection: Selection) -> bool:
+    """Whether a lower root may have something to be copied."""
+    listing = listings.read(ctx, snapshot) if ctx.lower else None
+    return listing is not None and any(not hit.exists(ctx, _entry(snapshot, file)) for file in selection.of(listing))
 
 
 def _meet(ctx: Context, request: Request) -> None:
@@ -222,7 +277,7 @@ def refuse_partial(ctx: Context, snapshot: Snapshot, listing: Listing, selection
         OfflineMissError: Not all that is selected is there.
     """
     chosen = selection.of(listing)
-    missing = [file.path for file in chosen if not hit.exists(ctx, _entry(snapshot, file))]
+    missing = [file.path for file in chosen if not _can_be_had(ctx, snapshot, file)]
     if missing:
         why = "the network is switched off" if request.offline else "the root is read-only"
         raise OfflineMissError(
@@ -230,6 +285,14 @@ def refuse_partial(ctx: Context, snapshot: Snapshot, listing: Listing, selection
             f" not{'' if len(missing) == 1 else ' (among others)'}, and {why}",
             hint=f"model-cache fetch {snapshot.repo}, with the network, fetches the rest",
         )
+
+
+def _can_be_had(ctx: Context, snapshot: Snapshot, file: Listed) -> bool:
+    """Whether a file is there, or can be copied from a lower root."""
+    entry = _entry(snapshot, file)
+    if hit.exists(ctx, entry):
+        return True
+    return not ctx.settings.read_only and tiers.holder_below(ctx, entry, file.size) is not None
 
 
 def _go_on(ctx: Context, snapshot: Snapshot, request: Request) -> None:

@@ -40,7 +40,7 @@ class Job:
 
 @dataclass
 class Staged:
-    """Verified bytes in a partial; how they came (`download`, `resume`, `link`), and how many over the network."""
+    """Verified bytes in a partial; how they came (`download`, `resume`, `link`, `copy`), how many over the network."""
 
     partial: Partial
     way: str
@@ -67,11 +67,14 @@ def stage(
         job.note.size = meta.size
         notes.describe(job.note, meta.etag, partial.held)
         notes.write(ctx, entry, job.note)
-        way = "link" if source is not None else "resume" if partial.held else "download"
+        way = "resume" if partial.held else "download"
         if source is not None:
+            way = "link" if source.sha256 else "copy"
+            ctx.step("copy:write")
             partial.copy(source.fd)
         partial.limit = claim.wanted if meta.size is None and claim.limit is not None else None
-        yield Staged(partial, way, receive_verified(ctx, entry, meta, partial, job.note, job.request))
+        received = receive_verified(ctx, entry, meta, partial, job.note, job.request)
+        yield Staged(partial, "download" if source is not None and received else way, received)
     except BaseException as error:
         if not partial.published:  # else the row says `installing`, which recovery settles
             _stop(ctx, job, partial, error, replacing=replacing)
@@ -94,6 +97,8 @@ def receive_verified(ctx: Context, entry: Entry, meta: FileMeta, partial: Partia
     try:
         partial.check(meta, str(entry))
     except IntegrityError as error:
+        if request.offline:
+            raise
         message = f"{error}; downloading once more from the start"
         logger.warning(message)
         request.progress.warning(message)

@@ -58,10 +58,20 @@ class Index:
         mode: Of the files that are made.
         clock: Source of time.
         step: Called with the name of each step just before it is done.
+        read_only: Nothing is written beside it or into it: neither migrated nor brought back from its backup.
     """
 
-    def __init__(self, path: str, lock_path: str, mode: int, clock: Clock, step: Callable[[str], None]) -> None:
-        self.path, self._lock_path, self._mode = path, lock_path, mode
+    def __init__(
+        self,
+        path: str,
+        lock_path: str,
+        mode: int,
+        clock: Clock,
+        step: Callable[[str], None],
+        *,
+        read_only: bool = False,
+    ) -> None:
+        self.path, self._lock_path, self._mode, self._read_only = path, lock_path, mode, read_only
         self.clock, self._step = clock, step
         self._slot = _Slot()
 
@@ -102,10 +112,10 @@ class Index:
             IndexUnavailableError: It is there and cannot be read; or it is an older version's and cannot be written.
         """
         with self._errors():
-            if self._is_old():
+            if not self._read_only and self._is_old():
                 with self.transaction("index:upgrade"):
                     pass  # opening it to be written migrates it
-            if self._is_lost():
+            if not self._read_only and self._is_lost():
                 with suppress(IndexUnavailableError):  # who may not write goes without
                     self.open()
         with self._errors(), _inside:
@@ -169,12 +179,13 @@ class Index:
             state.refuse_odd(path)
         if write and state.is_empty(self.path) and not (restore and self._restore()):
             self._create_file()
-        uri = f"file:{quote(self.path)}?mode=rw"
+        uri = f"file:{quote(self.path)}?mode={'ro' if self._read_only else 'rw'}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT, cached_statements=256)
         try:
             connection.text_factory = rows.text
             connection.create_function("seal", -1, rows.seal, deterministic=True)
-            connection.execute("PRAGMA journal_mode = PERSIST")
+            if not self._read_only:
+                connection.execute("PRAGMA journal_mode = PERSIST")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA trusted_schema = OFF")
             if write and schema.version(connection) != schema.VERSION:
@@ -270,6 +281,8 @@ class Index:
     @contextmanager
     def _locked(self) -> Iterator[FileMutex]:
         """The index lock, for work on the file as a whole."""
+        if self._read_only:
+            raise IndexUnavailableError(f"index {self.path}: this root is only read")
         mutex = FileMutex(self._lock_path, self._mode, self.clock)
         with self._errors():
             mutex.acquire(_MUTEX_TIMEOUT)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from .. import damage, disk, hit
+from .. import damage, disk, hit, tiers
 from ..context import Context
 from .format import Locked
 
@@ -23,13 +23,20 @@ class Lacking(NamedTuple):
 
 
 def lacking(ctx: Context, files: Iterable[Locked]) -> list[Lacking]:
-    """Those that do not stand at their path with their size, or are known to be damaged.
+    """Those that do not stand at their path with their size, or are known to be damaged, here and in the lower roots.
 
     Raises:
         StorageError: It cannot be told, because a directory may not be searched or the disk fails.
     """
-    probe = _Probe(ctx)
-    return [Lacking(file, reason) for file in files if (reason := probe.reason(file))]
+    probe, below = _Probe(ctx), [(at, _Probe(at)) for at in ctx.lower]
+
+    def reasons(file: Locked) -> Iterator[str]:
+        yield probe.reason(file)
+        for at, other in below:
+            found = tiers.attempt(ctx, at, lambda _: other.reason(file))  # noqa: B023 - called before the next one
+            yield "missing" if found is None else found
+
+    return [Lacking(file, reason) for file in files if (reason := tiers.deciding(reasons(file)))]
 
 
 class _Probe:

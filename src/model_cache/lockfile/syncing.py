@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from .. import digest, hit, locks, stats
+from .. import digest, hit, locks, stats, tiers
 from ..budget import limits
 from ..context import Context
 from ..download.many import Wanted, fetch_many
@@ -75,8 +75,7 @@ def sync(
         lacking = seen.of(ABSENT) + seen.of(OTHER)
         report.replaced = list(dict.fromkeys(report.replaced + seen.of(OTHER)))
         if dry_run:
-            hits = {file: Outcome(_found(ctx, file), "hit", 0) for file in seen.of(RIGHT)}
-            report.files = [(file, hits.get(file)) for file in files]
+            report.files = [(file, seen.outcome(file)) for file in files]
             return report
         if not lacking:
             handed_out = [seen.hand_out(file) for file in files]
@@ -115,7 +114,7 @@ class _Survey:
     def __init__(self, ctx: Context, files: Iterable[Locked], request: Request) -> None:
         self._ctx, self._request, self._ledger = ctx, request, Ledger(ctx.index)
         self._elsewhere: list[tuple[Locked, Row]] = []  # right bytes that the index has from another commit
-        self._looked_at: dict[Locked, stats.Identity] = {}
+        self._looked_at: dict[Locked, hit.Found] = {}
         self._states = {file: self._look(file) for file in files}
 
     def of(self, state: str) -> list[Locked]:
@@ -124,9 +123,15 @@ class _Survey:
 
     def hand_out(self, file: Locked) -> hit.Found | None:
         """The very file that was looked at, its use noted; None if another one or none is there by now."""
-        found = hit.find(self._ctx, file.entry)
-        same = found is not None and (found.ino, found.size, found.mtime_ns) == self._looked_at.get(file)
+        found, before = tiers.find(self._ctx, file.entry), self._looked_at.get(file)
+        if found is None or before is None or found.text != before.text:
+            return None
+        same = (found.ino, found.size, found.mtime_ns) == (before.ino, before.size, before.mtime_ns)
         return found if same else None
+
+    def outcome(self, file: Locked) -> Outcome | None:
+        """The file as a hit, if it is right."""
+        return Outcome(self._looked_at[file], "hit", 0) if self._states[file] == RIGHT else None
 
     def note_commits(self) -> None:
         """Have the index say of right bytes that they are those of the lock file's commit: `update` goes on from there."""
@@ -142,12 +147,17 @@ class _Survey:
             logger.warning("%s; the commit of the lock file is not recorded", error)
 
     def _look(self, file: Locked) -> str:
-        fd = hit.open_leased(self._ctx, file.entry)
-        if fd is None:
+        opened = tiers.open_leased(self._ctx, file.entry)
+        if opened is None:
             return ABSENT  # or known to be damaged, which is mended as a miss is
+        at, fd = opened
         try:
+            found = os.fstat(fd)
+            identity, self._looked_at[file] = stats.identity(found), hit.recognised(at, file.entry, found)
+            if at is not self._ctx:
+                # Other bytes there are nobody's business here: the right ones come into this root, and are found first.
+                return RIGHT if self._is_right_below(at, file, fd, identity) else ABSENT
             # The row is read behind the file: what is being replaced says so before it is.
-            identity = self._looked_at[file] = stats.identity(os.fstat(fd))
             row = self._row(file)
             if row is not None and row.state == "ready" and row.origin != "placed" and row.identity == identity:
                 if row.is_sealed and row.sha256 != file.sha256:
@@ -161,6 +171,15 @@ class _Survey:
             return OTHER if row is not None and identity in _under_way(row) else FOREIGN
         finally:
             locks.release(fd)
+
+    def _is_right_below(self, at: Context, file: Locked, fd: int, identity: stats.Identity) -> bool:
+        try:
+            row = Ledger(at.index).row(file.entry)
+        except IndexUnavailableError:
+            row = None
+        if row is not None and row.state == "ready" and row.identity == identity and row.is_sealed and row.sha256:
+            return row.sha256 == file.sha256
+        return identity[1] == file.size and self._sha256(fd, file) == file.sha256
 
     def _row(self, file: Locked) -> Row | None:
         try:
@@ -190,10 +209,6 @@ def _under_way(row: Row) -> Iterator[tuple[int | None, int | None, int | None]]:
         yield row.identity
     if row.next_state == "installing":
         yield row.next_ino, row.next_size, row.next_mtime_ns
-
-
-def _found(ctx: Context, file: Locked) -> hit.Found:
-    return hit.recognised(ctx, file.entry, os.stat(file.entry.path(ctx.root)))
 
 
 def _outcome(found: hit.Found | None, came: Outcome | None) -> Outcome:

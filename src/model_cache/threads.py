@@ -1,0 +1,81 @@
+"""Work in daemon threads: so many at a time, and none that keeps a program from ending.
+
+An executor of the standard library is waited for when the interpreter ends, however long its work goes on.
+
+Concurrency:
+    A thread ends when nothing waits any more. A forked child has none of its parent's threads and begins anew; what its
+    parent had queued is not done there.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Threads:
+    """Threads that do what is submitted, in that order.
+
+    Args:
+        most: How many there are at a time; what else is submitted waits.
+        name: Of each, for whoever looks at a process.
+        after: Called in the thread after each piece of work, before anybody is told of its end.
+    """
+
+    def __init__(self, most: int, name: str, after: Callable[[], None]) -> None:
+        self._most, self._name, self._after = most, name, after
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._running = 0
+        self._pid = os.getpid()
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Have it called in a thread; what waits for one can be cancelled.
+
+        Raises:
+            RuntimeError: No thread is to be had.
+        """
+        if self._pid != os.getpid():
+            self._begin()
+        work: tuple[Future[T], Callable[[], T]] = (Future(), call)
+        with self._lock:
+            self._waiting.append(work)
+            if self._running < self._most:
+                try:
+                    threading.Thread(target=self._run, name=self._name, daemon=True).start()
+                except BaseException:
+                    self._waiting.remove(work)
+                    raise
+                self._running += 1
+        return work[0]
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._running -= 1
+                    return
+                future, call = self._waiting.popleft()
+            if future.set_running_or_notify_cancel():
+                self._do(future, call)
+            del future, call  # a thread that waits for the lock keeps nothing alive
+
+    def _do(self, future: Future[Any], call: Callable[[], Any]) -> None:
+        try:
+            try:
+                result = call()
+            finally:
+                self._after()
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits for it
+            future.set_exception(error)
+        else:
+            future.set_result(result)
