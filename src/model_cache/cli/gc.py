@@ -100,7 +100,9 @@ def _show(ctx: Context, report: GcReport, spared: list[Spared], reasons: Reasons
     keep = "keep" if report.dry_run else "kept"
     rows += [_line(one.row, now - last_use(ctx, one.row), f"{keep}: {reasons.text(one)}") for one in spared]
     if rows:
-        output.write_table(["REPO", "FILE", "SIZE", "USED", "PLAN" if report.dry_run else "DONE"], rows, right=(2,))
+        output.write_table(
+            ["REPO", "FILE", "SIZE", "USED", "PLAN" if report.dry_run else "DONE"], rows, right=(2,), grouped=True
+        )
 
 
 def _line(row: Row, age: float, what: str) -> list[str]:

@@ -32,6 +32,7 @@ COMMANDS = {
     "doctor": ("doctor", "Try whether the cache works on this file system."),
     "config": ("config", "Show or set the policy of a root."),
     "metrics": ("metrics", "Print metrics for Prometheus, or write them for its node exporter."),
+    "report": ("report", "Write a page that shows what fills the cache, and how that went."),
     "demo": ("demo", "The whole life of a cache in half a minute, on this machine."),
 }
 

@@ -130,18 +130,18 @@ def _below(run: Run, ctx: Context, repo: str | None) -> Iterator[Listed]:
 
 
 def _listed(ctx: Context, rows: list[tuple[Any, ...]]) -> list[Listed]:
-    root, touched = ctx.root, _touched(ctx.places.used, [row[_KEY] for row in rows])
+    root, uses = ctx.root, touched(ctx.places.used, [row[_KEY] for row in rows])
     # fmt: off
     return [
         Listed(repo, repo_type, revision, filename, f"{root}/{path}", size, sha256, etag, commit,
                downloaded, used if used > when else when, verified, pinned != 0, None, state)
         for (repo_type, repo, revision, filename, path, _, used, size, downloaded, verified, pinned, sha256, etag, commit,
-             state), when in zip(rows, touched, strict=True)
+             state), when in zip(rows, uses, strict=True)
     ]
     # fmt: on
 
 
-def _touched(folder: str, keys: list[str]) -> list[float]:
+def touched(folder: str, keys: list[str]) -> list[float]:
     """Last uses by the files beside the models, in seconds since the epoch; 0 where there is none.
 
     All of a page in one go, by names relative to their directory: this is a fifth of the time that a listing takes.
@@ -184,7 +184,7 @@ def _show_entries(run: Run, shown: Iterable[Listed], document: dict[str, Any], n
     listed = list(shown)
     if listed:
         rows = [[one.directory, one.filename, _size(one.size), _ago(one, now), _remarks(one)] for one in listed]
-        output.write_table(["REPO", "FILE", "SIZE", "USED", "STATE"], rows, right=(2,))
+        output.write_table(["REPO", "FILE", "SIZE", "USED", "STATE"], rows, right=(2,), grouped=True)
     _summary(run, sum(one.size or 0 for one in listed), len(listed), document)
 
 

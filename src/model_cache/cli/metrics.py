@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import __version__, disk, stats
+from .. import __version__, stats
 from ..budget.limits import ceiling
-from ..errors import IndexUnavailableError, ModelCacheError, StorageError, quoted
+from ..errors import IndexUnavailableError, ModelCacheError, quoted
 from ..index import queries
 from ..metrics import Metric, Reading, Recorded, collect, render
-from . import output
+from . import output, target
 from .command import Run, command
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ def metrics(run: Run, textfile: str | None, by_repo: bool) -> int | None:
     Where the index cannot be read, the rest comes out with model_cache_index_up 0, and the exit code is 1.
     """
     ctx = run.existing()
-    path = None if textfile is None else _replaceable(textfile)
+    path = None if textfile is None else target.replaceable(textfile, "--textfile")
     trouble: ModelCacheError | None = None
     recorded = None
     try:
@@ -44,7 +42,7 @@ def metrics(run: Run, textfile: str | None, by_repo: bool) -> int | None:
     free, size = stats.free_bytes(ctx.root), stats.total_bytes(ctx.root)
     found = collect(Reading(ctx.root, __version__, ceiling(ctx), free, size, recorded))
     if path is not None:
-        _write(path, render(found))
+        target.write(path, render(found), _MODE)
     if run.json:
         output.write_json({"root": ctx.root, "metrics": [_document(metric) for metric in found]})
     elif path is None:
@@ -81,40 +79,3 @@ def _recorded(ctx: Context, *, by_repo: bool) -> Recorded:
         counters=queries.counters(index),
         repos=queries.by_repo(index) if by_repo else None,
     )
-
-
-def _replaceable(path: str) -> str:
-    """The absolute path, at which there is a file or nothing.
-
-    Raises:
-        StorageError: Something else is there: to replace a device, a symlink or a directory is hardly what was meant.
-    """
-    whole = os.path.abspath(path)
-    try:
-        mode = os.lstat(whole).st_mode
-    except OSError:
-        return whole  # not there, or not to be looked at: writing says so
-    if not stat.S_ISREG(mode):
-        raise StorageError(
-            f"--textfile {path}: expected a file or nothing there, found {_kind(mode)}; it is not replaced",
-            hint=f"ls -ld {quoted(whole)}",
-            path=whole,
-        )
-    return whole
-
-
-def _kind(mode: int) -> str:
-    names = {stat.S_IFDIR: "a directory", stat.S_IFLNK: "a symlink", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-    return names.get(stat.S_IFMT(mode), "a device")
-
-
-def _write(path: str, data: bytes) -> None:
-    try:
-        disk.write_small(path, data, _MODE)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}",
-            hint=f"ls -ld {quoted(os.path.dirname(path))}",
-            path=path,
-            errno=error.errno or 0,
-        ) from None

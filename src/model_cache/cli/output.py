@@ -60,17 +60,22 @@ def write_lines(lines: Iterable[str]) -> None:
         click.echo("\n".join(batch))
 
 
-def write_table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+def write_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = (), *, grouped: bool = False
+) -> None:
     """Print a table: in columns for a terminal, aligned plain text for everything else.
 
     Args:
         headers: One per column.
         rows: Cells as text.
         right: Columns that are aligned to the right.
+        grouped: The first column repeats itself; where a terminal has no room for it, it stands above the rows it is of.
     """
     cells = [[one_line(cell) for cell in row] for row in rows]
-    if sys.stdout is not None and sys.stdout.isatty():
-        _rich_table(headers, cells, right)
+    if is_terminal():
+        from .terminal import write_table
+
+        write_table(headers, cells, right, grouped=grouped)
         return
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
     lines = []
@@ -83,18 +88,9 @@ def write_table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Se
     click.echo("\n".join(lines))
 
 
-def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for index, header in enumerate(headers):
-        # Folded, never cut: a name that cannot be copied whole is of no use.
-        table.add_column(header, justify="right" if index in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*[Text(cell) for cell in row])
-    Console(file=sys.stdout).print(table)
+def is_terminal() -> bool:
+    """Whether a person reads what is printed."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def one_line(text: str) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _LOW = 0.1  # share of the file system; below that a person should know
 _TOLD = 500  # locks on one file system that are looked up: far more than programs that use models
+_LABEL = 13  # characters that the names in front of the lines have
 _WEEK = 7 * 86400.0  # seconds; the time for which thrash is told
 
 
@@ -62,9 +63,19 @@ def show(run: Run) -> int | None:
     if run.json:
         output.write_json(document)
     elif not run.quiet:
-        click.echo("\n".join(_lines(ctx, document)))
+        _print(_lines(ctx, document), document)
     _warn(run, ctx, document["free_bytes"])
     return None
+
+
+def _print(lines: list[str], document: dict[str, Any]) -> None:
+    if not output.is_terminal():
+        click.echo("\n".join(lines))
+        return
+    from .terminal import write_facts
+
+    budget = document["budget_bytes"]
+    write_facts(lines, _LABEL, ("budget", document["total_bytes"] / budget) if budget else None)
 
 
 def _damaged(index: Index) -> dict[str, int]:

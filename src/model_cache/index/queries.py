@@ -206,6 +206,13 @@ def regret(index: Index, since: float) -> Regret:
     return Regret(*found[0])
 
 
+def events(index: Index) -> list[tuple[float, str, int]]:
+    """What happened and is still kept, the oldest first: (seconds since the epoch, kind, bytes)."""
+    asked = "SELECT CAST(at AS REAL), CAST(kind AS TEXT), CAST(size AS INTEGER) FROM events WHERE size >= 0 ORDER BY id"
+    with index.reading() as connection:
+        return [] if connection is None else connection.execute(asked).fetchall()
+
+
 def last_run(index: Index, name: str) -> float | None:
     """When a run last ended, in seconds since the epoch: `gc`, `verify` (of the whole cache), or `verify_success`."""
     with index.reading() as connection:
