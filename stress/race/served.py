@@ -12,6 +12,7 @@ import json
 import os
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,17 @@ def _process(connection: Connection) -> int | None:
 
 def _holder(socket: str) -> int | None:
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if any(os.readlink(fd) == socket for fd in (process / "fd").iterdir()):
+        with suppress(OSError):  # it ended meanwhile
+            if any(_leads_to(fd, socket) for fd in (process / "fd").iterdir()):
                 return int(process.name)
-        except OSError:
-            continue  # it ended meanwhile, or closed that file
     return None
+
+
+def _leads_to(fd: Path, socket: str) -> bool:
+    try:
+        return os.readlink(fd) == socket
+    except OSError:
+        return False  # closed meanwhile
 
 
 class RacedHub(LoopbackHub):
