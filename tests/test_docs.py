@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import click
+import picture_graphs
 import pytest
 
 import model_cache
@@ -109,11 +110,15 @@ def script(steps):
 
 def run(page, hub, place):
     """(output, exit status) of each step of a page, in a shell that has nothing of the developer's."""
-    for repo, files in REPOS.items():
-        hub.add_repo(repo, files)
     work, home, code = place / "work", place / "home", place / "code"
     for directory in (work, home, code):
         directory.mkdir()
+    repos = REPOS
+    if "python examples/" in page.read_text(encoding="utf-8"):
+        (work / "examples").symlink_to(ROOT / "examples")
+        repos = REPOS | picture_graphs.repos()
+    for repo, files in repos.items():
+        hub.add_repo(repo, files)
     steps = plan(page, code)
     environ = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
