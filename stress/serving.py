@@ -42,7 +42,6 @@ def application(environ, start_response):
     return answer(environ, lambda status, headers: start_response(status, [*headers, ("X-Worker", str(os.getpid()))]))
 """
 _LONGEST = 300.0  # seconds until a measurement is given up
-_CLIENTS = 4  # at a time
 
 
 def snippet(name: str) -> str:
@@ -94,6 +93,8 @@ class Seen(NamedTuple):
         """What is not as asked, empty if all is: a request fails only with the worker that was killed at it."""
         if self.failed > (self.killed if way == "blocking" else 0):
             return f"{self.failed} requests failed: {dict(self.statuses)}"
+        if self.bodies > 1 and way != "blocking":
+            return f"the model was asked for {self.bodies} times"
         if self.serving < workers:
             return f"{self.serving} of {workers} workers served"
         return "" if self.share <= 1.15 else f"{self.share:.2f} times the model's bytes were sent"
@@ -114,7 +115,7 @@ def ask(port: int) -> tuple[int, str]:
 
 
 def _until_all_serve(port: int, workers: int) -> tuple[set[str], Counter[int]]:
-    """Ask from several clients until each worker has served, or time is up."""
+    """Ask from as many clients as there are workers until each has served, or time is up."""
     serving: set[str] = set()
     statuses: Counter[int] = Counter()
     until = time.monotonic() + _LONGEST
@@ -126,7 +127,7 @@ def _until_all_serve(port: int, workers: int) -> tuple[set[str], Counter[int]]:
             if status == 200:
                 serving.add(worker)
 
-    clients = [threading.Thread(target=client) for _ in range(_CLIENTS)]
+    clients = [threading.Thread(target=client) for _ in range(workers)]
     for thread in clients:
         thread.start()
     for thread in clients:

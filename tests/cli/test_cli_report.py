@@ -147,6 +147,24 @@ def test_a_damaged_index_writes_nothing(filled, root, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "home", "page.html"]
 
 
+def test_an_index_that_anybody_wrote(filled, root):
+    """Values of the wrong kind, names that lead elsewhere and markup in any text: the rest is shown, and nothing runs."""
+    with sqlite3.connect(root / ".model-cache" / "index.db") as index:
+        index.execute("UPDATE entries SET path = '../../outside' WHERE filename = 'a.bin'")
+        index.execute("UPDATE entries SET charged = x'ff', size = 'much' WHERE filename = 'b.bin'")
+        index.execute("UPDATE entries SET verdict = '<script>' WHERE filename = 'sub/c.bin'")
+        index.execute("INSERT INTO events (at, kind, size) VALUES (9e999, '<script>', 9e999), (1.0, x'ff', 'many')")
+        index.execute("INSERT OR REPLACE INTO meta VALUES ('last_verify', '-9e999'), ('last_verify_success', 'x')")
+    index.close()
+    code, html, err = filled.run("report")
+    assert (code, err) == (0, "")
+    assert "sub/c.bin" in html
+    assert "<script>" not in html
+    assert "outside" not in html
+    assert "2 rows of the index that made no sense left out" in html
+    assert filled.json("report")["verification"]["last_verify"] is None
+
+
 @pytest.mark.parametrize("option", ["--output", "--database"])
 def test_the_caches_own_files_are_not_written_over(filled, root, option):
     """A path in .model-cache, by whatever way, is refused before anything is written."""

@@ -36,7 +36,7 @@ def test_each_page_is_there(datasette):
         for name in ("", *names, *queries):
             statuses[name] = (await datasette.client.get(f"/models/{name}".rstrip("/"))).status_code
         for name in queries:
-            answer = await datasette.client.get(f"/models/{name}.json?_shape=array&days=0")
+            answer = await datasette.client.get(f"/models/{name}.json?_shape=array&days=-1")
             statuses[f"{name}.json"], rows[name] = answer.status_code, answer.json()
         statuses["home"] = (await datasette.client.get("/")).status_code
         return statuses, rows

@@ -130,3 +130,4 @@ def test_damage_is_told_in_all_places():
 def test_times_of_no_calendar_are_no_error():
     """An index can have been written by anybody: a time that no calendar has is shown as such."""
     page(facts([file(used=1e15, verified=-1e15)], verified=Verified(1e300, -1e300)))
+    assert "never" in page(facts([file()], verified=Verified(float("inf"), float("-inf"))))

@@ -29,7 +29,8 @@ def facts(ctx: Context) -> Facts:
     """What is known of the root now; raises IndexUnavailableError."""
     index, now = ctx.index, ctx.clock.time()
     indexed = queries.is_recorded(index)
-    rows = [row for row in queries.entries(index) if is_sound(row)]
+    everything = queries.entries(index)
+    rows = [row for row in everything if is_sound(row)]
     uses = touched(ctx.places.used, [row.key for row in rows])
     used = {row.id: min(max(row.last_used_at, when), now) for row, when in zip(rows, uses, strict=True)}
     totals = queries.totals(index)
@@ -51,6 +52,7 @@ def facts(ctx: Context) -> Facts:
             queries.condition(index).quarantined,
         ),
         indexed=indexed,
+        left_out=len(everything) - len(rows),
     )
 
 

@@ -72,6 +72,7 @@ class Facts:
         events: What happened, the oldest first.
         verified: Of the cache as a whole.
         indexed: Whether there is an index; without one nothing but its absence is known.
+        left_out: Rows of the index that make no sense, and are in none of these.
     """
 
     root: str
@@ -87,3 +88,4 @@ class Facts:
     events: Sequence[Event] = ()
     verified: Verified = field(default_factory=Verified)
     indexed: bool = True
+    left_out: int = 0

@@ -1,8 +1,8 @@
 """How full the cache was, told backwards from how full it is, and what was evicted and wanted again; pure.
 
 The index keeps the last 10,000 events with the size of each file, not how full the cache was: that is reckoned back from
-the present. What occupied room and left no event (a partial, what an update added, a file that somebody deleted) shows as if
-it had always been so.
+the present. What occupied room and left no event (a partial, what an update added, a file that somebody deleted) shows as
+if it had always been so.
 """
 
 from __future__ import annotations

@@ -226,6 +226,7 @@ def _section(title: str, content: str) -> str:
 
 
 def _footer(facts: Facts) -> str:
-    return element(
-        "p", text(f"model-cache {facts.version}, {stamp(facts.now)}. What the index knows; no file was read for it.")
-    )
+    said = f"model-cache {facts.version}, {stamp(facts.now)}. What the index knows; no file was read for it."
+    if facts.left_out:
+        said += f" {plural(facts.left_out, 'row')} of the index that made no sense left out."
+    return element("p", text(said))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import isfinite
 
 
 def ago(moment: float, now: float) -> str:
     """How long ago, in one unit: `3 days ago`; `never` for 0, `now` within a minute."""
-    if not moment:
+    if not moment or not isfinite(moment):
         return "never"
     seconds = max(now - moment, 0.0)
     for unit, length in (("year", 31_557_600), ("day", 86400), ("hour", 3600), ("minute", 60)):
