@@ -28,3 +28,12 @@ def test_the_family_has_one_root_and_the_promised_kin():
 def test_every_error_can_be_imported_from_the_package():
     """Callers need no module but `model_cache` to catch what it raises."""
     assert {name for name, _ in inspect.getmembers(errors, inspect.isclass)} <= set(model_cache.__all__)
+
+
+def test_a_download_under_way_tells_its_percentage():
+    """Of a file of known size, rounded down; of an unknown size nobody can say."""
+    told = [
+        errors.DownloadInProgressError("", done=done, total=total).percent
+        for done, total in ((1, 3), (3, 3), (7, None))
+    ]
+    assert told == [33, 100, None]

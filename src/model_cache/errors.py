@@ -91,6 +91,11 @@ class DownloadInProgressError(LockTimeoutError):
     rate: float = 0.0
     eta: float | None = None
 
+    @property
+    def percent(self) -> int | None:
+        """How much of the file has arrived, None if its size is unknown."""
+        return None if self.total is None else self.done * 100 // max(self.total, 1)
+
 
 class DownloadError(ModelCacheError):
     """The Hub could not be reached, refused, or answered with something that cannot be used.
