@@ -138,6 +138,20 @@ def test_nobody_downloads_what_another_sync_just_replaced(cache, lockfile, root,
     assert stands(root) == BYTES
 
 
+def test_a_file_that_an_evictor_has_claimed_is_not_somebodys_own(lockfile, root, hub):
+    """Other bytes whose row says `deleting` for a moment are this cache's, and are replaced (I10)."""
+    hub.add_repo(REPO, MOVED)
+    ModelCache(root, endpoint=hub.url, token=False).fetch(REPO, BIG)
+    seen = []
+
+    def look(step):
+        if step == "evict:lease":
+            seen.extend(ModelCache(root, endpoint=hub.url, token=False).sync(lockfile, dry_run=True).replaced)
+
+    ModelCache(root, endpoint=hub.url, token=False, min_idle=0, step=look).gc(max_size=0)
+    assert [file.entry.filename for file in seen] == [BIG]
+
+
 @pytest.mark.parametrize(
     ("step", "moved"),
     [

@@ -204,8 +204,8 @@ class _Survey:
 
 
 def _under_way(row: Row) -> Iterator[tuple[int | None, int | None, int | None]]:
-    """Which files this cache is just giving the path to, or was when its process died."""
-    if row.state == "installing":
+    """Which files this cache is just giving the path to or taking it from, or was when its process died."""
+    if row.state in ("installing", "deleting"):
         yield row.identity
     if row.next_state == "installing":
         yield row.next_ino, row.next_size, row.next_mtime_ns
