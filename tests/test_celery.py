@@ -88,6 +88,7 @@ def worker(broker, hub, root, environ, tmp_path):
     (tmp_path / "tasks.py").write_text(MODULE, encoding="utf-8")
     del environ["PYTHONWARNINGS"]  # celery's own are not ours
     environ |= {"CELERY_BROKER_URL": broker, "CELERY_RESULT_BACKEND": broker, "PYTHONUNBUFFERED": "1"}
+    environ["MODEL_CACHE_CONNECTIONS"] = "1"  # so that bodies can be counted, however slow this machine is
     environ |= {"HF_ENDPOINT": hub.url, "MODEL_CACHE_DIR": str(root), "MODEL_CACHE_MIN_IDLE": "0s"}
     started = []
 

