@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .lease import Lease, LeasedFile
     from .pace import Pace
     from .progress import Progress
+    from .selection import Patterns
 
 _REMEMBERED = 100_000  # files that one process recognises by a stat; some 40 MB at that number
 
@@ -187,7 +188,6 @@ class ModelCache(Upkeep):
         self._remember(entry, there)
         return there.path
 
-    @in_family
     def fetch_repo(
         self,
         repo: str,
@@ -226,30 +226,61 @@ class ModelCache(Upkeep):
             I1 to I4, for each file. Processes that want the same repo share the work. The files are leased until all are
             there; afterwards they stay as long as those that `fetch` handed out.
         """
+        return self._fetch_repo(
+            repo,
+            revision,
+            repo_type,
+            include,
+            exclude,
+            force=force,
+            offline=offline,
+            workers=workers,
+            progress=progress,
+        )
+
+    @in_family
+    def _fetch_repo(
+        self,
+        repo: str,
+        revision: str,
+        repo_type: str,
+        include: Patterns,
+        exclude: Patterns,
+        *,
+        force: bool,
+        offline: bool | None,
+        workers: int,
+        progress: Progress | None,
+        loose: bool = False,
+    ) -> Path:
+        """As `fetch_repo`; `loose` patterns may match nothing, which is what users of `huggingface_hub` expect."""
         from .layout import Snapshot
 
         snapshot = Snapshot(repo, revision, repo_type)
-        if not force and (there := self._there(snapshot, include, exclude)):
+        if not force and (there := self._there(snapshot, include, exclude, loose=loose)):
             return there
         from .download.repo import Selection, check_workers, fetch_repo
 
         request = self._request(force, offline, progress)
-        fetched = fetch_repo(self._ctx, snapshot, Selection(include, exclude), request, workers=check_workers(workers))
+        selection = Selection(include, exclude, loose)
+        fetched = fetch_repo(self._ctx, snapshot, selection, request, workers=check_workers(workers))
         if fetched.ctx is self._ctx:
             for entry, outcome in zip(fetched.entries, fetched.outcomes, strict=True):
                 self._remember(entry, outcome.found)
         return fetched.ctx.root_path / snapshot.directory
 
-    def _there(self, snapshot: Snapshot, include: object, exclude: object) -> Path | None:
+    def _there(self, snapshot: Snapshot, include: Patterns, exclude: Patterns, *, loose: bool) -> Path | None:
         """The directory, if everything is there; in a lower root if it is there and not here."""
-        if self._is_there(self._ctx, snapshot, include, exclude):
+        if self._is_there(self._ctx, snapshot, include, exclude, loose=loose):
             return self._root / snapshot.directory
         for below in tiers.wholes(self._ctx, snapshot):
-            if tiers.attempt(self._ctx, below, lambda below: self._is_there(below, snapshot, include, exclude)):
+            if tiers.attempt(
+                self._ctx, below, lambda below: self._is_there(below, snapshot, include, exclude, loose=loose)
+            ):
                 return below.root_path / snapshot.directory
         return None
 
-    def _is_there(self, ctx: Context, snapshot: Snapshot, include: object, exclude: object) -> bool:
+    def _is_there(self, ctx: Context, snapshot: Snapshot, include: Patterns, exclude: Patterns, *, loose: bool) -> bool:
         """Whether everything is in a root, by its listing; files that were handed out just now cost a `stat` each."""
         from . import listings
         from .selection import select
@@ -258,7 +289,7 @@ class ModelCache(Upkeep):
         listing = listings.read(ctx, snapshot)
         if listing is None or listing.moving:
             return False
-        chosen = select([file.path for file in listing.files], include, exclude)  # type: ignore[arg-type]
+        chosen = select([file.path for file in listing.files], include, exclude, loose=loose)
         names, place = (snapshot.repo, snapshot.revision, snapshot.repo_type), f"{ctx.root}/{snapshot.directory}/"
         there = all(self._is_remembered(names, path, place) or self._is_hit(ctx, snapshot, path) for path in chosen)
         # Else an update began meanwhile, and the files that were looked at may be of two commits.

@@ -67,11 +67,13 @@ class LockFileError(ModelCacheError, ValueError):
 class OfflineMissError(ModelCacheError, FileNotFoundError):
     """The file is not in the cache, and this cache may not or cannot download it.
 
-    Fields: `reason`, where it is the root that cannot be written: why.
+    Fields: `reason`, where it is the root that cannot be written: why; `incomplete`: the directory of a repo of which
+    some files are there.
     """
 
     exit_code = 10
     reason: str = ""
+    incomplete: str = ""
 
 
 class LockTimeoutError(ModelCacheError, TimeoutError):

@@ -11,11 +11,13 @@ from .units import shown
 Patterns = str | Sequence[str] | None
 
 
-def select(paths: Sequence[str], include: Patterns = None, exclude: Patterns = None) -> list[str]:
+def select(
+    paths: Sequence[str], include: Patterns = None, exclude: Patterns = None, *, loose: bool = False
+) -> list[str]:
     """The paths that some pattern of `include` matches (all of them, without one) and none of `exclude`, in their order.
 
     A pattern is matched with the whole path, as the shell does it but for `/`, which `*` matches too; one that ends in `/`
-    means everything below that directory.
+    means everything below that directory. `loose` patterns may leave nothing at all.
 
     Raises:
         SettingError: A pattern of `include` matches no path at all, or all that was included is excluded. One of `exclude`
@@ -23,7 +25,7 @@ def select(paths: Sequence[str], include: Patterns = None, exclude: Patterns = N
     """
     wanted, unwanted = _patterns(include, "include"), _patterns(exclude, "exclude")
     for pattern in wanted:
-        if not any(_matches(path, pattern) for path in paths):
+        if not loose and not any(_matches(path, pattern) for path in paths):
             raise SettingError(f"include: expected a pattern that matches a file, {shown(pattern)} matches none")
     found = [
         path
@@ -31,7 +33,7 @@ def select(paths: Sequence[str], include: Patterns = None, exclude: Patterns = N
         if (not wanted or any(_matches(path, pattern) for pattern in wanted))
         and not any(_matches(path, pattern) for pattern in unwanted)
     ]
-    if unwanted and not found:
+    if unwanted and not found and not loose:
         raise SettingError(f"exclude: nothing is left without what matches {', '.join(map(shown, unwanted))}")
     return found
 

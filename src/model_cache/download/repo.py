@@ -48,10 +48,11 @@ class Selection:
 
     include: str | Sequence[str] | None = None
     exclude: str | Sequence[str] | None = None
+    loose: bool = False
 
     def of(self, listing: Listing) -> list[Listed]:
         """The files of a listing that are meant."""
-        chosen = set(select([file.path for file in listing.files], self.include, self.exclude))
+        chosen = set(select([file.path for file in listing.files], self.include, self.exclude, loose=self.loose))
         return [file for file in listing.files if file.path in chosen]
 
 
@@ -284,6 +285,7 @@ def refuse_partial(ctx: Context, snapshot: Snapshot, listing: Listing, selection
             f"{snapshot}: {len(chosen) - len(missing)} of {plural(len(chosen), 'file')} are in the cache, {missing[0]} is"
             f" not{'' if len(missing) == 1 else ' (among others)'}, and {why}",
             hint=f"model-cache fetch {snapshot.repo}, with the network, fetches the rest",
+            incomplete=f"{ctx.root}/{snapshot.directory}",
         )
 
 
