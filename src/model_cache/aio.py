@@ -129,6 +129,7 @@ class AsyncModelCache:
     reconcile = _awaitable(ModelCache.reconcile)
     lock = _awaitable(ModelCache.lock)
     sync = _awaitable(ModelCache.sync)
+    import_hf = _awaitable(ModelCache.import_hf)
     verify_lock = _awaitable(ModelCache.verify_lock)
 
     async def fetch(

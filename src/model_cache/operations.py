@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .download.request import Request
     from .download.update import UpdateReport
+    from .importing.taking import ImportReport
     from .integrity.reconcile import ReconcileReport
     from .integrity.report import VerifyReport
     from .lockfile.checking import How
@@ -216,6 +217,26 @@ def check_jobs(jobs: int | None, what: str = "jobs") -> int:
     if isinstance(jobs, bool) or not isinstance(jobs, int) or not 1 <= jobs <= 64:
         raise SettingError(f"{what}: expected a whole number from 1 to 64, found {shown(jobs)}")
     return jobs
+
+
+def import_hf(ctx: Context, directory: str | None, progress: Progress, *, link: bool, dry_run: bool) -> ImportReport:
+    """Take a Hugging Face cache over; None: the one of this environment."""
+    from .download.request import Request
+    from .importing.taking import take_over
+
+    where = hf_directory(os.environ) if directory is None else directory
+    return take_over(ctx, os.path.abspath(where), Request(progress=progress), link=link, dry_run=dry_run)
+
+
+def hf_directory(environ: Mapping[str, str]) -> str:
+    """Where `huggingface_hub` has its cache.
+
+    Source: https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
+    """
+    if there := environ.get("HF_HUB_CACHE"):
+        return os.path.expanduser(there)
+    home = environ.get("HF_HOME") or os.path.join(environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return os.path.join(os.path.expanduser(home), "hub")
 
 
 def reconcile(ctx: Context, *, rebuild: bool = False, progress: Progress | None = None) -> ReconcileReport:

@@ -11,10 +11,13 @@ from .surface import in_family
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
+
     from .budget.collection import GcReport
     from .budget.removal import RemoveReport
     from .context import Context
     from .download.update import UpdateReport
+    from .importing.taking import ImportReport
     from .index import Row
     from .index.queries import Totals
     from .integrity.reconcile import ReconcileReport
@@ -185,6 +188,39 @@ class Upkeep(LockFiles):
             )
         finally:
             self._forget()
+
+    @in_family
+    def import_hf(
+        self,
+        directory: str | os.PathLike[str] | None = None,
+        *,
+        link: bool = False,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> ImportReport:
+        """Take the files of a Hugging Face cache over, each verified against the name of its blob; no network.
+
+        What is there already is left alone, and a run that was interrupted goes on.
+
+        Args:
+            directory: The other cache, which holds `models--owner--name`; None: where `huggingface_hub` has it.
+            link: Give its blobs a second name instead of copying them: then evicting frees nothing, and who edits one edits
+                both.
+            dry_run: Only say what would be taken over.
+            progress: Who is told.
+
+        Raises:
+            StorageError: It is no Hugging Face cache. CacheFullError: No room; what came is kept.
+            OfflineMissError: The root is only read. LockTimeoutError: Another process holds an entry.
+
+        Concurrency:
+            I1, I2, I4, I7. The other cache is only read.
+        """
+        from .operations import import_hf
+        from .progress import SILENT
+
+        where = None if directory is None else str(directory)
+        return import_hf(self._ctx, where, progress or SILENT, link=link, dry_run=dry_run)
 
     @in_family
     def reconcile(self, *, rebuild: bool = False, progress: Progress | None = None) -> ReconcileReport:

@@ -132,7 +132,10 @@ def _source(ctx: Context, job: Job, meta: FileMeta) -> linking.Source | None:
     Raises:
         OfflineMissError: Nowhere any more, and the network is switched off.
     """
-    source = linking.find_source(ctx, job.entry, meta, job.recorder) or linking.find_below(ctx, job.entry, meta)
+    source = linking.find_source(ctx, job.entry, meta, job.recorder)
+    if source is None and job.request.source is not None:
+        source = job.request.source()
+    source = source or linking.find_below(ctx, job.entry, meta)
     if source is None and job.request.offline:
         raise OfflineMissError(
             f"{job.entry} is not in the cache ({job.entry.path(ctx.root)}) nor in a lower root any more, and the network is"

@@ -9,7 +9,10 @@ from .asked import Asked, Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..hub.client import FileMeta
+    from .linking import Source
 
 __all__ = ["Outcome", "Request"]
 
@@ -51,6 +54,7 @@ class Request(Asked):
     Attributes:
         slots: Connections that this and other requests share; None: as many as the setting `connections` says, for this
             one alone.
+        source: Opens a file outside of this cache that has the promised bytes, once W is held.
         exact: With `force`: not again if the index knows that the bytes of the promise stand there by then.
     """
 
@@ -60,6 +64,7 @@ class Request(Asked):
     progress: Progress = field(default=SILENT)
     promise: FileMeta | None = None
     slots: Slots | None = None
+    source: Callable[[], Source | None] | None = None
     exact: bool = False
 
 

@@ -1,0 +1,195 @@
+"""`import-hf`: take the files of a Hugging Face cache over, each verified against the name of its blob.
+
+A file comes as a miss does, from W to `row:ready`, with the blob in the place of the network: room is made, the bytes are
+copied (sharing blocks where the file system can) and hashed, and only then have a name. Nothing is asked of the Hub, and
+nothing in the other cache is changed, but for the second names that `link` gives its blobs.
+
+Concurrency:
+    I1, I2, I4, I7, I10. What stands at a path stays. A run that was interrupted goes on: what came is a hit.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .. import damage, digest, hit, listings, locks
+from ..context import Context
+from ..download.leading import lead
+from ..download.linking import Source
+from ..download.request import Request
+from ..download.waiting import write_lock
+from ..errors import (
+    FileTooLargeError,
+    IndexUnavailableError,
+    IntegrityError,
+    InvalidNameError,
+    OfflineMissError,
+    StorageError,
+)
+from ..index.ledger import Ledger
+from ..layout import Entry, Snapshot
+from .foreign import Candidate, Skipped, survey
+
+
+class Imported(NamedTuple):
+    """A file that was taken over: how (`copy`, `link`; of a dry run what would be tried) and its bytes."""
+
+    entry: Entry
+    path: str
+    size: int
+    way: str
+
+
+@dataclass
+class ImportReport:
+    """What was taken over, and what was not and why."""
+
+    imported: list[Imported] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+    @property
+    def copied(self) -> int:
+        """Bytes that were copied, blocks shared by the file system included."""
+        return sum(one.size for one in self.imported if one.way == "copy")
+
+
+def take_over(ctx: Context, directory: str, request: Request, *, link: bool, dry_run: bool) -> ImportReport:
+    """Take over all that can be.
+
+    Args:
+        link: Give the blobs a second name instead of copying them, where the file system can.
+        dry_run: Only say what would be taken over.
+
+    Raises:
+        StorageError: It is no Hugging Face cache. CacheFullError: No room; what came is kept.
+        LockTimeoutError, IndexUnavailableError: As fetching does.
+    """
+    if ctx.settings.read_only:
+        raise OfflineMissError("MODEL_CACHE_READ_ONLY is set, and importing writes", hint="unset MODEL_CACHE_READ_ONLY")
+    report = ImportReport()
+    found = list(survey(directory))
+    report.skipped += [one for one in found if isinstance(one, Skipped)]
+    for candidate in _of_one_commit(ctx, [one for one in found if isinstance(one, Candidate)], report):
+        if dry_run:
+            _plan(ctx, candidate, report, link=link)
+        else:
+            _take(ctx, candidate, request, report, link=link)
+    return report
+
+
+def _of_one_commit(ctx: Context, candidates: Iterable[Candidate], report: ImportReport) -> Iterable[Candidate]:
+    """Those that are of the commit which this cache has the repo at, if it has it."""
+    commits: dict[str, str] = {}
+    for one in candidates:
+        snapshot = Snapshot(one.entry.repo, one.entry.revision, one.entry.repo_type)
+        if snapshot.key not in commits:
+            commits[snapshot.key] = _commit(ctx, snapshot) or ""
+        here = commits[snapshot.key]
+        if here in ("", one.meta.commit):
+            yield one
+        else:
+            report.skipped.append(
+                Skipped(one.path, f"{one.entry} is of another commit than the repo here ({here[:12]})")
+            )
+
+
+def _commit(ctx: Context, snapshot: Snapshot) -> str | None:
+    listing = listings.read(ctx, snapshot)
+    if listing is not None:
+        return listing.commit
+    try:
+        return Ledger(ctx.index).snapshot_commit(snapshot)
+    except IndexUnavailableError:
+        return None  # then each file has to be right by itself, as where there is no row
+
+
+def _plan(ctx: Context, one: Candidate, report: ImportReport, *, link: bool) -> None:
+    if hit.exists(ctx, one.entry):
+        report.skipped.append(_there(one))
+    else:
+        report.imported.append(_imported(ctx, one, "link" if link else "copy"))
+
+
+def _there(one: Candidate) -> Skipped:
+    return Skipped(one.path, f"{one.entry} is in the cache")
+
+
+def _imported(ctx: Context, one: Candidate, way: str) -> Imported:
+    return Imported(one.entry, one.entry.path(ctx.root), one.meta.size or 0, way)
+
+
+def _take(ctx: Context, one: Candidate, request: Request, report: ImportReport, *, link: bool) -> None:
+    """Take one file over, or say why not."""
+    if damage.is_known(ctx, one.entry.key):
+        report.skipped.append(Skipped(one.path, f"{one.entry} is damaged here, which verify --repair mends"))
+        return
+    asked = Request(
+        offline=True,
+        deadline=request.deadline,
+        progress=request.progress,
+        promise=one.meta,
+        source=lambda: _open(ctx, one, link=link),
+    )
+    try:
+        came = _bring(ctx, one, asked)
+    except (FileTooLargeError, IntegrityError, InvalidNameError, OfflineMissError, StorageError) as error:
+        if isinstance(error, StorageError) and error.errno:
+            raise  # this root's file system refuses, which the next file would meet too
+        report.skipped.append(Skipped(one.path, str(error)))
+        return
+    if came is None:
+        report.skipped.append(_there(one))
+        return
+    report.imported.append(_imported(ctx, one, came))
+
+
+def _bring(ctx: Context, one: Candidate, asked: Request) -> str | None:
+    """How the file came, or None where something stands at its path."""
+    if hit.find(ctx, one.entry):
+        return None
+    ctx.settings.refresh()
+    ctx.prepare(one.entry)
+    with write_lock(ctx, one.entry, asked) as lock:
+        if lock is None:
+            return None
+        outcome = lead(ctx, one.entry, lock, asked)
+    if outcome.source == "hit":
+        return None
+    # Where nothing can be linked it was copied, whatever was asked.
+    return "link" if os.stat(outcome.found.text).st_nlink > 1 else "copy"
+
+
+def _open(ctx: Context, one: Candidate, *, link: bool) -> Source | None:
+    """The blob, leased and (to be linked) hashed; None where it is gone.
+
+    Raises:
+        IntegrityError: Its bytes are not those that its name says.
+    """
+    try:
+        fd = os.open(one.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise StorageError(f"{one.path} is no regular file any more")
+        locks.try_shared(fd)
+        return Source(one.path, fd, _hashed(ctx, one, fd) if link else "")
+    except BaseException:
+        locks.release(fd)
+        raise
+
+
+def _hashed(ctx: Context, one: Candidate, fd: int) -> str:
+    ctx.step("link:hash")
+    sha256, size = digest.sha256(fd)
+    kind, expected = ("sha256", one.meta.sha256) if one.meta.sha256 else ("git-sha1", one.meta.git_sha1)
+    found = sha256 if one.meta.sha256 else digest.git_sha1(fd, size)
+    if found != expected:
+        raise IntegrityError(
+            f"{one.path}: expected {kind} {expected}, found bytes with {found}", expected=expected, found=found
+        )
+    return sha256
