@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -225,6 +226,30 @@ def _layered(site: Site) -> None:
     (site.own / "config.toml").write_text(f'lower = "{below}"\n')
 
 
+def _foreign(site: Site) -> None:
+    """A Hugging Face cache beside the site, with a file that the root lacks; what is copied of a site shares it."""
+    repo = site.hub.store.find("model", REPO)
+    assert repo is not None
+    commit, data = repo.refs["main"], site.bytes(NEW)
+    top = site.root.parent / "hub" / f"models--{REPO.replace('/', '--')}"
+    link = top / "snapshots" / commit / NEW
+    blob = top / "blobs" / hashlib.sha256(data).hexdigest()
+    for directory in (top / "refs", link.parent, blob.parent):
+        directory.mkdir(parents=True, exist_ok=True)
+    (top / "refs" / "main").write_text(commit)
+    blob.write_bytes(data)
+    if not link.is_symlink():
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    (site.own / _FOREIGN_AT).write_text(str(top.parent))
+
+
+_FOREIGN_AT = "hub.path"  # in the cache's own directory, so that a copy of the site has it; nobody else looks there
+
+
+def _import(cache: ModelCache) -> object:
+    return cache.import_hf((cache.root / OWN / _FOREIGN_AT).read_text())
+
+
 # Blocks of what stands in a site, and room for a third of a file, or for one: what else comes takes somebody's place.
 _STANDING = 3 * 61440 + 20480
 _TIGHT = {"max_size": _STANDING + 20480}
@@ -284,6 +309,7 @@ OPERATIONS = {
         Operation("resume-repo", _fetch_repo(1), _halted_whole, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
         Operation("copy", _copy, _layered, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
         Operation("update-repo", lambda cache: cache.update(WHOLE), _moved_whole, about=(WHOLE, LARGEST)),
+        Operation("import", _import, _foreign, about=(REPO, NEW)),
         Operation("crew", _fetch_repo(4), _partly, about=(WHOLE, LARGEST)),
         Operation("census", _fetch(), _lose_index, {"max_size": "1GB"}, about=(REPO, NEW)),
     )
