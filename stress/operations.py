@@ -240,14 +240,12 @@ def _foreign(site: Site) -> None:
     blob.write_bytes(data)
     if not link.is_symlink():
         link.symlink_to(os.path.relpath(blob, link.parent))
-    (site.own / _FOREIGN_AT).write_text(str(top.parent))
-
-
-_FOREIGN_AT = "hub.path"  # in the cache's own directory, so that a copy of the site has it; nobody else looks there
+    # A copy of the site has the link too; nobody else looks there.
+    (site.own / "hub").symlink_to(top.parent)
 
 
 def _import(cache: ModelCache) -> object:
-    return cache.import_hf((cache.root / OWN / _FOREIGN_AT).read_text())
+    return cache.import_hf(cache.root / OWN / "hub")
 
 
 # Blocks of what stands in a site, and room for a third of a file, or for one: what else comes takes somebody's place.
