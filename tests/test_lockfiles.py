@@ -18,6 +18,7 @@ from model_cache import (
 from model_cache.index.ledger import Ledger
 from model_cache.lockfile.files import read
 from model_cache.lockfile.format import dump
+from model_cache.progress import Progress
 
 BIG, SMALL = "model.bin", "onnx/config.json"
 BYTES = {BIG: pattern(1_500_000), SMALL: b"{}"}
@@ -136,6 +137,22 @@ def test_nobody_downloads_what_another_sync_just_replaced(cache, lockfile, root,
     assert [outcome.source for _, outcome in report.files] == ["hit", "hit"]
     assert [hub.body_gets(name) for name in BYTES] == [1, 1]
     assert stands(root) == BYTES
+
+
+def test_a_small_file_that_goes_before_it_is_hashed_is_fetched_again(cache, hub, root):
+    """What is fetched to be hashed may be taken away in between; it is had once more."""
+    hub.add_repo(REPO, BYTES)
+    small, taken = root / REPO / SMALL, []
+
+    class Taking(Progress):
+        def finished(self):
+            if small.exists() and not taken:
+                taken.append(small.read_bytes())
+                small.unlink()
+
+    files = cache.lock(REPO, progress=Taking())
+    assert taken == [BYTES[SMALL]] and hub.body_gets(SMALL) == 2
+    assert files[1].sha256 == hashlib.sha256(BYTES[SMALL]).hexdigest()
 
 
 def test_a_file_that_an_evictor_has_claimed_is_not_somebodys_own(lockfile, root, hub):
