@@ -74,7 +74,9 @@ def link(ctx: Context, entry: Entry, lock: WriteLock, source: Source, recorder: 
     assert lock.held, "linking is done under W"
     found = os.fstat(source.fd)
     hit.touch(ctx, entry)
-    recorder.installing(Installed(found.st_ino, found.st_mtime_ns, found.st_size, source.charged, source.sha256), replacing=False)
+    recorder.installing(
+        Installed(found.st_ino, found.st_mtime_ns, found.st_size, source.charged, source.sha256), replacing=False
+    )
     directory = disk.open_parent(ctx.root, entry.relative, ctx.settings.directory_mode)
     try:
         ctx.step("link:link")
