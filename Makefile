@@ -40,6 +40,7 @@ test: $(VENV)/.installed ## the whole suite
 .venv-engines/.installed: pyproject.toml
 	$(call MAKE_VENV,.venv-engines)
 	$(call INSTALL,.venv-engines) -e '.[test,engines]'
+	$(call INSTALL,.venv-engines) --no-deps $(REAL_FILES)
 	@touch $@
 
 test-engines: .venv-engines/.installed ## what is looked at in a real browser and in Datasette
