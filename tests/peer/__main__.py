@@ -118,7 +118,9 @@ def show(release: str, verdict: Verdict) -> None:
     for problem in verdict.problems:
         print(f"PROBLEM: {problem}")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(verdict.kinds.items()))
-    print(f"not applicable: {sum(verdict.kinds.values())} ({kinds}); skipped by the peer itself: {len(verdict.skipped)}")
+    print(
+        f"not applicable: {sum(verdict.kinds.values())} ({kinds}); skipped by the peer itself: {len(verdict.skipped)}"
+    )
     passed, applicable = len(verdict.passed), len(verdict.applicable)
     share = 100 * passed / applicable if applicable else 0.0
     print(f"{PEER} {release}: {passed} of {applicable} applicable tests pass with model_cache.hf ({share:.0f} %)")

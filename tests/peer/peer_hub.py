@@ -149,6 +149,11 @@ def furnish(store: Store) -> None:
     store.move("hf-internal-testing/dummy-will-be-renamed", "hf-internal-testing/dummy-renamed")
     store.create("celinah/dummy-xet-testing")
     store.commit("celinah/dummy-xet-testing", "main", {"dummy.safetensors": b"weights" * 100})
+    kernel = {"kernel.py": b"relu\n", "benchmarks/benchmark.py": b"pass\n"}
+    for revision in ("main", "v1"):
+        store.hub.add_repo(
+            "kernels-community/relu", kernel | {"v": revision.encode()}, repo_type="kernel", revision=revision
+        )
     layout = "hf-internal-testing/hfh-cache-layout"
     store.create(layout)
     store.commit(layout, "main", {"file_0.txt": b"File 0", "file_1.txt": b"File 1"})

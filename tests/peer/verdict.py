@@ -69,7 +69,9 @@ def judge(table: Table, theirs: dict[str, str], ours: dict[str, str]) -> Verdict
 def _judge_one(table: Table, test: str, theirs: str, ours: str, verdict: Verdict) -> None:
     why = table.failed.get(test)
     if theirs != "passed":
-        verdict.problems.append(f"{test}: {theirs} with the peer's own functions: the harness, or it needs the live Hub")
+        verdict.problems.append(
+            f"{test}: {theirs} with the peer's own functions: the harness, or it needs the live Hub"
+        )
     elif ours == "passed":
         verdict.passed.append(test)
         if why is not None:

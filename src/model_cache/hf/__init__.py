@@ -50,7 +50,7 @@ def hf_hub_download(
         repo_id: `name` or `owner/name`.
         filename: Path inside the repo.
         subfolder: A directory in the repo that `filename` is in.
-        repo_type: `model` (also None), `dataset` or `space`.
+        repo_type: `model` (also None), `dataset`, `space` or `kernel`.
         revision: Branch, tag or commit; None: `main`.
         library_name, library_version, user_agent, tqdm_class: Taken and not used: no byte depends on them.
         cache_dir: Root of the cache for this call, in this project's layout.
