@@ -23,6 +23,7 @@ else:
     from verdict import Table, Verdict, judge
 
 HERE = Path(__file__).resolve().parent
+DOCS = HERE.parents[1] / "docs/reference/drop-in.md"
 PEER = "huggingface_hub"
 INI = """[pytest]
 addopts = --strict-markers -p no:cacheprovider -q --tb=short
@@ -52,6 +53,8 @@ def main() -> int:
         ours = run(place, "ours", wanted=applicable)
     verdict = judge(table, theirs, ours)
     verdict.problems += [f"{name}: calls the functions, and explained.toml does not say what of it" for name in unnamed]
+    if figure(verdict) not in DOCS.read_text():
+        verdict.problems.append(f"{DOCS.name} does not say: {figure(verdict)}")
     show(release, verdict)
     return 1 if verdict.problems else 0
 
@@ -121,9 +124,13 @@ def show(release: str, verdict: Verdict) -> None:
     print(
         f"not applicable: {sum(verdict.kinds.values())} ({kinds}); skipped by the peer itself: {len(verdict.skipped)}"
     )
-    passed, applicable = len(verdict.passed), len(verdict.applicable)
-    share = 100 * passed / applicable if applicable else 0.0
-    print(f"{PEER} {release}: {passed} of {applicable} applicable tests pass with model_cache.hf ({share:.0f} %)")
+    share = 100 * len(verdict.passed) / max(1, len(verdict.applicable))
+    print(f"{PEER} {release}: {figure(verdict)} with model_cache.hf ({share:.0f} %)")
+
+
+def figure(verdict: Verdict) -> str:
+    """Passed and applicable, in words."""
+    return f"{len(verdict.passed)} of {len(verdict.applicable)} applicable tests pass"
 
 
 if __name__ == "__main__":
