@@ -59,7 +59,7 @@ PARTS = [
 TEXT = st.text(max_size=40) | st.lists(st.sampled_from(PARTS), max_size=5).map("/".join)
 REPOS = st.sampled_from(["gpt2", "gpt2/onnx", "a/b", "a", "datasets", "datasets/a", "spaces/a", "A/b"]) | TEXT
 REVISIONS = st.sampled_from(["main", COMMIT, "refs/pr/1", "refs%2Fpr%2F1"]) | TEXT
-NAMES = st.tuples(REPOS, TEXT, REVISIONS, st.sampled_from(["model", "dataset", "space"]) | TEXT)
+NAMES = st.tuples(REPOS, TEXT, REVISIONS, st.sampled_from(["model", "dataset", "space", "kernel"]) | TEXT)
 
 # Names that are accepted, and are much alike: of these, two often stand for one path.
 ALIKE = st.tuples(
@@ -68,7 +68,7 @@ ALIKE = st.tuples(
         st.sampled_from(["a", "b", "b@a", "a@main", "b@a%2Fb", "\u00e9", "e\u0301", "A"]), min_size=1, max_size=3
     ).map("/".join),
     st.sampled_from(["main", "a", "a/b", "a%2Fb", "a%252Fb", "%", "b@a"]),
-    st.sampled_from(["model", "dataset", "space"]),
+    st.sampled_from(["model", "dataset", "space", "kernel"]),
 )
 
 

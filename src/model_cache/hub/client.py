@@ -206,7 +206,7 @@ class HubClient:
         """Ask for the bytes of a file at a commit.
 
         Args:
-            repo_type: `model`, `dataset` or `space`.
+            repo_type: `model`, `dataset`, `space` or `kernel`.
             repo: `name` or `owner/name`.
             commit: 40 hex digits.
             filename: The path inside the repo.

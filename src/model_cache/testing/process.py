@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Serves a folder by the Hub's protocol on 127.0.0.1, and prints the endpoint's URL. "
         "Ends when stdin (if it is a pipe or a terminal) closes, when its parent ends, or when the time is up.",
     )
-    parser.add_argument("folder", help="holds models/{repo}/…, datasets/{repo}/…, spaces/{repo}/…")
+    parser.add_argument("folder", help="holds models/{repo}/…, datasets/{repo}/…, spaces/{repo}/…, kernels/{repo}/…")
     parser.add_argument("--port-file", help="a file that gets the port, written in one step")
     parser.add_argument("--seconds", type=float, default=_SECONDS, help="how long to serve at most (%(default)g)")
     parser.add_argument("--token", help="the token that opens gated and private repos (any)")
