@@ -9,15 +9,19 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import contextmanager
 
-from . import stats
+from . import beneath, stats
 from .errors import CacheFullError, StorageError, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FULL = frozenset([errno.ENOSPC, errno.EDQUOT])
 # link(2) on file systems or across mounts that have none.
 _NO_LINKS = frozenset([errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK])
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-_RACES = 16  # times a directory may vanish between being made and being opened
 _TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
 # This directory holds downloads that can be fetched again: backup programs may leave it out.
 # It was made by model-cache. The convention: https://bford.info/cachedir/
@@ -41,12 +45,11 @@ def is_full(error: OSError) -> bool:
 
 def make_directory(path: str, mode: int) -> bool:
     """Make one directory with exactly `mode`, whatever the umask; False if it was there (then it is left as it is)."""
+    parent, name = beneath.open_parent(path)
     try:
-        os.mkdir(path, mode)
-    except FileExistsError:
-        return False
-    os.chmod(path, mode)
-    return True
+        return beneath.make_directory(parent, name, mode)
+    finally:
+        os.close(parent)
 
 
 def open_parent(root: str, relative: str, mode: int) -> int:
@@ -68,17 +71,11 @@ def open_parent(root: str, relative: str, mode: int) -> int:
             path = f"{path}/{part}"
             parent = fd
             try:
-                fd = _open_or_make(parent, part, mode)
+                fd = beneath.open_or_make(parent, part, mode)
             except OSError as error:
-                if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                if not beneath.is_led_away(error):
                     raise storage_error(error, "cannot make directory", path) from None
-                kind = "a symlink" if os.path.islink(path) else "a file"
-                raise StorageError(
-                    f"{path} is {kind}, where a directory is needed",
-                    hint=f"ls -ld {quoted(path)}",
-                    path=path,
-                    errno=errno.ENOTDIR,
-                ) from None
+                raise _no_directory(path) from None
             os.close(parent)
     except BaseException:
         os.close(fd)
@@ -86,20 +83,14 @@ def open_parent(root: str, relative: str, mode: int) -> int:
     return fd
 
 
-def _open_or_make(parent: int, name: str, mode: int) -> int:
-    """Open one directory, made first where it is missing (and again where somebody removed it, empty, meanwhile)."""
-    for _ in range(_RACES):
-        try:
-            return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
-        except FileNotFoundError:
-            pass
-        try:
-            os.mkdir(name, mode, dir_fd=parent)
-        except FileExistsError:
-            continue
-        os.chmod(name, mode, dir_fd=parent)
-        os.fsync(parent)
-    return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+def _no_directory(path: str) -> StorageError:
+    kind = "a symlink" if os.path.islink(path) else "a file"
+    return StorageError(
+        f"{path} is {kind}, where a directory is needed",
+        hint=f"ls -ld {quoted(path)}",
+        path=path,
+        errno=errno.ENOTDIR,
+    )
 
 
 def leads_out(root: str, relative: str) -> bool:
@@ -130,18 +121,27 @@ def fsync_file(path: str) -> None:
 
 
 def fsync_directory(path: str) -> None:
-    """Make names that were added to or removed from a directory survive a power loss."""
-    fd = os.open(path, _DIRECTORY)
+    """Make names that were added to or removed from a directory of the cache's own survive a power loss."""
+    fd = beneath.open_directory(path)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
 
 
-def refresh_directory(path: str) -> None:
-    """Open and close a directory, which makes an NFS client ask the server again for what is in it."""
+def fsync_parent(root: str, relative: str) -> None:
+    """Make an entry's name, or that it has gone, survive a power loss."""
+    fd = beneath.open_entry_directory(root, relative)
     try:
-        os.close(os.open(path, _DIRECTORY))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def refresh_parent(root: str, relative: str) -> None:
+    """Open and close an entry's directory, which makes an NFS client ask the server again for what is in it."""
+    try:
+        os.close(beneath.open_entry_directory(root, relative))
     except OSError:
         return  # not there yet: then nothing is cached of it either
 
@@ -158,11 +158,7 @@ def publish(fd: int, partial: str, name: str, directory: int) -> bool:
         I1, I7. Before: the bytes have only the partial's name. After: both names; the caller removes the partial's.
     """
     try:
-        if os.path.exists(f"/proc/self/fd/{fd}"):
-            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory, follow_symlinks=True)
-        else:
-            _same(fd, partial)
-            os.link(partial, name, dst_dir_fd=directory, follow_symlinks=False)
+        _link(fd, partial, name, directory)
         return True
     except FileExistsError:
         return False
@@ -174,37 +170,58 @@ def publish(fd: int, partial: str, name: str, directory: int) -> bool:
         os.stat(name, dir_fd=directory, follow_symlinks=False)
         return False
     except FileNotFoundError:
-        os.rename(partial, name, dst_dir_fd=directory)
+        _rename(partial, name, directory)
+        _same(fd, name, directory)
         return True
 
 
-def link(source: str, name: str, directory: int, ino: int) -> bool:
-    """Give a file a second name in an open directory; False where there are no links, or something stands there.
+def link(fd: int, path: str, name: str, directory: int) -> bool:
+    """Give an open file another name in an open directory; False where there are no links, or something stands there.
 
-    A source path that leads to another inode by now (`ino` is the one that was verified) is not left linked.
+    The open file itself, as `publish` does: it was verified, and its path can lead to another one by now.
     """
     try:
-        os.link(source, name, dst_dir_fd=directory, follow_symlinks=False)
+        _link(fd, path, name, directory)
     except OSError as error:
         if error.errno in _NO_LINKS or isinstance(error, (FileExistsError, FileNotFoundError)):
             return False
         raise
-    if os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino == ino:
-        return True
-    os.unlink(name, dir_fd=directory)
-    return False
+    return True
 
 
-def _same(fd: int, path: str) -> None:
+def _link(fd: int, path: str, name: str, directory: int) -> None:
+    if os.path.exists(f"/proc/self/fd/{fd}"):
+        os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory, follow_symlinks=True)
+        return
+    _same(fd, path)
+    os.link(path, name, dst_dir_fd=directory, follow_symlinks=False)
+    _same(fd, name, directory)
+
+
+def _same(fd: int, path: str, directory: int | None = None) -> None:
     """Refuse a path that does not lead to the open file any more."""
-    if not os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
+    if not os.path.samestat(os.fstat(fd), os.stat(path, dir_fd=directory, follow_symlinks=False)):
         raise FileNotFoundError(errno.ENOENT, "replaced by another file", path)
 
 
 def replace(fd: int, partial: str, name: str, directory: int) -> None:
-    """Put complete, durable bytes in the place of old ones; readers of the old inode keep it."""
+    """Put complete, durable bytes in the place of old ones; readers of the old inode keep it.
+
+    No call of the kernel renames an open file. So its name is looked at before, and what stands at the path after: whoever
+    may write where partials are could have exchanged it in between.
+    """
     _same(fd, partial)
-    os.replace(partial, name, dst_dir_fd=directory)
+    _rename(partial, name, directory)
+    _same(fd, name, directory)
+
+
+def _rename(partial: str, name: str, directory: int) -> None:
+    """Rename a partial into an open directory."""
+    parent, old = beneath.open_parent(partial)
+    try:
+        os.replace(old, name, src_dir_fd=parent, dst_dir_fd=directory)
+    finally:
+        os.close(parent)
 
 
 def sync(directory: int) -> None:
@@ -215,9 +232,15 @@ def sync(directory: int) -> None:
 def remove(path: str) -> bool:
     """Remove a file's name; False if it was not there, or somebody has put a directory there."""
     try:
-        os.unlink(path)
+        parent, name = beneath.open_parent(path)
+    except FileNotFoundError:
+        return False
+    try:
+        os.unlink(name, dir_fd=parent)
     except (FileNotFoundError, IsADirectoryError):
         return False
+    finally:
+        os.close(parent)
     return True
 
 
@@ -233,22 +256,60 @@ def remove_durably(path: str) -> bool:
 
 def set_aside(path: str, aside: str) -> None:
     """Rename within the cache's own directory."""
-    os.rename(path, aside)
+    parent, name = beneath.open_parent(path)
+    try:
+        _move(parent, name, *beneath.open_parent(aside))
+    finally:
+        os.close(parent)
 
 
-def take(path: str, aside: str, identity: tuple[int | None, int | None, int | None]) -> bool:
+def _move(parent: int, name: str, target: int, new: str) -> None:
+    """Rename between two open directories, the second of which is closed."""
+    try:
+        os.rename(name, new, src_dir_fd=parent, dst_dir_fd=target)
+    finally:
+        os.close(target)
+
+
+def take(root: str, relative: str, aside: str, identity: tuple[int | None, int | None, int | None]) -> bool:
     """Rename the file of this identity (inode, size, mtime) within the root; False if another one was at the path.
 
     Concurrency:
         I7. A name is renamed before it can be known whose it is by then: somebody's own file that took the place at the
         last moment gets its name back, and another one if that was taken too.
     """
-    os.rename(path, aside)
-    found = stats.identity_at(aside)
-    if found == identity:
-        return True
-    os.rename(aside, f"{path}.{os.urandom(4).hex()}" if os.path.lexists(path) else path)
-    return False
+    parent, name = beneath.open_entry_parent(root, relative)
+    try:
+        _move(parent, name, *beneath.open_parent(aside))
+        found = stats.identity_at(aside)
+        if found == identity:
+            return True
+        _give_back(aside, parent, name)
+        return False
+    finally:
+        os.close(parent)
+
+
+def give_back(aside: str, root: str, relative: str) -> None:
+    """Rename what was taken to where it was, or beside what is there by now."""
+    parent, name = beneath.open_entry_parent(root, relative)
+    try:
+        _give_back(aside, parent, name)
+    finally:
+        os.close(parent)
+
+
+def _give_back(aside: str, parent: int, name: str) -> None:
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+        name = f"{name}.{os.urandom(4).hex()}"
+    except FileNotFoundError:
+        pass
+    directory, old = beneath.open_parent(aside)
+    try:
+        os.rename(old, name, src_dir_fd=directory, dst_dir_fd=parent)
+    finally:
+        os.close(directory)
 
 
 def discard(path: str, identity: tuple[int | None, int | None, int | None]) -> bool:
@@ -256,20 +317,58 @@ def discard(path: str, identity: tuple[int | None, int | None, int | None]) -> b
     return stats.identity_at(path) == identity and remove(path)
 
 
+def touch(path: str, when: float | None = None) -> None:
+    """Set the mtime of a file of the cache's own to now, or to a time; never that of what a symlink leads to.
+
+    Raises:
+        OSError: It is not there, or may not be changed.
+    """
+    parent, name = beneath.open_parent(path)
+    try:
+        os.utime(name, None if when is None else (when, when), dir_fd=parent, follow_symlinks=False)
+    finally:
+        os.close(parent)
+
+
+@contextmanager
+def scan(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """What is in a directory of the cache's own, while the block lasts."""
+    fd = beneath.open_directory(path)
+    try:
+        with os.scandir(fd) as found:
+            yield found
+    finally:
+        os.close(fd)
+
+
+def create(path: str, mode: int) -> int:
+    """A new file of exactly `mode`, whatever the umask, open for writing; the caller closes it.
+
+    Raises:
+        FileExistsError: Something stands there.
+    """
+    parent, name = beneath.open_parent(path)
+    try:
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=parent)
+    finally:
+        os.close(parent)
+    os.fchmod(fd, mode)
+    return fd
+
+
 def write_small(path: str, data: bytes, mode: int, *, durable: bool = False) -> None:
     """Write a small file as a whole: readers see the old one or the new one. Unless `durable` a power loss can lose it."""
     temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    fd = create(temporary, mode)
     try:
         try:
-            os.fchmod(fd, mode)
             while data:
                 data = data[os.write(fd, data) :]
             if durable:
                 os.fsync(fd)
         finally:
             os.close(fd)
-        os.replace(temporary, path)
+        set_aside(temporary, path)
         if durable:
             fsync_directory(os.path.dirname(path))
     except BaseException:
@@ -285,7 +384,20 @@ def open_regular(path: str) -> int:
     Raises:
         OSError: It cannot be opened, or is a FIFO (which would hang us), a symlink or a device.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    parent, name = beneath.open_parent(path)
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    finally:
+        os.close(parent)
+    return _regular(fd, path)
+
+
+def open_entry(root: str, relative: str) -> int:
+    """Open a file below a root as `open_regular` does; the caller closes it."""
+    return _regular(beneath.open_entry(root, relative), f"{root}/{relative}")
+
+
+def _regular(fd: int, path: str) -> int:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "it is not a regular file", path)
@@ -335,13 +447,7 @@ def is_directory(path: str) -> bool:
     except FileNotFoundError:
         return False
     if not stat.S_ISDIR(mode):
-        kind = "a symlink" if stat.S_ISLNK(mode) else "a file"
-        raise StorageError(
-            f"{path} is {kind}, where a directory is needed",
-            hint=f"ls -ld {quoted(path)}",
-            path=path,
-            errno=errno.ENOTDIR,
-        )
+        raise _no_directory(path)
     return True
 
 
@@ -350,7 +456,11 @@ def remove_empty_parents(root: str, relative: str) -> None:
     parts = relative.split("/")[:-1]
     while parts:
         try:
-            os.rmdir("/".join([root, *parts]))
+            parent, name = beneath.open_entry_parent(root, "/".join(parts))
+            try:
+                os.rmdir(name, dir_fd=parent)
+            finally:
+                os.close(parent)
         except OSError:
             return
         parts.pop()

@@ -28,6 +28,7 @@ import os
 import stat
 import sys
 
+from . import beneath
 from .errors import LockTimeoutError
 
 try:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 # flock(2) on file systems that have none: ENOSYS and EOPNOTSUPP (FUSE), ENOLCK (NFS without a lock daemon), and the
 # kernel's own ENOTSUPP, 524, that some network file systems leak.
 NO_FLOCK = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
-_NO_LOCK_FILE = frozenset([errno.EISDIR, errno.ELOOP, errno.EINVAL])  # a directory, a symlink, a FIFO
+_NO_LOCK_FILE = frozenset([errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO])  # a directory, symlink, FIFO, socket
 _BUSY = frozenset([errno.EAGAIN, errno.EACCES])
 # ioctl_ficlone(2): EOPNOTSUPP where the file system has no reflinks, ENOTTY and ENOSYS where the kernel or a sandbox has
 # none, EXDEV between two file systems, EINVAL where it has them and not for these files, ETXTBSY for a swap file.
@@ -219,18 +220,28 @@ def try_raw(path: str, mode: int, *, shared: bool = False) -> int | None:
 
 def open_own(path: str, mode: int) -> int:
     """Open a file of the cache's own, made with exactly `mode` (whatever the umask) if it is not there."""
+    parent, name = beneath.open_parent(path)
+    try:
+        return _open_or_make(parent, name, mode)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        os.close(parent)
+
+
+def _open_or_make(parent: int, name: str, mode: int) -> int:
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     while True:
         try:
-            fd = os.open(path, flags)
+            fd = os.open(name, flags, dir_fd=parent)
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 return fd
             os.close(fd)
-            raise OSError(errno.EINVAL, "it is not a regular file", path)
+            raise OSError(errno.EINVAL, "it is not a regular file")
         except FileNotFoundError:
             pass
         try:
-            fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+            fd = os.open(name, flags | os.O_CREAT | os.O_EXCL, mode, dir_fd=parent)
         except FileExistsError:
             continue
         os.fchmod(fd, mode)

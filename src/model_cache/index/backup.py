@@ -112,9 +112,7 @@ def _copy(
 ) -> bool:
     """Copy a whole index into a new, durable file; False if the copy is damaged."""
     disk.remove(target)
-    fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    os.fchmod(fd, mode)
-    os.close(fd)
+    os.close(disk.create(target, mode))
     copy = sqlite3.connect(f"file:{quote(target)}?mode=rw", uri=True, isolation_level=None)
     try:
         source.backup(copy)

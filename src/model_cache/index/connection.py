@@ -150,6 +150,7 @@ class Index:
         if slot.pid != os.getpid():
             _abandoned.append(slot.connection)
         elif slot.identity == state.identity(self.path):
+            state.refuse_foreign_journal(self.path)
             return slot.connection
         else:
             slot.connection.close()
@@ -175,8 +176,8 @@ class Index:
         return f"{os.path.dirname(self.path)}/backup"
 
     def _open(self, *, write: bool, restore: bool = True) -> sqlite3.Connection:
-        for path in (self.path, f"{self.path}-journal"):
-            state.refuse_odd(path)
+        state.refuse_odd(self.path)
+        state.refuse_foreign_journal(self.path)
         if write and state.is_empty(self.path) and not (restore and self._restore()):
             self._create_file()
         uri = f"file:{quote(self.path)}?mode={'ro' if self._read_only else 'rw'}"
@@ -209,11 +210,9 @@ class Index:
     def _create_file(self) -> None:
         """Make an empty file of the right mode; SQLite gives its journal the same one."""
         try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, self._mode)
+            os.close(disk.create(self.path, self._mode))
         except FileExistsError:
             return
-        os.fchmod(fd, self._mode)
-        os.close(fd)
 
     def back_up(self, max_age: float) -> bool:
         """Keep a copy of the index, unless there is one that is younger than `max_age` seconds; whether one was made.

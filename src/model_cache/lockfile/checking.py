@@ -105,7 +105,7 @@ def _read(ctx: Context, file: Locked, pace: Pace, how: How) -> Reading:
     reading = Reading(steady=False)
     for _ in range(_TRIES):
         expected = Expected(stats.identity_at(path), file.sha256)
-        reading = read(path, expected, pace, ctx.clock, direct=how.direct)
+        reading = read(ctx.root, file.entry.relative, expected, pace, ctx.clock, direct=how.direct)
         if reading.steady:
             break
     return reading
