@@ -45,7 +45,8 @@ def test_a_repeated_hit_is_one_stat_and_nothing_else(traced, root):
 def test_a_first_hit_takes_a_shared_lease_and_touches_the_last_use(traced, root):
     """The first hit of a process locks the model file alone, shared; what it changes is the time of one file (I3, I9).
 
-    That file, and the model, are reached by places that were opened one from the other: no symlink leads elsewhere."""
+    That file, and the model, are reached by places that were opened one from the other: no symlink leads elsewhere.
+    """
     hit = f'cache.fetch("{REPO}", "{FILE}")'
     other = f'ModelCache(arguments["root"], offline=True).fetch("{REPO}", "{FILE}")'
     (root / ".model-cache" / "used").mkdir(parents=True)

@@ -82,10 +82,13 @@ def read(root: str, relative: str, expected: Expected, pace: Pace, clock: Clock,
     path = f"{root}/{relative}"
     try:
         fd = _open(root, relative, clock)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return Reading(missing=True)
+    except NotADirectoryError:
+        # Below a symlink is nothing of this cache's, whatever is there: no hit either.
+        return Reading(odd=True) if os.path.lexists(path) else Reading(missing=True)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symlink, a socket
             return Reading(odd=True)
         return Reading(identity=stats.identity_at(path), error=error.errno or errno.EIO)
     try:
