@@ -62,4 +62,4 @@ def test_a_first_hit_takes_a_shared_lease_and_touches_the_last_use(traced, root)
     assert len(places) == 3 and str(root / REPO / FILE) in places[0]
     read = [arguments for arguments in opened if "O_PATH" not in arguments]
     assert len(read) == 1 and "/proc/self/fd/" in read[0] and "O_RDONLY" in read[0]
-    assert len(calls) == 15
+    assert len(calls) == 16

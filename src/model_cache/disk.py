@@ -325,6 +325,8 @@ def touch(path: str, when: float | None = None) -> None:
     """
     parent, name = beneath.open_parent(path)
     try:
+        if os.stat(name, dir_fd=parent, follow_symlinks=False).st_nlink > 1:
+            raise OSError(errno.EMLINK, "it is a file with another name besides", path)
         os.utime(name, None if when is None else (when, when), dir_fd=parent, follow_symlinks=False)
     finally:
         os.close(parent)

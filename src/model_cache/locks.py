@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 # flock(2) on file systems that have none: ENOSYS and EOPNOTSUPP (FUSE), ENOLCK (NFS without a lock daemon), and the
 # kernel's own ENOTSUPP, 524, that some network file systems leak.
 NO_FLOCK = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
-_NO_LOCK_FILE = frozenset([errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO])  # a directory, symlink, FIFO, socket
+# A directory, a symlink, a FIFO, a socket, a file with another name.
+_NO_LOCK_FILE = frozenset([errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EMLINK])
 _BUSY = frozenset([errno.EAGAIN, errno.EACCES])
 # ioctl_ficlone(2): EOPNOTSUPP where the file system has no reflinks, ENOTTY and ENOSYS where the kernel or a sandbox has
 # none, EXDEV between two file systems, EINVAL where it has them and not for these files, ETXTBSY for a swap file.
@@ -218,11 +219,22 @@ def try_raw(path: str, mode: int, *, shared: bool = False) -> int | None:
             raise
 
 
-def open_own(path: str, mode: int) -> int:
-    """Open a file of the cache's own, made with exactly `mode` (whatever the umask) if it is not there."""
+def open_own(path: str, mode: int, *, linked: bool = False) -> int:
+    """Open a file of the cache's own, made with exactly `mode` (whatever the umask) if it is not there.
+
+    Args:
+        linked: It may have another name besides; else that is refused, for what is written would be written there too.
+
+    Raises:
+        OSError: Something else is there (EISDIR, ELOOP, ENXIO, EINVAL), or a file with another name (EMLINK).
+    """
     parent, name = beneath.open_parent(path)
     try:
-        return _open_or_make(parent, name, mode)
+        fd = _open_or_make(parent, name, mode)
+        if linked or os.fstat(fd).st_nlink < 2:  # 0: removed meanwhile, which who locks it looks at
+            return fd
+        os.close(fd)
+        raise OSError(errno.EMLINK, "it is a file with another name besides, which would be changed with it")
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
     finally:
