@@ -116,8 +116,10 @@ def _open_leased(ctx: Context, entry: Entry, path: str) -> tuple[int, os.stat_re
         now = ctx.clock.monotonic()
         deadline = now + _BUSY_LIMIT if deadline is None else deadline
         if now >= deadline:
+            from .users import holders
+
             raise LockTimeoutError(
-                f"{path} was locked exclusively by another program for more than {_BUSY_LIMIT:g} seconds",
+                f"{path} was locked exclusively for more than {_BUSY_LIMIT:g} seconds{holders(path)}",
                 hint=f"fuser -v {quoted(path)}",
             )
         ctx.clock.sleep(_BUSY_WAIT)

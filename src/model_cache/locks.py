@@ -29,7 +29,7 @@ import stat
 import sys
 
 from . import beneath
-from .errors import LockTimeoutError
+from .errors import LockTimeoutError, quoted
 
 try:
     import fcntl
@@ -287,7 +287,7 @@ class FileMutex:
             deadline = self._clock.monotonic() + timeout
             while not _flock(fd, fcntl.LOCK_EX if fcntl else 0):
                 if self._clock.monotonic() >= deadline:
-                    raise LockTimeoutError(f"{self._path} was locked for more than {timeout:g} seconds")
+                    raise self._too_long(timeout)
                 self._clock.sleep(_SHORT_POLL)
             self._fd = fd
         except BaseException as error:
@@ -296,6 +296,14 @@ class FileMutex:
             if isinstance(error, OSError) and error.filename is None and error.errno is not None:
                 raise OSError(error.errno, error.strerror, self._path) from None  # flock does not say of which file
             raise
+
+    def _too_long(self, timeout: float) -> LockTimeoutError:
+        from .users import holders
+
+        return LockTimeoutError(
+            f"{self._path} was locked for more than {timeout:g} seconds{holders(self._path)}",
+            hint=f"fuser -v {quoted(self._path)}",
+        )
 
     @property
     def word(self) -> str:

@@ -83,6 +83,7 @@ class _open_sound:
         self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)
         try:
             self._connection.execute("PRAGMA trusted_schema = OFF")
+            self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, schema.LONGEST_ROW)
             found = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
             if not 0 < found <= version or not is_sound(self._connection):
                 raise sqlite3.DatabaseError("not a copy of the index")

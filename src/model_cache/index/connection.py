@@ -189,6 +189,8 @@ class Index:
                 connection.execute("PRAGMA journal_mode = PERSIST")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA trusted_schema = OFF")
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, schema.LONGEST_ROW)
+            schema.refuse_planted(connection)
             if write and schema.version(connection) != schema.VERSION:
                 connection.execute("BEGIN IMMEDIATE")
                 schema.migrate(connection)
@@ -327,8 +329,7 @@ class Index:
                 hint = "no model file is affected; model-cache verify, or the next download, brings its backup back"
             raise IndexUnavailableError(f"index {self.path}: {error}", hint=hint) from None
         except LockTimeoutError as error:
-            hint = f"fuser -v {quoted(self._lock_path)}"
-            raise IndexUnavailableError(f"index {self.path}: {error}", hint=hint) from None
+            raise IndexUnavailableError(f"index {self.path}: {error}", hint=error.hint, exit_code=11) from None
         except OSError as error:
             if error.filename not in (self.path, f"{self.path}-journal", self._lock_path):
                 raise

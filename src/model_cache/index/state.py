@@ -11,7 +11,7 @@ from ..errors import IndexUnavailableError, quoted
 
 _BESIDE = ("journal", "wal", "shm")
 _MAGIC = bytes.fromhex("d9d505f920a163d7")  # ends a journal that has a super-journal
-_DAMAGED = frozenset([sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB])
+_DAMAGED = frozenset([sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG])
 
 
 def is_damage(error: BaseException) -> bool:
