@@ -311,8 +311,11 @@ def _read_policy(path: str) -> tuple[dict[str, object], bool]:
         if len(text) > POLICY_LIMIT:
             raise ValueError(f"it has more than {POLICY_LIMIT} characters")
         found = tomllib.loads(text)
-    except FileNotFoundError:
-        return {}, False
+    except (FileNotFoundError, NotADirectoryError):
+        return (
+            {},
+            False,
+        )  # where `.model-cache/` is a symlink or a file, every operation that writes refuses and says so
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)[:200]
         raise SettingError(f"policy file {path}: {reason}", hint="mend it with an editor, or remove it") from None

@@ -7,9 +7,7 @@ Concurrency:
 
 from __future__ import annotations
 
-import os
-
-from .. import stats
+from .. import disk, stats
 from ..context import Context
 from ..errors import CacheFullError, FileTooLargeError, quoted
 from ..index import queries
@@ -107,9 +105,14 @@ def _disk_shortage(ctx: Context, claim: Claim) -> int:
     coming = max(claim.wanted - present, 0)
     if ctx.settings.min_free is not None:
         totals = queries.totals(ctx.index)
-        others = sum(entry.stat().st_blocks * 512 for entry in os.scandir(ctx.places.partials)) - present
+        others = _on_disk(ctx.places.partials) - present
         coming += ctx.settings.min_free + max(totals.reserved - claim.wanted - others, 0)
     return max(coming - free, 0)
+
+
+def _on_disk(folder: str) -> int:
+    with disk.scan(folder) as found:
+        return sum(stats.allocated(entry.stat(follow_symlinks=False)) for entry in found)
 
 
 def _disk_full(ctx: Context, claim: Claim, short: int) -> CacheFullError:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .. import disk, locks, stats
+from .. import beneath, disk, locks, stats
 from ..context import Context
 from ..errors import InUseError, StorageError, quoted
 from ..index.rows import Row
@@ -113,7 +113,7 @@ def _claimed_file(ctx: Context, entry: Entry, identity: Identity, *, same: bool)
     """(open file, whether the kernel says that nobody else has it open)."""
     path = entry.path(ctx.root)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        fd = beneath.open_entry(ctx.root, entry.relative)
     except OSError as error:
         raise disk.storage_error(error, "cannot open", path) from None
     try:
