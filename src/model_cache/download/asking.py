@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from ..context import Context
-from ..errors import DownloadError, IntegrityError
+from ..errors import IntegrityError
 from ..hub.client import FileMeta, TreeItem
 from ..layout import Snapshot
 from ..listings import Listed, Listing
-
-_MOST = 200_000  # files of one repo; some 60 MB while they are looked at
 
 
 def promise(listing: Listing, file: Listed) -> FileMeta:
@@ -27,8 +25,6 @@ def ask(ctx: Context, snapshot: Snapshot, commit: str | None, deadline: float | 
     commit = commit or hub.commit(*names, snapshot.revision, deadline=deadline)
     files: dict[str, Listed] = {}
     for item in hub.tree(*names, commit, deadline=deadline):
-        if len(files) >= _MOST:
-            raise DownloadError(f"{snapshot}: the Hub lists more than {_MOST} files")
         files[item.path] = _checked(ctx, snapshot, item)
     return Listing(commit, files.values())
 
