@@ -165,7 +165,7 @@ class HubClient:
 
         def ask() -> str:
             data, *_ = self._document(url, target, deadline, COMMIT_LIMIT)
-            return commit_of(parse(data, url, encoding="latin-1"), url)
+            return commit_of(parse(data, url, plain=True), url)
 
         return repeat(ask, self._clock, self._retries, deadline)
 

@@ -15,17 +15,19 @@ PAGE_LIMIT = 4 << 20  # bytes; a page of 1000 files has about 0.3 MB
 COMMIT_LIMIT = 8 << 20  # bytes; the answer about a revision names every file: 100,000 of them, at 80 bytes each
 _VALUES = 400_000  # in one document; an empty list, `[],`, takes 64 bytes
 _PAGES = 2000
-_FILES = 200_000  # of one repo; some 60 MB while they are looked at
+_FILES = 150_000  # of one repo; some 50 MB while they are looked at
+_NAMES = 16 << 20  # bytes of all their names in memory
 _SECONDS = 600.0  # for a whole listing
 
 
-def parse(data: bytes, url: str, *, encoding: str = "utf-8") -> object:
+def parse(data: bytes, url: str, *, plain: bool = False) -> object:
     """The document.
 
     Args:
         data: As it came.
         url: Where from, for messages.
-        encoding: `latin-1` where only ASCII is wanted of it: one character that is none makes four bytes of each.
+        plain: Only ASCII is wanted of it, and the rest may be garbled: one character beyond Latin-1 makes four bytes of
+            each one in its text.
 
     Raises:
         DownloadError: It is no JSON, too deep, or has too many values.
@@ -34,8 +36,10 @@ def parse(data: bytes, url: str, *, encoding: str = "utf-8") -> object:
     values = sum(map(data.count, (b",", b"[", b"{")))  # at least as many as there are
     if values > _VALUES:
         raise DownloadError(f"{shown}: a document of {values} values, where at most {_VALUES} were expected", url=shown)
+    # Escaped characters beyond Latin-1 go too; a backslash that is left before them escapes the slash.
+    text = data.replace(b"\\u", b"//").decode("latin-1") if plain else data.decode(errors="replace")
     try:
-        document: object = json.loads(data.decode(encoding, errors="replace"))
+        document: object = json.loads(text)
     except (ValueError, RecursionError):
         pass  # raised below: the exception here holds the whole text, and would hang on as the context
     else:
@@ -65,7 +69,7 @@ class Pages:
     def __init__(self, now: float) -> None:
         self._until = now + _SECONDS
         self._seen: set[str] = set()
-        self._files = 0
+        self._files = self._names = 0
 
     def turn(self, url: str, now: float) -> None:
         """Heed the page that is to be asked for next.
@@ -93,4 +97,7 @@ class Pages:
         self._files += len(items)
         if self._files > _FILES:
             raise DownloadError(f"{redact(url)}: the Hub lists more than {_FILES} files", url=redact(url))
+        self._names += sum(len(item.path) * (1 if item.path.isascii() else 4) for item in items)
+        if self._names > _NAMES:
+            raise DownloadError(f"{redact(url)}: the names of the files take more than {_NAMES} bytes", url=redact(url))
         return items
