@@ -105,10 +105,6 @@ _NAMES = {
         "a" * 300,
         f"'{'a' * 116}... has a part of more than 255 bytes",
     ),
-    "a megabyte": (
-        "a" * 2**20,
-        f"'{'a' * 116}... has a part of more than 255 bytes",
-    ),
     "closing dot": ("a.", "'a.' has a part that ends in a dot or a space"),
 }
 _ODD_SIZE = f"{{tree}}: expected `size` and `oid` of 'model.bin', found {{'oid': '{SHA256}', 'si…"
@@ -125,7 +121,7 @@ _SHAPES: dict[str, Any] = {
     ),
     "a size that is text": (
         [{"path": FILE, "size": "1", "oid": COMMIT}],
-        f"{{tree}}: expected `size` and `oid` of 'model.bin', found {{'path': 'model.bin', 'size': '1', 'oid': '{COMMIT[:34]}…",
+        f"{{tree}}: expected `size` and `oid` of 'model.bin', found {{'path': 'model.bin', 'size': '1', 'oid': '{COMMIT[:36]}…",
     ),
     "a negative size": (
         [{**ITEM, "lfs": {"oid": SHA256, "size": -1}}],
@@ -348,8 +344,14 @@ CASES = [
         "name: of 5000 bytes",
         "tree",
         _named("/".join(["abcdefghi"] * 500)),
-        f"filename '{('abcdefghi/' * 12)[:116]}... makes a path of more than 4095 bytes below {{root}}",
-        code=2,
+        f"{{tree}}: expected a path of at most 4096 characters, found '{('abcdefghi/' * 8)[:79]}…'",
+        group="listing",
+    ),
+    _whole(
+        "name: of a megabyte",
+        "tree",
+        _named("a" * 2**20),
+        f"{{tree}}: expected a path of at most 4096 characters, found '{'a' * 79}…'",
         group="listing",
     ),
     _whole(

@@ -8,6 +8,7 @@ downloads decides, by `DownloadError.transient`, whether and from which byte to 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 from ..errors import DownloadError, SettingError
 from ..layout import is_commit
@@ -188,6 +189,7 @@ class HubClient:
             data, headers, final = self._document(url, target, deadline, PAGE_LIMIT)
             items = tree_items(parse(data, url), url)
             if any(self._transport.conceal(item.path) != item.path for item in items):
+                items.clear()  # error reporters send the variables of each frame
                 raise DownloadError(f"{redact(url)}: the listing names a file after the token", url=redact(url))
             return items, next_page(headers, final, self.endpoint)
 
@@ -344,4 +346,4 @@ def _problem(endpoint: str) -> str:
         origin(endpoint)
     except ValueError as error:
         return str(error)
-    return ""
+    return "it carries a user name" if "@" in urlsplit(endpoint).netloc else ""

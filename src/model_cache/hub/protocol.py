@@ -26,6 +26,7 @@ REDIRECTS = frozenset([301, 302, 303, 307, 308])
 
 _PORTS = {"http": 80, "https": 443}
 _ETAG_LENGTH = 256  # a sha256 has 64; longer ones are folded, so that an index row stays small
+_PATH_LENGTH = 4096  # of a file in a repo; git itself could not check a longer one out
 _MAX_SIZE = 2**63 - 1  # what SQLite holds; a length beyond it is nonsense anyway
 _ETAG_TEXT = re.compile(r"[!#-~]+")  # RFC 9110, 8.8.3, without the obsolete high half
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
@@ -315,6 +316,9 @@ def tree_items(document: object, url: str) -> list[TreeItem]:
 def _tree_item(item: object, url: str) -> TreeItem:
     if not isinstance(item, dict) or not isinstance(item.get("path"), str) or not item["path"]:
         raise DownloadError(f"{redact(url)}: expected an item with a path, found {printable(repr(item), 80)}")
+    if len(item["path"]) > _PATH_LENGTH:
+        name = printable(item["path"], 80)
+        raise DownloadError(f"{redact(url)}: expected a path of at most {_PATH_LENGTH} characters, found {name!r}")
     lfs = item.get("lfs")
     details = item if lfs is None else lfs
     size = details.get("size", item.get("size")) if isinstance(details, dict) else None

@@ -125,12 +125,29 @@ class Transport:
         Raises:
             DownloadError: No answer, too many redirects, or one that is refused.
         """
+        try:
+            return self._walk(method, url, headers, timeout, leave, limit, halt or Halt())
+        except DownloadError as error:
+            # Error reporters send the variables of each frame, and the frames below have whole addresses in theirs.
+            failure = error.with_traceback(None)
+        raise failure
+
+    def _walk(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        timeout: float,
+        leave: Callable[[list[Mapping[str, str]]], Mapping[str, str]] | None,
+        limit: float | None,
+        halt: Halt,
+    ) -> Answer:
         passed: list[Mapping[str, str]] = []
         away = False
         until = None if limit is None else time.monotonic() + limit
         while True:
             left = None if until is None else until - time.monotonic()
-            answer = self._send(method, url, headers, timeout=timeout, left=left, away=away, halt=halt or Halt())
+            answer = self._send(method, url, headers, timeout=timeout, left=left, away=away, halt=halt)
             answer.passed = passed
             if answer.status not in REDIRECTS:
                 return answer
