@@ -3,7 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hub_equipment import COMMIT, message
 
+from model_cache.errors import DownloadError
 from model_cache.hub.addresses import Zone, allows, zone_of
 from stress.hostile import inward
 from stress.hostile.__main__ import CASES
@@ -84,3 +86,63 @@ def test_who_may_lead_where():
         Zone.NOWHERE: {Zone.PUBLIC},
     }
     assert all(allows(near, None) for near in reach)
+
+
+def test_by_a_proxy_what_is_written_is_judged(serve, connect, monkeypatch):
+    """The proxy looks names up, and nobody here sees what they stand for: an address is refused all the same, a name is not."""
+    for name in ("http_proxy", "all_proxy", "no_proxy", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    proxy = serve(b"")
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    client = connect("http://hub.invalid")
+    asked = ("model", "owner/name", COMMIT, "f")
+
+    def lead(target):
+        def reply(request, connection):
+            there = request.target.startswith(target)
+            connection.sendall(message(200, body=b"xyz") if there else message(302, {"Location": f"{target}/x"}))
+            return True
+
+        return reply
+
+    proxy.reply = lead("http://10.9.9.9")
+    with pytest.raises(DownloadError, match=r"private address 10\.9\.9\.9, from a public endpoint"):
+        client.open_body(*asked)
+    proxy.reply = lead("http://inner.example")
+    with client.open_body(*asked) as body:
+        assert body.total == 3
+    assert [one.target for one in proxy.asked[-2:]] == [
+        f"http://hub.invalid/owner/name/resolve/{COMMIT}/f",
+        "http://inner.example/x",
+    ]
+
+
+def test_a_connection_serves_again_after_chunks(serve, connect):
+    """A body in chunks that was read to its end leaves the connection usable."""
+    answer = message(200, {"Transfer-Encoding": "chunked"}, b"3\r\nxyz\r\n0\r\n\r\n", length=False)
+    server = serve(answer)
+    client = connect(server.url)
+    for _ in range(3):
+        with client.open_body("model", "owner/name", COMMIT, "f") as body:
+            view = memoryview(bytearray(10))
+            assert [body.readinto(view), body.readinto(view)] == [3, 0]
+    assert len({asked.peer for asked in server.asked}) == 1
+
+
+def test_a_slow_line_is_no_drip(serve, connect):
+    """Bytes that come one by one, with pauses, are taken as long as a kibibyte comes in six time-outs."""
+    box = []
+
+    def reply(_asked, connection):
+        connection.sendall(message(200, {"Content-Length": "4000"}))
+        for _ in range(40):
+            connection.sendall(b"x" * 100)
+            box[0].released.wait(0.02)
+        return True
+
+    box.append(serve(reply))
+    kept, view = 0, memoryview(bytearray(4000))
+    with connect(box[0].url, download_timeout=30).open_body("model", "owner/name", COMMIT, "f") as body:
+        while count := body.readinto(view):
+            kept += count
+    assert kept == 4000
