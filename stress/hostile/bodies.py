@@ -9,7 +9,8 @@ import zlib
 from .server import BODY, FILE, META, SHA256, Asked, Reply, Wire, answering, message
 from .trial import Case
 
-_SHORT = 0.2  # seconds of both time-outs, where a case is to run into them
+_SHORT = 0.5  # seconds of both time-outs, where a case is to run into them
+_AGAIN = "try again: the download goes on where it stopped"
 _UNSAID = 128 << 20  # bytes that a file of which nobody says the length may have
 _NO_LENGTH = {name: value for name, value in META.items() if name != "Content-Length"}
 _BLOCK = bytes(1 << 20)
@@ -26,7 +27,7 @@ def _endless(head: bytes, block: bytes = _BLOCK) -> Reply:
     return reply
 
 
-def _dripping(head: bytes, drop: bytes, pause: float = 0.05) -> Reply:
+def _dripping(head: bytes, drop: bytes, pause: float = 0.02) -> Reply:
     """A head, and then a drop now and then: often enough for any time-out of a socket."""
 
     def reply(_asked: Asked, wire: Wire) -> bool:
@@ -135,8 +136,9 @@ CASES = [
         "body",
         "body",
         _dripping(message(200, META), b"x"),
-        "{body}: less than 1024 bytes in 1.2 s after {some} bytes",
-        hint="try again: the download goes on where it stopped",
+        "{body}: less than 1024 bytes in 3 s after {some} bytes",
+        stalled=(("{body}: no byte for 0.5 s after {some} bytes", _AGAIN),),
+        hint=_AGAIN,
         timeout=_SHORT,
     ),
     Case(
@@ -144,8 +146,9 @@ CASES = [
         "body",
         "body",
         _dripping(_CHUNKED, b"1\r\nx\r\n"),
-        "{body}: less than 1024 bytes in 1.2 s after {some} bytes",
-        hint="try again: the download goes on where it stopped",
+        "{body}: less than 1024 bytes in 3 s after {some} bytes",
+        stalled=(("{body}: no byte for 0.5 s after {some} bytes", _AGAIN),),
+        hint=_AGAIN,
         timeout=_SHORT,
     ),
     Case(
@@ -153,8 +156,9 @@ CASES = [
         "body",
         "body",
         _dripping(_CHUNKED, b"0"),
-        "{body}: less than 1024 bytes in 1.2 s after {some} bytes",
-        hint="try again: the download goes on where it stopped",
+        "{body}: less than 1024 bytes in 3 s after {some} bytes",
+        stalled=(("{body}: no byte for 0.5 s after {some} bytes", _AGAIN),),
+        hint=_AGAIN,
         timeout=_SHORT,
     ),
     Case(
@@ -162,7 +166,7 @@ CASES = [
         "body",
         "body",
         _silent,
-        "127.0.0.1: no answer within 0.2 s ({body})",
+        "127.0.0.1: no answer within 0.5 s ({body})",
         hint="HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT set the wait, in seconds",
         timeout=_SHORT,
     ),
@@ -172,7 +176,7 @@ CASES = [
         "body",
         _endless(_CHUNKED, b"1;" + b"x" * 60_000),
         "{body}: its answer is not HTTP (LineTooLong) after {some} bytes",
-        hint="try again: the download goes on where it stopped",
+        hint=_AGAIN,
     ),
     Case("endless trailers", "body", "body", _endless(_CHUNKED + _WHOLE + b"0\r\n", b"X-A: y\r\n" * 1000), "", code=0),
     Case(
@@ -181,7 +185,7 @@ CASES = [
         "body",
         _endless(_CHUNKED, b"-5\r\n"),
         "{body}: its answer is not HTTP (HTTPException) after {some} bytes",
-        hint="try again: the download goes on where it stopped",
+        hint=_AGAIN,
     ),
     Case(
         "gzip bomb",
@@ -236,7 +240,7 @@ CASES = [
         "promise",
         "metadata",
         _silent,
-        "127.0.0.1: no answer within 0.2 s ({metadata}); gave up after 6 attempts",
+        "127.0.0.1: no answer within 0.5 s ({metadata}); gave up after 6 attempts",
         hint="HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT set the wait, in seconds",
         timeout=_SHORT,
     ),

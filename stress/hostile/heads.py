@@ -7,7 +7,8 @@ import itertools
 from .server import META, Asked, Reply, Wire, answering, message
 from .trial import Case
 
-_SHORT = 0.2
+_SHORT = 0.5
+_WAITS = "HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT set the wait, in seconds"
 
 
 def _flood(head: bytes, more: bytes) -> Reply:
@@ -21,7 +22,7 @@ def _flood(head: bytes, more: bytes) -> Reply:
 
 def _drip(_asked: Asked, wire: Wire) -> bool:
     wire.send(b"HTTP/1.1 200 OK\r\nX-Long: ")
-    while not wire.wait(0.05):
+    while not wire.wait(0.02):
         wire.send(b"x")
     return False
 
@@ -129,7 +130,8 @@ CASES = [
         "headers",
         "metadata",
         _flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-        "127.0.0.1: no whole answer within 1.2 s ({metadata}); gave up after 6 attempts",
+        "127.0.0.1: no whole answer within 3 s ({metadata}); gave up after 6 attempts",
+        stalled=(("127.0.0.1: no answer within 0.5 s ({metadata}); gave up after 6 attempts", _WAITS),),
         timeout=_SHORT,
     ),
     Case(
@@ -137,7 +139,8 @@ CASES = [
         "headers",
         "metadata",
         _drip,
-        "127.0.0.1: no whole answer within 1.2 s ({metadata}); gave up after 6 attempts",
+        "127.0.0.1: no whole answer within 3 s ({metadata}); gave up after 6 attempts",
+        stalled=(("127.0.0.1: no answer within 0.5 s ({metadata}); gave up after 6 attempts", _WAITS),),
         timeout=_SHORT,
     ),
     Case(

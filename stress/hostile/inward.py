@@ -26,7 +26,8 @@ from .trial import AT_ONCE, Case, Seen, run
 
 PUBLIC, PRIVATE, BESIDE, METADATA = "8.8.4.4", "10.9.9.9", "10.9.9.10", "169.254.169.254"
 _INSIDE = "fd00::9"
-_APART = ("unshare", "--map-root-user", "--net", "--mount")
+# Without privileges in a namespace of users; where those are not to be had, as root.
+_APART = (("unshare", "--map-root-user", "--net", "--mount"), ("unshare", "--net", "--mount"))
 _NEEDS = ("unshare", "ip", "mount")
 # What the names stand for, one look-up after the other; the last answer stays.
 _ZONE = {
@@ -97,14 +98,22 @@ def lacking() -> str:
     missing = [name for name in _NEEDS if shutil.which(name, path=_path()) is None]
     if missing:
         return f"needs {', '.join(missing)}"
-    tried = subprocess.run([*_APART, "true"], env={"PATH": _path()}, capture_output=True, text=True, check=False)
-    return f"no namespaces here: {tried.stderr.strip()}" if tried.returncode else ""
+    return "" if _apart() else "no namespaces are to be had here"
+
+
+def _apart() -> tuple[str, ...]:
+    """The command before a command that is to have a network of its own; empty if there is none."""
+    for command in _APART:
+        tried = subprocess.run([*command, "true"], env={"PATH": _path()}, capture_output=True, check=False)
+        if not tried.returncode:
+            return command
+    return ()
 
 
 def run_apart() -> list[Seen]:
     """Try all redirects, in namespaces that go away with the process."""
     environ = {**os.environ, "PATH": _path(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [*_APART, sys.executable, "-P", "-m", "stress.hostile.inward"]
+    command = [*_apart(), sys.executable, "-P", "-m", "stress.hostile.inward"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)

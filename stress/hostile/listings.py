@@ -10,7 +10,8 @@ from typing import Any
 from .server import BODY, COMMIT, FILE, ITEM, JSON, REPO, SHA256, Asked, Reply, Wire, answering, message
 from .trial import WHOLE, Case
 
-_SHORT = 0.2
+_SHORT = 0.5
+_AGAIN = "try again: the download goes on where it stopped"
 
 
 def _json(body: bytes, **headers: str) -> Reply:
@@ -31,9 +32,9 @@ def _flood(piece: bytes) -> Reply:
 
 
 def _drip(_asked: Asked, wire: Wire) -> bool:
-    wire.send(message(200, {**JSON, "Content-Length": "1000"}))
-    while not wire.wait(0.05):
-        wire.send(b" ")
+    wire.send(message(200, {**JSON, "Content-Length": "1000000"}))
+    while not wire.wait(0.02):
+        wire.send(b" " * 100)
     return False
 
 
@@ -159,8 +160,12 @@ CASES = [
         "drip",
         "tree",
         _drip,
-        "{tree}: the answer was not complete in 1.2 s after {some} bytes; gave up after 6 attempts",
-        hint="try again: the download goes on where it stopped",
+        "{tree}: the answer was not complete in 3 s after {some} bytes; gave up after 6 attempts",
+        stalled=(
+            ("{tree}: no byte for 0.5 s after {some} bytes; gave up after 6 attempts", _AGAIN),
+            ("{tree}: less than 1024 bytes in 3 s after {some} bytes; gave up after 6 attempts", _AGAIN),
+        ),
+        hint=_AGAIN,
         timeout=_SHORT,
     ),
     _whole(
