@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from . import disk, stats
+from . import disk, modes, stats, trust
 from .clock import Clock
 from .errors import CacheFullError, OfflineMissError, SettingError, StorageError, quoted
 from .layout import OWN, Entry
@@ -109,6 +109,7 @@ class Context:
         self._index: Index | None = None
         self._root_path: Path | None = None
         self._real_root = ""
+        self._distrust: StorageError | None = None
         self._folds: bool | None = None
         self._lower: tuple[Context, ...] = ()
         self._lower_roots: tuple[str, ...] = ()  # what `_lower` was made of
@@ -155,7 +156,17 @@ class Context:
         """The root without symlinks; known once it exists."""
         if not self._real_root:
             self._real_root = disk.real_directory(self.root)
+            self._distrust = trust.distrust(self.root)
         return self._real_root
+
+    def refuse_distrusted(self) -> None:
+        """Refuse a root that somebody else can change at will: looked at when it is first used, which a hit does not pay.
+
+        Raises:
+            StorageError: Every user may write it, or it is a symlink of another user.
+        """
+        if self.real_root and self._distrust is not None:
+            raise self._distrust
 
     @property
     def folds(self) -> bool:
@@ -263,19 +274,20 @@ class Context:
         """
         if self.settings.read_only:
             raise self.read_only_miss("MODEL_CACHE_READ_ONLY is set", entry)
+        trust.refuse(self.root)
         own, mode = self.places.own, self.settings.directory_mode
         path = self.root
         try:
-            if not disk.is_directory(own):
+            if not disk.is_directory(own) or modes.is_closed(own, mode):
                 os.makedirs(os.path.dirname(self.root), exist_ok=True)
-                disk.make_directory(self.root, mode)
+                modes.make_directory(self.root, mode)
                 path = own
-                disk.make_directory(own, mode)
-                disk.tag(self.root)
+                modes.make_directory(own, mode)
+                disk.tag(self.root, self.settings.file_mode)
             for name in _DIRECTORIES:
                 path = f"{own}/{name}"
-                if not disk.is_directory(path):
-                    disk.make_directory(path, mode)
+                if not disk.is_directory(path) or modes.is_closed(path, mode):
+                    modes.make_directory(path, mode)
             if not os.access(own, os.W_OK):
                 found = errno.EROFS if stats.is_read_only(own) else errno.EACCES
                 raise OSError(found, os.strerror(found), own)

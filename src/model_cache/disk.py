@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from . import stats
+from . import modes, stats
 from .errors import CacheFullError, StorageError, quoted
 
 _FULL = frozenset([errno.ENOSPC, errno.EDQUOT])
@@ -37,16 +37,6 @@ def storage_error(error: OSError, what: str, path: str) -> StorageError | CacheF
 def is_full(error: OSError) -> bool:
     """Whether the file system or a quota has no room left."""
     return error.errno in _FULL
-
-
-def make_directory(path: str, mode: int) -> bool:
-    """Make one directory with exactly `mode`, whatever the umask; False if it was there (then it is left as it is)."""
-    try:
-        os.mkdir(path, mode)
-    except FileExistsError:
-        return False
-    os.chmod(path, mode)
-    return True
 
 
 def open_parent(root: str, relative: str, mode: int) -> int:
@@ -89,16 +79,15 @@ def open_parent(root: str, relative: str, mode: int) -> int:
 def _open_or_make(parent: int, name: str, mode: int) -> int:
     """Open one directory, made first where it is missing (and again where somebody removed it, empty, meanwhile)."""
     for _ in range(_RACES):
-        try:
-            return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
-        except FileNotFoundError:
-            pass
-        try:
-            os.mkdir(name, mode, dir_fd=parent)
-        except FileExistsError:
-            continue
-        os.chmod(name, mode, dir_fd=parent)
-        os.fsync(parent)
+        if not modes.is_closed(name, mode, parent=parent):
+            try:
+                return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+            except FileNotFoundError:
+                pass
+        if modes.make_directory(name, mode, parent=parent):
+            os.fsync(parent)
+        elif modes.is_closed(name, mode, parent=parent):
+            break
     return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
 
 
@@ -108,10 +97,10 @@ def leads_out(root: str, relative: str) -> bool:
     return os.path.realpath(f"{root}/{directory}") != os.path.join(os.path.realpath(root), directory)
 
 
-def tag(root: str) -> None:
+def tag(root: str, mode: int) -> None:
     """Mark the root as a cache for backup programs (https://bford.info/cachedir/)."""
     try:
-        fd = os.open(f"{root}/CACHEDIR.TAG", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fd = modes.make_file(f"{root}/CACHEDIR.TAG", os.O_WRONLY | os.O_CLOEXEC, mode)
     except FileExistsError:
         return
     try:

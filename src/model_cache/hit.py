@@ -134,6 +134,7 @@ def exists(ctx: Context, entry: Entry) -> bool:
         return False
     except OSError as error:
         raise disk.storage_error(error, "cannot look at", path) from None
+    ctx.refuse_distrusted()
     if not stat.S_ISREG(found.st_mode) or damage.is_marked(ctx, entry.key, found):
         return False
     return _inside(ctx, os.path.realpath(path))
@@ -176,7 +177,11 @@ def _inside(ctx: Context, real: str) -> bool:
 
 
 def _check_inside(ctx: Context, entry: Entry, fd: int, path: str) -> None:
-    """Refuse a file that symlinks inside the root lead out of it to, or that has another name than was asked for."""
+    """Refuse a file that symlinks inside the root lead out of it to, or that has another name than was asked for.
+
+    And any file of a root that is not to be trusted.
+    """
+    ctx.refuse_distrusted()
     if ctx.folds:
         refuse_clash(ctx, entry)
     try:

@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Callable
 from urllib.parse import quote
 
-from .. import disk
+from .. import disk, modes
 from . import schema
 from .rows import Provenance, call_stale, provenance
 
@@ -112,9 +112,7 @@ def _copy(
 ) -> bool:
     """Copy a whole index into a new, durable file; False if the copy is damaged."""
     disk.remove(target)
-    fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    os.fchmod(fd, mode)
-    os.close(fd)
+    os.close(modes.make_file(target, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, mode))
     copy = sqlite3.connect(f"file:{quote(target)}?mode=rw", uri=True, isolation_level=None)
     try:
         source.backup(copy)

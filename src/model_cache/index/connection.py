@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import quote
 
-from .. import disk
+from .. import disk, modes
 from ..clock import Clock
 from ..errors import IndexUnavailableError, LockTimeoutError, quoted
 from ..locks import FileMutex
@@ -177,6 +177,8 @@ class Index:
     def _open(self, *, write: bool, restore: bool = True) -> sqlite3.Connection:
         for path in (self.path, f"{self.path}-journal"):
             state.refuse_odd(path)
+        if write and state.is_stranded(f"{self.path}-journal"):
+            disk.remove(f"{self.path}-journal")
         if write and state.is_empty(self.path) and not (restore and self._restore()):
             self._create_file()
         uri = f"file:{quote(self.path)}?mode={'ro' if self._read_only else 'rw'}"
@@ -207,13 +209,9 @@ class Index:
         return backup.restore(self._backups, self.path, self._mode, schema.VERSION, self._step)
 
     def _create_file(self) -> None:
-        """Make an empty file of the right mode; SQLite gives its journal the same one."""
-        try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, self._mode)
-        except FileExistsError:
-            return
-        os.fchmod(fd, self._mode)
-        os.close(fd)
+        """Make an empty file of the right mode."""
+        with suppress(FileExistsError):
+            os.close(modes.make_file(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, self._mode))
 
     def back_up(self, max_age: float) -> bool:
         """Keep a copy of the index, unless there is one that is younger than `max_age` seconds; whether one was made.
