@@ -105,6 +105,7 @@ class Context:
         self._token = token
         self._token_found: tuple[Token | None] | None = None
         self._hub = hub
+        self._hub_is_for = ""  # what `settings.sends` was when the client was made; empty for one that was handed in
         self._unsaid = ""  # a warning about the Hub that the caller has not been given
         self._index: Index | None = None
         self._root_path: Path | None = None
@@ -182,17 +183,22 @@ class Context:
     @property
     def hub(self) -> Hub:
         """The Hub's client, made on first use: a hit loads no HTTP code."""
-        if self._hub is None:
+        if self._hub is None or self._hub_is_for not in ("", self.settings.sends):
             from .hub.client import HubClient
+            from .hub.failures import Shared
 
             settings = self.settings
+            shared = None if settings.sends == "token" else Shared(self.root, settings.private_root)
+            self._token_found = None
             self._hub = HubClient(
                 settings.endpoint,
                 token=self._found_token(),
                 clock=self.clock,
                 etag_timeout=settings.etag_timeout,
                 download_timeout=settings.download_timeout,
+                shared=shared,
             )
+            self._hub_is_for = settings.sends
         return self._hub
 
     def _found_token(self) -> Token | None:
@@ -205,6 +211,12 @@ class Context:
         """The token to send to the endpoint; one that was only found does not go where somebody else says."""
         from .hub.tokens import find_token
 
+        if self.settings.sends == "nothing":
+            if self._token is True:
+                raise SettingError(
+                    f"token=True: no token is sent for {self.root}, which a group shares", hint="share_gated=True"
+                )
+            return None
         foreign = self.settings.endpoint_is_foreign
         if foreign and self._token is True:
             raise SettingError(f"token=True: not sent to {self._foreign_endpoint}", hint=self._own_endpoint)

@@ -115,3 +115,18 @@ def is_closed(name: str, mode: int, *, parent: int | None = None) -> bool:
 
 
 _EFFECTIVE = os.access in os.supports_effective_ids
+
+
+def repair(fd: int, mode: int, group: int) -> bool:
+    """Give the file of a descriptor, which need not be open for reading, this group and mode; False if this user may not.
+
+    Source: open(2), "O_PATH": such a descriptor is changed by its name below `/proc/self/fd`, which leads to no other file.
+    """
+    path = f"/proc/self/fd/{fd}"
+    try:
+        if os.stat(path).st_gid != group:
+            os.chown(path, -1, group)
+        os.chmod(path, mode)
+    except OSError:
+        return False
+    return stat.S_IMODE(os.stat(path).st_mode) == mode

@@ -228,6 +228,17 @@ class Settings:
         return self._environ
 
     @property
+    def sends(self) -> str:
+        """What goes to the Hub with a question: `token`, or `nothing` for a root that others read too."""
+        return "nothing" if self.sharing == "group" and not self.share_gated else "token"
+
+    @property
+    def private_root(self) -> str:
+        """A root of this user alone, for hints."""
+        found = find_root({name: text for name, text in self._environ.items() if name == "HOME"})[0]
+        return found if found != self.root else f"{found}-private"
+
+    @property
     def evicts(self) -> bool:
         """Whether anything may ever be evicted under this policy."""
         return not (self.max_size is None and self.min_free is None and self.max_age is None)

@@ -47,7 +47,9 @@ def distrust(root: str) -> StorageError | None:
     except OSError:
         return None
     if reason := distrust_link(root, link, os.geteuid()):
-        return StorageError(f"{reason}: refused", hint=f"name the directory itself: {os.path.realpath(root)}", path=root)
+        return StorageError(
+            f"{reason}: refused", hint=f"name the directory itself: {os.path.realpath(root)}", path=root
+        )
     if stat.S_ISDIR(found.st_mode) and (reason := distrust_root(root, found)):
         hint = f"chmod o-w {quoted(root)}, or name a directory in it that only you or your group can write"
         return StorageError(f"{reason}: refused, as anybody could put files into it", hint=hint, path=root)

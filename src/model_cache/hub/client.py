@@ -7,13 +7,13 @@ downloads decides, by `DownloadError.transient`, whether and from which byte to 
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import DownloadError, SettingError
 from ..layout import is_commit
 from .body import Body
-from .failures import Refusal, Target, refused
+from .documents import is_gated, parse, stated_error
+from .failures import Refusal, Shared, Target, gated, refused
 from .protocol import (
     FileMeta,
     TreeItem,
@@ -94,6 +94,7 @@ class HubClient:
         etag_timeout: Seconds to connect and to wait for a small answer.
         download_timeout: Seconds without a byte after which a body has stalled.
         retries: How often a question is repeated.
+        shared: What it asks for is for a root that a group shares; then there is no token.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class HubClient:
         etag_timeout: float = 10.0,
         download_timeout: float = 10.0,
         retries: int = 5,
+        shared: Shared | None = None,
     ) -> None:
         for name, value in (("etag_timeout", etag_timeout), ("download_timeout", download_timeout)):
             if not value > 0:
@@ -119,6 +121,7 @@ class HubClient:
         self._etag_timeout = etag_timeout
         self._download_timeout = download_timeout
         self._retries = retries
+        self._shared = shared
         self._validators = Validators()
         self._shortcuts = Shortcuts()
 
@@ -163,9 +166,14 @@ class HubClient:
         """The 40-hex commit that a branch, tag or commit stands for; raises as `metadata` does."""
         url = revision_url(self.endpoint, repo_type, repo, revision)
         target = Target(self.endpoint, repo_type, repo, revision)
-        return repeat(
-            lambda: commit_of(self._json(url, target, deadline)[0], url), self._clock, self._retries, deadline
-        )
+
+        def ask() -> str:
+            document, _, _ = self._json(url, target, deadline)
+            if self._shared is not None and is_gated(document):
+                raise gated(self._shared, target)
+            return commit_of(document, url)
+
+        return repeat(ask, self._clock, self._retries, deadline)
 
     def tree(self, repo_type: str, repo: str, commit: str, *, deadline: float | None = None) -> Iterator[TreeItem]:
         """Each file of a repo at a commit, page by page; raises as `metadata` does.
@@ -317,19 +325,19 @@ class HubClient:
                     url=redact(url),
                 )
             data = answer.body().read_all(_API_LIMIT, PATIENCE)
-            return _parse(self._transport.conceal(data.decode(errors="replace")), url), answer.headers, answer.url
+            return parse(self._transport.conceal(data.decode(errors="replace")), url), answer.headers, answer.url
         finally:
             answer.close()
 
     def _refused(self, answer: Answer, target: Target) -> DownloadError:
         detail = ""
         if answer.headers.get("Content-Type", "").lower().startswith("application/json"):
-            detail = self._transport.conceal(_stated_error(answer.text(_DETAIL)))
-        now = self._clock.time()
-        return refused(
-            Refusal(answer.status, answer.headers, answer.url, detail, answer.away, self._transport.has_token, now),
-            target,
+            detail = self._transport.conceal(stated_error(answer.text(_DETAIL)))
+        now, has_token = self._clock.time(), self._transport.has_token
+        refusal = Refusal(
+            answer.status, answer.headers, answer.url, detail, answer.away, has_token, now, shared=self._shared
         )
+        return refused(refusal, target)
 
 
 def _problem(endpoint: str) -> str:
@@ -339,25 +347,3 @@ def _problem(endpoint: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
-
-
-def _parse(data: str, url: str) -> object:
-    try:
-        document: object = json.loads(data)
-    except (ValueError, RecursionError):
-        pass  # raised below: the exception here holds the whole text, and would hang on as the context
-    else:
-        return document
-    raise DownloadError(
-        f"{redact(url)}: expected JSON of the Hub's API, found {len(data)} characters of something else"
-    )
-
-
-def _stated_error(text: str) -> str:
-    """What a refusal's JSON says in `error`."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return ""
-    error = document.get("error") if isinstance(document, dict) else None
-    return error if isinstance(error, str) else ""

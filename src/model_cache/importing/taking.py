@@ -1,8 +1,9 @@
 """`import-hf`: take the files of a Hugging Face cache over, each verified against the name of its blob.
 
 A file comes as a miss does, from W to `row:ready`, with the blob in the place of the network: room is made, the bytes are
-copied (sharing blocks where the file system can) and hashed, and only then have a name. Nothing is asked of the Hub, and
-nothing in the other cache is changed, but for the second names that `link` gives its blobs.
+copied (sharing blocks where the file system can) and hashed, and only then have a name. Nothing in the other cache is
+changed, but for the second names that `link` gives its blobs. The Hub is asked nothing, but for a root that a group shares:
+whether everybody may read the repo.
 
 Concurrency:
     I1, I2, I4, I7, I10. What stands at a path stays. A run that was interrupted goes on: what came is a hit.
@@ -23,6 +24,7 @@ from ..download.linking import Source
 from ..download.request import Request
 from ..download.waiting import write_lock
 from ..errors import (
+    DownloadError,
     FileTooLargeError,
     IndexUnavailableError,
     IntegrityError,
@@ -31,7 +33,7 @@ from ..errors import (
     StorageError,
 )
 from ..index.ledger import Ledger
-from ..layout import Entry, Snapshot
+from ..layout import DEFAULT_REVISION, Entry, Snapshot
 from .foreign import Candidate, Skipped, survey
 
 
@@ -73,7 +75,8 @@ def take_over(ctx: Context, directory: str, request: Request, *, link: bool, dry
     report = ImportReport()
     found = list(survey(directory))
     report.skipped += [one for one in found if isinstance(one, Skipped)]
-    for candidate in _of_one_commit(ctx, [one for one in found if isinstance(one, Candidate)], report):
+    candidates = [one for one in found if isinstance(one, Candidate)]
+    for candidate in _for_everybody(ctx, _of_one_commit(ctx, candidates, report), report):
         if dry_run:
             _plan(ctx, candidate, report, link=link)
         else:
@@ -95,6 +98,28 @@ def _of_one_commit(ctx: Context, candidates: Iterable[Candidate], report: Import
             report.skipped.append(
                 Skipped(one.path, f"{one.entry} is of another commit than the repo here ({here[:12]})")
             )
+
+
+def _for_everybody(ctx: Context, candidates: Iterable[Candidate], report: ImportReport) -> Iterable[Candidate]:
+    """In a root that a group shares: those of repos that everybody may read, which the Hub is asked of each repo for."""
+    refused: dict[tuple[str, str], str] = {}
+    for one in candidates:
+        repo = (one.entry.repo_type, one.entry.repo)
+        if ctx.settings.sends == "nothing" and repo not in refused:
+            refused[repo] = _refusal(ctx, *repo)
+        if reason := refused.get(repo, ""):
+            report.skipped.append(Skipped(one.path, reason))
+        else:
+            yield one
+
+
+def _refusal(ctx: Context, repo_type: str, repo: str) -> str:
+    """Why not everybody may read a repo, or why that cannot be told; empty if everybody may."""
+    try:
+        ctx.hub.commit(repo_type, repo, DEFAULT_REVISION)
+    except DownloadError as error:
+        return str(error)
+    return ""
 
 
 def _commit(ctx: Context, snapshot: Snapshot) -> str | None:
