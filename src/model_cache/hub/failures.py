@@ -42,7 +42,7 @@ class Shared(NamedTuple):
         """What to do with a repo that not everybody may read."""
         kind = "" if target.repo_type == "model" else f" --repo-type {target.repo_type}"
         keep = f"model-cache --root {quoted(self.private)} fetch {quoted(target.repo)}{kind}"
-        return f"{keep} has it for you alone; --share-gated (share_gated=True) sends the token from here too"
+        return f"{keep} has it for you alone; fetch --share-gated (share_gated=True) sends the token from here too"
 
 
 class Refusal(NamedTuple):
@@ -144,7 +144,7 @@ def _failed(refusal: Refusal, target: Target) -> DownloadError:
         who = "another plan or token may allow more" if refusal.has_token else f"with a token more is allowed: {_LOGIN}"
         if refusal.shared is not None:
             who = (
-                "with a token more is allowed: --share-gated (share_gated=True) sends it for a root that a group shares"
+                "with a token more is allowed: fetch --share-gated (share_gated=True) sends it from a root that a group shares"
             )
         return _error(
             DownloadError,
