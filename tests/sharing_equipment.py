@@ -13,16 +13,18 @@ from typing import NamedTuple
 
 from support import FILE, REPO, pattern
 
-from model_cache import ModelCache, ModelCacheError
+from model_cache import CacheFullError, ModelCache, ModelCacheError
 from model_cache.cli import main
 from model_cache.clock import Clock
 from model_cache.context import Context
+from model_cache.doctor.fixing import look
 from model_cache.download.miss import fetch
 from model_cache.download.request import Request
 from model_cache.layout import Entry
 from model_cache.settings import Settings
+from model_cache.surface import in_family
 
-OTHER, TWIN, GATED, FOREIGN = "other.bin", "owner/twin", "owner/gated", "owner/foreign"
+OTHER, TWIN, GATED, FOREIGN, MANY = "other.bin", "owner/twin", "owner/gated", "owner/foreign", "owner/many"
 BODY = pattern(20_000)
 GROUP, FIRST, SECOND, STRANGER = 60_000, 60_001, 60_002, 60_003  # ids that nobody has
 TOKEN = "hf_loopback"
@@ -61,7 +63,7 @@ class Place(NamedTuple):
         """How a file comes that is fetched: `hit`, `download`, `resume`, `link`."""
         settings = Settings({}, root=self.root, endpoint=self.endpoint, sharing=self.sharing)
         ctx = Context(settings, token=False)
-        return fetch(ctx, Entry(repo, filename, "main", "model"), Request(**more)).source
+        return in_family(fetch)(ctx, Entry(repo, filename, "main", "model"), Request(**more)).source
 
     def command(self, *words):
         """The exit code of a command on it."""
@@ -146,7 +148,7 @@ def _rm(place, *, force=False):
 
 
 def _fix(place):
-    place.command("doctor", "--fix", "-q")
+    look(Context(Settings({}, root=place.root, sharing=place.sharing)), fix=True)
     return "yes"
 
 
@@ -219,9 +221,7 @@ OPERATIONS = {
     ),
     "`update`": Operation(lambda place: _yes(place.cache().update(REPO))),
     "`sync`": Operation(lambda place: _yes(place.cache().sync(Path(place.beside, "models.lock"))), locked),
-    "`import-hf`": Operation(
-        lambda place: _yes(len(place.cache().import_hf(Path(place.beside, "hub")).imported) == 1)
-    ),
+    "`import-hf`": Operation(lambda place: _yes(len(place.cache().import_hf(Path(place.beside, "hub")).imported) == 1)),
     "`gc`, and room for a download": Operation(_gc),
     "the same with `evict_untested`": Operation(lambda place: _gc(place, evict_untested=True)),
     "`rm`": Operation(_rm),
@@ -234,6 +234,28 @@ OPERATIONS = {
     "`config KEY=VALUE`": Operation(lambda place: _yes(place.command("config", "-q", "min_idle=5m") == 0)),
     "`doctor --fix`": Operation(_fix, closed, _fixed),
 }
+
+
+def _rush(place):
+    cache = place.cache()
+    for number in range(12):
+        cache.fetch(MANY, f"{number}/{FILE}")
+    return "yes"
+
+
+def _no_room(place):
+    try:
+        return _fetched(place, REPO, OTHER, max_size=30_000)
+    except CacheFullError as error:
+        return f"{error} {error.hint}"
+
+
+# What is not in the table
+BESIDE = {
+    "a rush": Operation(_rush),
+    "a collection": Operation(lambda place: _yes(place.cache(clock=Earlier()).gc() is not None)),
+    "no room": Operation(_no_room),
+}
 MOVES = frozenset(["`update`", "`fetch --force`"])  # the hub has another commit by then
 
 
@@ -242,6 +264,7 @@ def fill(hub):
     move(hub, BODY)
     hub.add_repo(TWIN, {FILE: BODY})
     hub.add_repo(GATED, {FILE: BODY}, gated=True)
+    hub.add_repo(MANY, {f"{number}/{FILE}": pattern(5000, seed=number) for number in range(12)})
     hub.add_repo(FOREIGN, {FILE: pattern(20_000, seed=1)})
 
 
@@ -264,7 +287,14 @@ def foreign(hub, beside):
 
 # A process that has become a user
 
-_LOADED_LATE = ("concurrent.futures.thread", "difflib", "encodings.idna", "resource", "shlex", "sqlite_utils.migrations")
+_LOADED_LATE = (
+    "concurrent.futures.thread",
+    "difflib",
+    "encodings.idna",
+    "resource",
+    "shlex",
+    "sqlite_utils.migrations",
+)
 _ELSEWHERE = frozenset(
     ["__main__", "plugin", "contrib", "http2", "emscripten", "android", "windows", "macos", "_winconsole", "_windows"]
 )
@@ -278,7 +308,7 @@ class Somebody:
     """
 
     def __init__(self, environ, uid, groups):
-        self._said = tempfile.TemporaryFile("w+")  # a pipe would fill
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - until `end`; a pipe would fill
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(uid), *map(str, groups)],
             env={**environ, "PYTHONPATH": str(Path(__file__).parent)},
@@ -321,7 +351,7 @@ def _become(uid, groups):
 
 def _answer(operation, part, place):
     try:
-        return getattr(OPERATIONS[operation], part)(place)
+        return getattr({**OPERATIONS, **BESIDE}[operation], part)(place)
     except ModelCacheError as error:
         assert place.root in str(error) or "gated" in str(error) or part == "prepare", repr(error)
         return "no"

@@ -17,7 +17,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .. import modes, stats
+from .. import disk, modes, stats
 from ..context import Context
 from ..errors import IndexUnavailableError
 from ..index import queries
@@ -70,10 +70,17 @@ def look(ctx: Context, *, fix: bool = False) -> Modes:
     """Look at all that the cache made, and repair it.
 
     Raises:
-        OSError: The root cannot be looked at.
+        StorageError: The root cannot be looked at.
     """
     result = Modes()
-    group = os.stat(ctx.root).st_gid
+    try:
+        _walk(ctx, result, os.stat(ctx.root).st_gid, fix=fix)
+    except OSError as error:
+        raise disk.storage_error(error, "cannot look into", ctx.root) from None
+    return result
+
+
+def _walk(ctx: Context, result: Modes, group: int, *, fix: bool) -> None:
     recorded = _recorded(ctx)
     ours: set[str] = set()  # directories, relative to the root, in which everything is the cache's own
     for top, directories, files, fd in os.fwalk(ctx.real_root, topdown=False):
@@ -88,7 +95,6 @@ def look(ctx: Context, *, fix: bool = False) -> Modes:
                 _one(ctx, result, (fd, name, path), recorded.get(path), group, fix=fix)
         if relative and alone and relative.partition("/")[0] != OWN and (files or directories):
             ours.add(relative)
-    return result
 
 
 def _one(

@@ -143,9 +143,7 @@ def _failed(refusal: Refusal, target: Target) -> DownloadError:
         asked = "" if wait is None else f", and asks to wait {wait:.0f} s"
         who = "another plan or token may allow more" if refusal.has_token else f"with a token more is allowed: {_LOGIN}"
         if refusal.shared is not None:
-            who = (
-                "with a token more is allowed: fetch --share-gated (share_gated=True) sends it from a root that a group shares"
-            )
+            who = "with a token more is allowed: fetch --share-gated (share_gated=True) sends it from a root that a group shares"
         return _error(
             DownloadError,
             refusal,
