@@ -24,6 +24,7 @@ _PARTS = (
 )
 LEFT_OUT = {
     "copy:write": "a copy from a lower root, or where nothing can be linked: a download whose bytes come from a file",
+    "fix:mode": "repairs the mode of a file or directory: no name, byte or row is another",
     "lockfile:write": _LOCKFILE,
     "sync:hash": _LOCKFILE,
     "part:flush": _PARTS,

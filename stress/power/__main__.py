@@ -25,8 +25,9 @@ from .states import parse
 _COLUMNS = ("calls", "effects", "cuts", "states", "distinct", "recoveries")
 T = TypeVar("T")
 
-# The other cache consists of links, which the image of a disk cannot have; to the root it does what `copy` does.
-SWEPT = [name for name in OPERATIONS if name != "import"]
+# The other cache of `import` consists of links, which the image of a disk cannot have; to the root it does what `copy` does.
+# `fix` changes modes, which an image does not lose.
+SWEPT = [name for name in OPERATIONS if name not in ("import", "fix")]
 _RECORDINGS = 6  # of an operation with threads
 _SHOWN = 5  # violations of one operation
 
