@@ -14,8 +14,8 @@ from ..errors import DownloadError, SettingError
 from ..layout import is_commit
 from .answer import Answer
 from .body import PATIENT, Body
-from .documents import COMMIT_LIMIT, PAGE_LIMIT, Pages, parse, stated_error
-from .failures import Refusal, Target, refused
+from .documents import COMMIT_LIMIT, PAGE_LIMIT, Pages, is_gated, parse, stated_error
+from .failures import Refusal, Shared, Target, gated, refused
 from .protocol import (
     FileMeta,
     TreeItem,
@@ -94,6 +94,7 @@ class HubClient:
         etag_timeout: Seconds to connect and to wait for a small answer.
         download_timeout: Seconds without a byte after which a body has stalled.
         retries: How often a question is repeated.
+        shared: What it asks for is for a root that a group shares; then there is no token.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class HubClient:
         etag_timeout: float = 10.0,
         download_timeout: float = 10.0,
         retries: int = 5,
+        shared: Shared | None = None,
     ) -> None:
         for name, value in (("etag_timeout", etag_timeout), ("download_timeout", download_timeout)):
             if not value > 0:
@@ -119,6 +121,7 @@ class HubClient:
         self._etag_timeout = etag_timeout
         self._download_timeout = download_timeout
         self._retries = retries
+        self._shared = shared
         self._validators = Validators()
         self._shortcuts = Shortcuts()
 
@@ -166,7 +169,10 @@ class HubClient:
 
         def ask() -> str:
             data, *_ = self._document(url, target, deadline, COMMIT_LIMIT)
-            return commit_of(parse(data, url, plain=True), url)
+            document = parse(data, url, plain=True)
+            if self._shared is not None and is_gated(document):
+                raise gated(self._shared, target)
+            return commit_of(document, url)
 
         return repeat(ask, self._clock, self._retries, deadline)
 
@@ -333,11 +339,11 @@ class HubClient:
         detail = ""
         if answer.headers.get("Content-Type", "").lower().startswith("application/json"):
             detail = self._transport.conceal(stated_error(answer.text(_DETAIL)))
-        now = self._clock.time()
-        return refused(
-            Refusal(answer.status, answer.headers, answer.url, detail, answer.away, self._transport.has_token, now),
-            target,
+        now, has_token = self._clock.time(), self._transport.has_token
+        refusal = Refusal(
+            answer.status, answer.headers, answer.url, detail, answer.away, has_token, now, shared=self._shared
         )
+        return refused(refusal, target)
 
 
 def _problem(endpoint: str) -> str:

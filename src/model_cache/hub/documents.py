@@ -101,3 +101,11 @@ class Pages:
         if self._names > _NAMES:
             raise DownloadError(f"{redact(url)}: the names of the files take more than {_NAMES} bytes", url=redact(url))
         return items
+
+
+def is_gated(document: object) -> bool:
+    """Whether the API's answer about a repo says that its files are for those who accepted its licence.
+
+    Source: https://huggingface.co/docs/hub/api, `gated`: false, or how a request for access is treated.
+    """
+    return isinstance(document, dict) and bool(document.get("gated"))
