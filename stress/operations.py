@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -239,14 +240,29 @@ def _foreign(site: Site) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     (top / "refs" / "main").write_text(commit)
     blob.write_bytes(data)
+    _note_tree(top, site, commit)
     if not link.is_symlink():
         link.symlink_to(os.path.relpath(blob, link.parent))
     # A copy of the site has the link too; nobody else looks there.
     (site.own / "hub").symlink_to(top.parent)
 
 
-def _import(cache: ModelCache) -> object:
-    return cache.import_hf(cache.root / OWN / "hub")
+def _note_tree(top: Path, site: Site, commit: str) -> None:
+    """The other cache knows what belongs to the commit."""
+    store = site.hub.store
+    repo = store.find("model", REPO)
+    assert repo is not None
+    files: dict[str, dict[str, object]] = {}
+    for name, content in repo.commits[commit].files.items():
+        files[name] = {"size": content.size, "blob_id": store.git_oid(content)}
+        if store.is_large(content):
+            files[name] |= {"lfs_sha256": content.sha256, "lfs_size": content.size}
+    (top / "trees").mkdir(exist_ok=True)
+    (top / "trees" / f"{commit}.json").write_text(json.dumps({"format_version": 1, "files": files}))
+
+
+def _import(*, link: bool = False) -> Callable[[ModelCache], object]:
+    return lambda cache: cache.import_hf(cache.root / OWN / "hub", link=link)
 
 
 def _at_its_commit(site: Site) -> None:
@@ -322,7 +338,8 @@ OPERATIONS = {
         Operation("resume-repo", _fetch_repo(1), _halted_whole, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
         Operation("copy", _copy, _layered, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
         Operation("update-repo", lambda cache: cache.update(WHOLE), _moved_whole, about=(WHOLE, LARGEST)),
-        Operation("import", _import, _foreign, about=(REPO, NEW)),
+        Operation("import", _import(), _foreign, about=(REPO, NEW)),
+        Operation("import-link", _import(link=True), _foreign, about=(REPO, NEW)),
         Operation("local-dir", _local_dir, _at_its_commit, about=(REPO, NEW)),
         Operation("crew", _fetch_repo(4), _partly, about=(WHOLE, LARGEST)),
         Operation("census", _fetch(), _lose_index, {"max_size": "1GB"}, about=(REPO, NEW)),
