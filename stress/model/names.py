@@ -25,6 +25,7 @@ _PARTS = (
 )
 LEFT_OUT = {
     "copy:write": "a copy from a lower root, or where nothing can be linked: a download whose bytes come from a file",
+    "fix:mode": "repairs the mode of a file or directory: no name, byte or row is another",
     "local:replace": _LOCAL,
     "local:write": _LOCAL,
     "lockfile:write": _LOCKFILE,

@@ -90,6 +90,7 @@ class Run:
                 hint=f"ls -ld {quoted(ctx.root)}",
                 path=ctx.root,
             )
+        ctx.refuse_distrusted()
         return ctx
 
     def prepared(self, **arguments: object) -> Context:

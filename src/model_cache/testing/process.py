@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
+from ..hub.tokens import without_secrets
 from .repos import LFS_THRESHOLD
 from .server import LoopbackHub
 
@@ -48,7 +49,9 @@ class HubProcess:
 
     def __enter__(self) -> HubProcess:
         # S603: the command is this very interpreter with a module of this package.
-        self._child = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        self._child = subprocess.Popen(  # noqa: S603
+            self._command, env=without_secrets(os.environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         assert self._child.stdout is not None
         self.pid, self.url = self._child.pid, self._child.stdout.readline().strip()
         if not self.url:
