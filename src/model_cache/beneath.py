@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
-from contextlib import suppress
 
+from . import modes
 from .layout import OWN
 
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -101,44 +100,18 @@ def _down(fd: int, directory: str, path: str) -> int:
     return fd
 
 
-def make_directory(parent: int, name: str, mode: int) -> bool:
-    """Make a directory of exactly this mode, whatever the umask; False if something is there (which stays as it is)."""
-    try:
-        os.mkdir(name, mode, dir_fd=parent)
-    except FileExistsError:
-        return False
-    # Of what was opened, not of a name: in its place a symlink could be by now, and lead anywhere.
-    fd = os.open(name, _PLACE | _NO_SYMLINK, dir_fd=parent)
-    try:
-        _set_mode(fd, mode)
-    finally:
-        os.close(fd)
-    return True
-
-
-def _set_mode(fd: int, mode: int) -> None:
-    if stat.S_IMODE(os.fstat(fd).st_mode) == mode:
-        return
-    try:
-        os.chmod(f"/proc/self/fd/{fd}", mode)  # a descriptor that only names a place has no fchmod
-    except FileNotFoundError:  # no /proc here
-        again = os.open(".", _DIRECTORY, dir_fd=fd)
-        try:
-            os.fchmod(again, mode)
-        finally:
-            os.close(again)
-
-
 def open_or_make(parent: int, name: str, mode: int) -> int:
     """Open one directory, made first where it is missing (and again where somebody removed it, empty, meanwhile)."""
     for _ in range(_RACES):
-        try:
-            return os.open(name, _DIRECTORY | _NO_SYMLINK, dir_fd=parent)
-        except FileNotFoundError:
-            pass
-        with suppress(FileNotFoundError):
-            if make_directory(parent, name, mode):
-                os.fsync(parent)
+        if not modes.is_closed(name, mode, parent=parent):
+            try:
+                return os.open(name, _DIRECTORY | _NO_SYMLINK, dir_fd=parent)
+            except FileNotFoundError:
+                pass
+        if modes.make_directory(name, mode, parent=parent):
+            os.fsync(parent)
+        elif modes.is_closed(name, mode, parent=parent):
+            break
     return os.open(name, _DIRECTORY | _NO_SYMLINK, dir_fd=parent)
 
 

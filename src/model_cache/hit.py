@@ -138,6 +138,7 @@ def exists(ctx: Context, entry: Entry) -> bool:
         return False
     except OSError as error:
         raise disk.storage_error(error, "cannot look at", path) from None
+    ctx.refuse_distrusted()
     if not stat.S_ISREG(found.st_mode) or damage.is_marked(ctx, entry.key, found):
         return False
     return _inside(ctx, os.path.realpath(path))
@@ -206,7 +207,9 @@ def _is_inside(ctx: Context, entry: Entry, fd: int, path: str) -> bool:
 
     Raises:
         InvalidNameError: Symlinks inside the root lead out of it.
+        StorageError: The root is not to be trusted.
     """
+    ctx.refuse_distrusted()
     try:
         # One system call where /proc is there; realpath costs one per part.
         real = os.readlink(f"/proc/self/fd/{fd}")

@@ -97,12 +97,12 @@ def _parse(text: bytes, snapshot: Snapshot) -> Listing | None:
             return None
         if not is_commit(found["commit"]) or not isinstance(found["moving"], bool):
             return None
-        return Listing(found["commit"], [_listed(*file) for file in found["files"]], moving=found["moving"])
+        return Listing(found["commit"], [listed(*file) for file in found["files"]], moving=found["moving"])
     except (ValueError, RecursionError, KeyError, TypeError):
         return None
 
 
-def _listed(path: object, size: object, sha256: object, git_sha1: object) -> Listed:
+def listed(path: object, size: object, sha256: object, git_sha1: object) -> Listed:
     """A file as a listing has it; raises ValueError. Its name is checked where it becomes an entry's."""
     if not isinstance(path, str) or not path or type(size) is not int or not 0 <= size <= _LARGEST:
         raise ValueError(path)

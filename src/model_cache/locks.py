@@ -28,7 +28,7 @@ import os
 import stat
 import sys
 
-from . import beneath
+from . import beneath, modes
 from .errors import LockTimeoutError, quoted
 
 try:
@@ -140,11 +140,14 @@ def flock_works(fd: int) -> bool:
 
 
 def try_sole_use(fd: int) -> bool | None:
-    """The open test: True if nobody else has this file open or mapped, False if somebody has, None if untestable.
+    """The open test: True if nobody else has this file open or mapped, False if somebody has, None where there is none.
 
     Until `release`, an `open` by anybody else waits in the kernel (at most fs.lease-break-time seconds).
 
-    Source: fcntl(2), "Leases". It needs the file's owner or CAP_LEASE, and counts our own other descriptors.
+    Source: fcntl(2), "Leases". It counts our own other descriptors.
+
+    Raises:
+        PermissionError: It is for the file's owner, or a process with CAP_LEASE.
     """
     if fcntl is None or not hasattr(fcntl, "F_SETLEASE"):  # pragma: no cover - not Linux
         return None
@@ -156,6 +159,8 @@ def try_sole_use(fd: int) -> bool | None:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     except OSError as error:
         # EAGAIN: somebody has it open. EACCES: not ours to ask. EINVAL: this file system has no leases.
+        if error.errno == errno.EACCES:
+            raise
         return False if error.errno == errno.EAGAIN else None
     return True
 
@@ -253,11 +258,9 @@ def _open_or_make(parent: int, name: str, mode: int) -> int:
         except FileNotFoundError:
             pass
         try:
-            fd = os.open(name, flags | os.O_CREAT | os.O_EXCL, mode, dir_fd=parent)
+            return modes.make_file(name, flags, mode, parent=parent)
         except FileExistsError:
             continue
-        os.fchmod(fd, mode)
-        return fd
 
 
 class FileMutex:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ _EVICTOR_WAIT = 60.0  # seconds for another evictor, which takes milliseconds pe
 
 
 class Spared(NamedTuple):
-    """An entry that was not evicted: `pinned leased open recent busy changed linked placed`."""
+    """An entry that was not evicted: `pinned leased open untested recent busy changed linked placed`."""
 
     row: Row
     reason: str
@@ -57,7 +57,7 @@ class Rules(NamedTuple):
         reason: Why it goes: `evict`, `expire`, `remove`; the events say so too.
         asked: Somebody asked for it this once: nothing to regret if the file is wanted again.
         idle: Recent use protects.
-        used: A lease or an open descriptor protects; only `rm --force` says no.
+        used: A lease or an open descriptor protects, and so does that nobody can tell; only `rm --force` says no.
         linked: Another name of the same file protects, as removing one would free nothing.
     """
 
@@ -215,7 +215,12 @@ def _in_use(ctx: Context, victim: _Victim, rules: Rules) -> str | None:
     if not locks.try_exclusive(victim.fd):
         return "leased"
     ctx.step("evict:open-test")
-    sole = locks.try_sole_use(victim.fd)
+    try:
+        sole = locks.try_sole_use(victim.fd)
+    except PermissionError:
+        if not ctx.settings.evict_untested:
+            return "untested"
+        sole = None
     if sole is False:
         return "open"
     victim.tested = sole is True
@@ -248,10 +253,11 @@ def last_use(ctx: Context, rows: Sequence[Row]) -> float:
         used = ctx.places.used + row.key
         try:
             when = os.stat(used, follow_symlinks=False).st_mtime
-            if when > now:
-                disk.touch(used, now)
         except OSError:
             when = 0.0
+        if when > now:
+            with suppress(OSError):  # another user's: then the next hit sets it, or its owner
+                disk.touch(used, now)
         latest = max(latest, min(max(when, row.last_used_at), now))
     return latest
 

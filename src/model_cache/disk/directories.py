@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from .. import beneath
+from .. import beneath, modes
 from ..errors import StorageError, quoted
 from .refusals import storage_error
 
@@ -21,7 +21,7 @@ def make_directory(path: str, mode: int) -> bool:
     """Make one directory with exactly `mode`, whatever the umask; False if it was there (then it is left as it is)."""
     parent, name = beneath.open_parent(path)
     try:
-        return beneath.make_directory(parent, name, mode)
+        return modes.make_directory(name, mode, parent=parent)
     finally:
         os.close(parent)
 
@@ -106,10 +106,10 @@ def real_directory(path: str) -> str:
     return os.path.realpath(path)
 
 
-def tag(root: str) -> None:
+def tag(root: str, mode: int) -> None:
     """Mark the root as a cache for backup programs (https://bford.info/cachedir/)."""
     try:
-        fd = os.open(f"{root}/CACHEDIR.TAG", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fd = modes.make_file(f"{root}/CACHEDIR.TAG", os.O_WRONLY | os.O_CLOEXEC, mode)
     except FileExistsError:
         return
     try:

@@ -7,7 +7,7 @@ import os
 import stat
 from contextlib import contextmanager
 
-from .. import beneath
+from .. import beneath, modes
 from .directories import fsync_directory
 from .names import remove, set_aside
 
@@ -50,11 +50,9 @@ def create(path: str, mode: int) -> int:
     """
     parent, name = beneath.open_parent(path)
     try:
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=parent)
+        return modes.make_file(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, mode, parent=parent)
     finally:
         os.close(parent)
-    os.fchmod(fd, mode)
-    return fd
 
 
 def write_small(path: str, data: bytes, mode: int, *, durable: bool = False) -> None:

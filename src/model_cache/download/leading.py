@@ -149,7 +149,10 @@ def _link(ctx: Context, job: Job, meta: FileMeta, source: linking.Source) -> boo
     # What an earlier attempt left is not needed, and would not be counted.
     if os.path.lexists(ctx.places.partial(job.entry.key)):
         disk.remove_durably(ctx.places.partial(job.entry.key))
-    job.recorder.reserved(Promise(meta.size, meta.sha256, meta.etag, meta.commit))
+    if source.charged:
+        staging.reserve(ctx, job, meta, replacing=False)
+    else:
+        job.recorder.reserved(Promise(meta.size, meta.sha256, meta.etag, meta.commit))
     return linking.link(ctx, job.entry, job.lock, source, job.recorder)
 
 

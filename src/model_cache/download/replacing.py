@@ -122,13 +122,21 @@ def _claimed_file(ctx: Context, entry: Entry, identity: Identity, *, same: bool)
             raise changed(path)
         if same:
             return fd, False
-        sole = locks.try_sole_use(fd) if locks.try_exclusive(fd) else False
+        sole = _sole_use(fd) if locks.try_exclusive(fd) else False
         if sole is False:
             raise _in_use(path)
         return fd, sole is True
     except BaseException:
         locks.release(fd)
         raise
+
+
+def _sole_use(fd: int) -> bool | None:
+    """The open test; another user's file is replaced without it: who has it open keeps the bytes, and the path stays."""
+    try:
+        return locks.try_sole_use(fd)
+    except PermissionError:
+        return None
 
 
 def _rename(ctx: Context, one: Replacement) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import quote
 
-from .. import disk
+from .. import disk, modes
 from ..clock import Clock
 from ..errors import IndexUnavailableError, LockTimeoutError, quoted
 from ..locks import FileMutex
@@ -177,6 +177,9 @@ class Index:
 
     def _open(self, *, write: bool, restore: bool = True) -> sqlite3.Connection:
         state.refuse_odd(self.path)
+        state.refuse_odd(f"{self.path}-journal")
+        if write and state.is_stranded(f"{self.path}-journal"):
+            disk.remove(f"{self.path}-journal")
         state.refuse_foreign_journal(self.path)
         if write and state.is_empty(self.path) and not (restore and self._restore()):
             self._create_file()
@@ -210,11 +213,9 @@ class Index:
         return backup.restore(self._backups, self.path, self._mode, schema.VERSION, self._step)
 
     def _create_file(self) -> None:
-        """Make an empty file of the right mode; SQLite gives its journal the same one."""
-        try:
+        """Make an empty file of the right mode."""
+        with suppress(FileExistsError):
             os.close(disk.create(self.path, self._mode))
-        except FileExistsError:
-            return
 
     def back_up(self, max_age: float) -> bool:
         """Keep a copy of the index, unless there is one that is younger than `max_age` seconds; whether one was made.

@@ -42,6 +42,14 @@ def is_empty(path: str) -> bool:
         return True
 
 
+def is_stranded(journal: str) -> bool:
+    """Whether there is an empty journal that this process may not write: its maker died before SQLite gave it its mode."""
+    try:
+        return os.lstat(journal).st_size == 0 and not os.access(journal, os.W_OK)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def refuse_odd(path: str) -> None:
     """SQLite opens by path: what somebody planted there could lead it anywhere, hang it, or have it change another file.
 
