@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from contextlib import contextmanager, suppress
+from itertools import product
 
 import pytest
 from hostile_names import KINDS, names, some
@@ -213,15 +214,14 @@ def test_no_lock_file_goes_anywhere_with_a_name(site, tmp_path):
     """A name in any place of a lock file is refused, or is an entry below the root; `sync` of it touches nothing else."""
     cache, away = site
     assert parsed(locked(FILE, "path")) is not None
-    for name in names():
-        for place in ("path", "repo", "revision", "repo_type"):
-            for file in parsed(locked(name, place)) or ():
-                assert os.path.normpath(f"/root/{file.entry.relative}").startswith("/root/")
+    for name, place in [*((name, "path") for name in names()), *product(some(300), ("repo", "revision", "repo_type"))]:
+        for file in parsed(locked(name, place)) or ():
+            assert os.path.normpath(f"/root/{file.entry.relative}").startswith("/root/")
     path = tmp_path / "models.lock"
     cache = ModelCache(cache.root, endpoint="http://127.0.0.1:9", token=False, offline=True, clock=Later())
     for name in some(100):
         path.write_text(locked(name, "path"), encoding="utf-8", errors="surrogatepass")
-        with AUDIT.only_within(cache.root, path), suppress(ModelCacheError):
+        with AUDIT.only_within(cache.root, tmp_path), suppress(ModelCacheError):
             cache.sync(path)
     cache._ctx.close()
     assert away.happened() == []
@@ -248,7 +248,7 @@ def test_no_directory_of_another_cache_goes_anywhere_with_a_name(site, tmp_path)
     """Names of repos, revisions and files in a Hugging Face cache are taken over below the root, or skipped with a reason."""
     cache, away = site
     hub = tmp_path / "hub"
-    for name in names():
+    for name in some(700):
         one = name.replace("/", "--")[:200]
         with suppress(OSError, ValueError, UnicodeEncodeError):
             blob = hub / f"models--{one}" / "blobs" / ("a" * 64)
@@ -260,11 +260,11 @@ def test_no_directory_of_another_cache_goes_anywhere_with_a_name(site, tmp_path)
     os.mkfifo(hub / "models--fifo--refs")
     (hub / "models--o--n" / "refs").mkdir(parents=True)
     os.mkfifo(hub / "models--o--n" / "refs" / "main")
-    assert len(os.listdir(hub)) > 1000
+    assert len(os.listdir(hub)) > 300
     with AUDIT.only_within(cache.root, hub):
         report = cache.import_hf(hub, dry_run=True)
     assert all(os.path.normpath(one.path).startswith(f"{cache.root}/") for one in report.imported)
-    assert len(report.imported) + len(report.skipped) > 500
+    assert len(report.imported) + len(report.skipped) > 200
     assert away.happened() == []
 
 
