@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 from support import Later
 
-from model_cache import ModelCache, locks
+from model_cache import ModelCache, locks, mounts
 from model_cache.context import Context
-from model_cache.doctor import Status, environment, examine, exclusion, files, filesystems, mounts, ownership, space
+from model_cache.doctor import Status, environment, examine, exclusion, files, filesystems, ownership, space
 from model_cache.doctor.exclusion import Flock, OpenTest
 from model_cache.doctor.files import Linked, Watched
 from model_cache.doctor.partner import Partner, PartnerError

@@ -67,6 +67,21 @@ def _roots(value: object, what: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(os.path.normpath, paths)))
 
 
+def _directory(value: object, what: str) -> str:
+    """The absolute path of one directory."""
+    found = _roots([value], what)
+    if len(found) != 1:
+        raise SettingError(f"{what}: expected the path of a directory, found {shown(value)}")
+    return found[0]
+
+
+def _host(value: object, what: str) -> str:
+    text = str(value)
+    if not 0 < len(text) <= 253 or not all(letter.isalnum() or letter in ".-_" for letter in text):
+        raise SettingError(f"{what}: expected the name of a host, as uname -n says it, found {shown(value)}")
+    return text
+
+
 def _endpoint(value: object, what: str) -> str:
     from .address import parse_endpoint  # only who sets one pays for it
 
@@ -85,6 +100,8 @@ KEYS: dict[str, tuple[Callable[..., object], object]] = {
     "sharing": (_sharing, "private"),
     "endpoint": (_endpoint, DEFAULT_ENDPOINT),
     "lower": (_roots, ()),
+    "state_dir": (_directory, None),
+    "evictor": (_host, None),
 }
 
 # What a process is told by its environment alone; the names that users of the Hub's own client know come second.
@@ -121,6 +138,8 @@ class Settings:
         sharing: `private` or `group`.
         endpoint: Address of the Hub, without a closing slash.
         lower: Roots that are looked at before the Hub is asked, and only read.
+        state_dir: Directory on this host's own disk for what is not shared with other hosts, or None: in the root.
+        evictor: Name of the only host that may take files away, or None: any.
         offline, read_only: Never ask the network; never write.
         etag_timeout, download_timeout: Seconds for a metadata answer; seconds without a byte of a body.
         no_progress: Progress bars are unwanted.
@@ -136,6 +155,8 @@ class Settings:
     sharing: str
     endpoint: str
     lower: tuple[str, ...]
+    state_dir: str | None
+    evictor: str | None
     offline: bool
     read_only: bool
     etag_timeout: float
@@ -213,7 +234,8 @@ class Settings:
     def below(self, root: str) -> Settings:
         """The same policy for a root that is only read; its own policy file is for those who write there."""
         other = object.__new__(Settings)
-        other.__dict__.update(self.__dict__, root=root, root_source=self.sources["lower"], read_only=True, lower=())
+        there = {"root": root, "root_source": self.sources["lower"], "read_only": True, "lower": (), "state_dir": None}
+        other.__dict__.update(self.__dict__, **there)
         return other
 
     @property

@@ -16,7 +16,8 @@ def permissions(ctx: Context) -> list[Check]:
     """One finding for each thing that is wrong, or one that says that nothing is."""
     # The root itself may be a symlink; nothing below it that is the cache's own may.
     found = _look(ctx, ctx.root, os.stat(ctx.root))
-    for path in (ctx.places.own, *_inside(ctx.places.own)):
+    apart = {ctx.places.own, ctx.places.state}  # one, unless there is a state_dir
+    for path in sorted(part for place in apart for part in (place, *_inside(place))):
         try:
             found += _look(ctx, path, os.lstat(path))
         except FileNotFoundError:
