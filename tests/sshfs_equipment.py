@@ -38,7 +38,9 @@ class Mounts:
     def __enter__(self):
         for point in self.points:
             command = ["sshfs", "-f", "-o", f"ssh_command={self._ssh}", f"nowhere:{self.backing}", str(point)]
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
             self._started.append(process)
             until(lambda at=point, of=process: os.path.ismount(at) or of.poll() is not None, "sshfs mounted it")
             if process.poll() is not None:

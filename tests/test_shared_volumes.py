@@ -10,9 +10,12 @@ from job_equipment import until
 from sshfs_equipment import Mounts
 from support import FILE, REPO, Later, finish, pattern
 
-from model_cache import CacheFullError, InUseError, ModelCache, StorageError, operations
+from model_cache import CacheFullError, InUseError, LockTimeoutError, ModelCache, StorageError, operations
 from model_cache.context import Context
 from model_cache.doctor import Status, examine, sharing
+from model_cache.download import miss
+from model_cache.download.request import Request
+from model_cache.layout import Entry
 from model_cache.mounts import Mount
 from model_cache.settings import Settings
 from model_cache.volumes import is_shared, is_silly, is_stateless
@@ -130,7 +133,7 @@ def test_no_host_writes_in_anothers_partial(root, hub, tmp_path, spawn):
 
 @pytest.fixture
 def elsewhere(root, hub, tmp_path):
-    """A root with one file, in which another host is the one that takes files away; its index says that it is damaged."""
+    """A root with one file, of a repo that has another, larger one."""
     hub.add_repo(REPO, {FILE: BIG, "large.bin": pattern(9 << 20)})
     cache = ModelCache(root, endpoint=hub.url, token=False)
     cache.fetch(REPO, FILE)
@@ -157,10 +160,6 @@ def test_over_nfs_3_every_file_may_be_open(elsewhere, hub):
     assert [one.reason for one in operations.remove(ctx, REPO, [FILE], "main", "model", force=False).in_use] == ["open"]
     hub.add_repo(REPO, {FILE: pattern(1 << 20, 7)})
     cache = ModelCache(elsewhere, endpoint=hub.url, token=False)
-    from model_cache.download import miss
-    from model_cache.download.request import Request
-    from model_cache.layout import Entry
-
     with pytest.raises(InUseError):
         miss.fetch(ctx, Entry(REPO, FILE), Request(force=True))
     assert cache.fetch(REPO, FILE).read_bytes() == BIG
@@ -170,7 +169,7 @@ def test_over_nfs_3_every_file_may_be_open(elsewhere, hub):
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 def test_an_exclusive_lock_that_needs_a_writable_file_is_had(root, hub, spawn, environ, tmp_path):
-    """Where a read-only descriptor cannot have the exclusive lease (EBADF, as on NFS), eviction opens the file for writing too."""
+    """Where a read-only descriptor cannot have the exclusive lease (EBADF, as on NFS), eviction opens it for writing too."""
     hub.add_repo(REPO, {FILE: BIG})
     path = ModelCache(root, endpoint=hub.url, token=False).fetch(REPO, FILE)
     trace = f"strace -f -qq -e trace=flock -P {path} -e inject=flock:error=EBADF:when=1 -o {tmp_path / 'calls'}"
@@ -178,6 +177,22 @@ def test_an_exclusive_lock_that_needs_a_writable_file_is_had(root, hub, spawn, e
     assert finish(spawn(code, tracer=trace, settings={"min_idle": 0})) == "1 []"
     assert "INJECTED" in (tmp_path / "calls").read_text()
     assert not path.exists()
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_the_directory_is_opened_again_before_the_last_look(root, hub, spawn, tmp_path):
+    """Once the write lock is had, the directory is opened before the path is looked at: an NFS client then asks its server."""
+    hub.add_repo(REPO, {FILE: BIG})
+    path = root / REPO / FILE
+    path.parent.mkdir(parents=True)
+    finish(spawn("cache.fetch('owner/name', 'model.bin')", tracer=f"strace -f -qq -o {tmp_path / 'calls'}"))
+    calls = (tmp_path / "calls").read_text().splitlines()
+    locked = next(at for at, call in enumerate(calls) if "flock(" in call and "LOCK_EX" in call)
+    asked = next(at for at, call in enumerate(calls) if at > locked and "connect(" in call and "AF_INET" in call)
+    looks = [call for call in calls[locked:asked] if f'"{path.parent}"' in call or f'"{path}"' in call]
+    reopened = next(at for at, call in enumerate(looks) if "open" in call and f'"{path.parent}"' in call)
+    assert "O_DIRECTORY" in looks[reopened]
+    assert any(f'"{path}"' in call for call in looks[reopened + 1 :])
 
 
 def test_what_an_nfs_client_keeps_for_readers_is_nobodys_entry(root, hub):
@@ -202,11 +217,6 @@ def test_what_an_nfs_client_keeps_for_readers_is_nobodys_entry(root, hub):
 @pytest.mark.parametrize("kind", ["nfs4", "ext4"])
 def test_a_holder_that_is_gone_for_good_is_waited_for_and_then_done_without(root, hub, spawn, kind):
     """On a shared volume a download whose lock never comes free goes on alone after `lock_timeout`; on a local one it fails."""
-    from model_cache import LockTimeoutError
-    from model_cache.download import miss
-    from model_cache.download.request import Request
-    from model_cache.layout import Entry
-
     hub.add_repo(REPO, {FILE: BIG})
     entry = Entry(REPO, FILE)
     (root / ".model-cache" / "locks").mkdir(parents=True)

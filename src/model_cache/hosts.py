@@ -1,4 +1,4 @@
-"""Which host this is, among those that share a root: names can be the same on two of them, and a machine's id is cloned with it."""
+"""Which host this is, of those that share a root: two can have one name, and a machine's id is cloned with it."""
 
 from __future__ import annotations
 

@@ -205,7 +205,9 @@ def _sweep(ctx: Context) -> None:
             disk.remove(f"{ctx.places.backups}/{name}")
     for name in _names(ctx.places.partials):
         if "." in name and _older(ctx.places.partials + name, now):
-            disk.remove(ctx.places.partials + name)  # of one attempt, or of one host: nobody has written to it for a day
+            disk.remove(
+                ctx.places.partials + name
+            )  # of one attempt, or of one host: nobody has written to it for a day
     for name in _names(ctx.places.trash):
         if name not in known and not (apart and not _older(ctx.places.trash + name, now)):
             disk.remove(ctx.places.trash + name)

@@ -98,7 +98,12 @@ def _is_text(value: object) -> bool:
 
 
 def _is_partial(value: object) -> bool:
-    return isinstance(value, str) and (not value or is_key(value.partition(".")[0])) and value.isascii() and "/" not in value
+    return (
+        isinstance(value, str)
+        and (not value or is_key(value.partition(".")[0]))
+        and value.isascii()
+        and "/" not in value
+    )
 
 
 def _or_none(fits: Callable[[object], bool]) -> Callable[[object], bool]:
