@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 
 from . import disk, stats
 from .layout import Snapshot, is_commit, is_sha256
@@ -98,12 +97,12 @@ def _parse(text: bytes, snapshot: Snapshot) -> Listing | None:
             return None
         if not is_commit(found["commit"]) or not isinstance(found["moving"], bool):
             return None
-        return Listing(found["commit"], [_listed(*file) for file in found["files"]], moving=found["moving"])
+        return Listing(found["commit"], [listed(*file) for file in found["files"]], moving=found["moving"])
     except (ValueError, RecursionError, KeyError, TypeError):
         return None
 
 
-def _listed(path: object, size: object, sha256: object, git_sha1: object) -> Listed:
+def listed(path: object, size: object, sha256: object, git_sha1: object) -> Listed:
     """A file as a listing has it; raises ValueError. Its name is checked where it becomes an entry's."""
     if not isinstance(path, str) or not path or type(size) is not int or not 0 <= size <= _LARGEST:
         raise ValueError(path)
@@ -146,7 +145,8 @@ def forget(ctx: Context, snapshot: Snapshot) -> None:
 def keys(ctx: Context) -> list[str]:
     """The keys of the snapshots that have a listing."""
     try:
-        names = os.listdir(ctx.places.listings)
+        with disk.scan(ctx.places.listings) as found:
+            names = [entry.name for entry in found]
     except OSError:
         return []
     return [name.removesuffix(".json") for name in names if name.endswith(".json")]

@@ -25,8 +25,8 @@ from .states import parse
 _COLUMNS = ("calls", "effects", "cuts", "states", "distinct", "recoveries")
 T = TypeVar("T")
 
-# The other cache consists of links, which the image of a disk cannot have; to the root it does what `copy` does.
-SWEPT = [name for name in OPERATIONS if name != "import"]
+# `fix` changes modes, which an image does not lose.
+SWEPT = [name for name in OPERATIONS if name != "fix"]
 _RECORDINGS = 6  # of an operation with threads
 _SHOWN = 5  # violations of one operation
 
@@ -90,7 +90,7 @@ def as_json(all_lost: list[Lost]) -> list[dict[str, Any]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m stress.power", description=__doc__.splitlines()[0])
-    parser.add_argument("--operation", nargs="+", choices=SWEPT, default=SWEPT, metavar="NAME")
+    parser.add_argument("--operation", nargs="+", choices=OPERATIONS, default=list(OPERATIONS), metavar="NAME")
     parser.add_argument(
         "--outstanding", type=int, default=4, metavar="N", help="lost in every combination (%(default)s)"
     )

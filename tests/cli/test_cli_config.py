@@ -30,6 +30,8 @@ def test_every_key_with_its_value_and_source(shell, root):
         "lower           off                 default",
         "state_dir       off                 default",
         "evictor         off                 default",
+        "evict_untested  off                 default",
+        "share_gated     off                 default",
     ]
     assert not root.exists()
 

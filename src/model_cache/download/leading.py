@@ -39,7 +39,7 @@ from .waiting import out_of_time
 def lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outcome:
     """Under W: look again, settle what was left, then download."""
     assert lock.held, "who leads holds W"
-    disk.refresh_directory(os.path.dirname(entry.path(ctx.root)))
+    disk.refresh_parent(ctx.root, entry.relative)
     if ctx.folds:
         hit.refuse_clash(ctx, entry)
     replaces = (request.force and os.path.lexists(entry.path(ctx.root))) or mending.damaged(ctx, entry) is not None
@@ -149,7 +149,10 @@ def _link(ctx: Context, job: Job, meta: FileMeta, source: linking.Source) -> boo
     # What an earlier attempt left is not needed, and would not be counted.
     if os.path.lexists(ctx.places.partial(job.entry.key)):
         disk.remove_durably(ctx.places.partial(job.entry.key))
-    job.recorder.reserved(Promise(meta.size, meta.sha256, meta.etag, meta.commit))
+    if source.charged:
+        staging.reserve(ctx, job, meta, replacing=False)
+    else:
+        job.recorder.reserved(Promise(meta.size, meta.sha256, meta.etag, meta.commit))
     return linking.link(ctx, job.entry, job.lock, source, job.recorder)
 
 

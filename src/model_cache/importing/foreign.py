@@ -28,11 +28,13 @@ class Candidate(NamedTuple):
         entry: What it becomes.
         meta: What its bytes have to be, by the name of its blob.
         path: Where they are: the blob itself, no link.
+        tree: Where the other cache would have noted what else belongs to this commit.
     """
 
     entry: Entry
     meta: FileMeta
     path: str
+    tree: str
 
 
 class Skipped(NamedTuple):
@@ -70,7 +72,7 @@ def survey(directory: str) -> Iterator[Candidate | Skipped]:
     found = [repo for name in names if (repo := _repo(top, name)) is not None]
     if not found:
         raise StorageError(
-            f"{directory}: expected a Hugging Face cache, found no models--…, datasets--… or spaces--… in it",
+            f"{directory}: expected a Hugging Face cache, found no models--…, datasets--… or the like in it",
             hint="it is the directory hub below HF_HOME",
             path=directory,
         )
@@ -127,7 +129,7 @@ def _as_entries(repo: _Repo, commit: str, revisions: list[str], path: str) -> It
         except InvalidNameError as error:
             yield Skipped(path, str(error))
             continue
-        yield Candidate(entry, FileMeta(commit, etag, size, *hashes(etag)), blob)
+        yield Candidate(entry, FileMeta(commit, etag, size, *hashes(etag)), blob, f"{repo.path}/trees/{commit}.json")
 
 
 def _blob(repo: _Repo, path: str) -> tuple[str, str, int] | str:
