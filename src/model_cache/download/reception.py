@@ -86,6 +86,7 @@ class Reception:
             etag=self.meta.etag,
             deadline=self.request.deadline,
             halt=self.halt,
+            anew=self.request.anew,
         )
         with self.lock:
             self.parts.asked(self.ctx.clock.monotonic() - began)
