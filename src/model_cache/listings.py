@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 
 from . import disk, stats
 from .layout import Snapshot, is_commit, is_sha256
@@ -146,7 +145,8 @@ def forget(ctx: Context, snapshot: Snapshot) -> None:
 def keys(ctx: Context) -> list[str]:
     """The keys of the snapshots that have a listing."""
     try:
-        names = os.listdir(ctx.places.listings)
+        with disk.scan(ctx.places.listings) as found:
+            names = [entry.name for entry in found]
     except OSError:
         return []
     return [name.removesuffix(".json") for name in names if name.endswith(".json")]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import disk
+from . import disk, modes
 from .errors import SettingError
 from .layout import OWN
 from .units import parse_budget, parse_duration, parse_size, shown
@@ -85,6 +85,8 @@ KEYS: dict[str, tuple[Callable[..., object], object]] = {
     "sharing": (_sharing, "private"),
     "endpoint": (_endpoint, DEFAULT_ENDPOINT),
     "lower": (_roots, ()),
+    "evict_untested": (_flag, False),
+    "share_gated": (_flag, False),
 }
 
 # What a process is told by its environment alone; the names that users of the Hub's own client know come second.
@@ -121,6 +123,8 @@ class Settings:
         sharing: `private` or `group`.
         endpoint: Address of the Hub, without a closing slash.
         lower: Roots that are looked at before the Hub is asked, and only read.
+        evict_untested: Evict another user's file although this process may not ask the kernel who has it open.
+        share_gated: Send the token though a group shares the root: what it may read, everybody there may.
         offline, read_only: Never ask the network; never write.
         etag_timeout, download_timeout: Seconds for a metadata answer; seconds without a byte of a body.
         no_progress: Progress bars are unwanted.
@@ -136,6 +140,8 @@ class Settings:
     sharing: str
     endpoint: str
     lower: tuple[str, ...]
+    evict_untested: bool
+    share_gated: bool
     offline: bool
     read_only: bool
     etag_timeout: float
@@ -222,6 +228,17 @@ class Settings:
         return self._environ
 
     @property
+    def sends(self) -> str:
+        """What goes to the Hub with a question: `token`, or `nothing` for a root that others read too."""
+        return "nothing" if self.sharing == "group" and not self.share_gated else "token"
+
+    @property
+    def private_root(self) -> str:
+        """A root of this user alone, for hints."""
+        found = find_root({name: text for name, text in self._environ.items() if name == "HOME"})[0]
+        return found if found != self.root else f"{found}-private"
+
+    @property
     def evicts(self) -> bool:
         """Whether anything may ever be evicted under this policy."""
         return not (self.max_size is None and self.min_free is None and self.max_age is None)
@@ -229,12 +246,12 @@ class Settings:
     @property
     def directory_mode(self) -> int:
         """Mode of directories this cache makes."""
-        return 0o2775 if self.sharing == "group" else 0o700
+        return modes.right(self.sharing, directory=True)
 
     @property
     def file_mode(self) -> int:
         """Mode of files this cache makes."""
-        return 0o664 if self.sharing == "group" else 0o600
+        return modes.right(self.sharing, directory=False)
 
 
 def _identity(path: str) -> tuple[int, int, int] | None:
@@ -311,8 +328,11 @@ def _read_policy(path: str) -> tuple[dict[str, object], bool]:
         if len(text) > POLICY_LIMIT:
             raise ValueError(f"it has more than {POLICY_LIMIT} characters")
         found = tomllib.loads(text)
-    except FileNotFoundError:
-        return {}, False
+    except (FileNotFoundError, NotADirectoryError):
+        return (
+            {},
+            False,
+        )  # where `.model-cache/` is a symlink or a file, every operation that writes refuses and says so
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)[:200]
         raise SettingError(f"policy file {path}: {reason}", hint="mend it with an editor, or remove it") from None

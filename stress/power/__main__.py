@@ -25,6 +25,8 @@ from .states import parse
 _COLUMNS = ("calls", "effects", "cuts", "states", "distinct", "recoveries")
 T = TypeVar("T")
 
+# `fix` changes modes, which an image does not lose.
+SWEPT = [name for name in OPERATIONS if name != "fix"]
 _RECORDINGS = 6  # of an operation with threads
 _SHOWN = 5  # violations of one operation
 

@@ -96,14 +96,14 @@ def test_it_says_what_was_tried(shell, root):
     assert found["long-names"] == ("ok", "255 bytes")
     assert found["index"] == ("ok", "none yet")
     warned = sum(status == "warn" for status, _ in found.values())
-    assert err.splitlines()[-1] == f"22 checks: 0 failed, {warned} warning{'' if warned == 1 else 's'}"
+    assert err.splitlines()[-1] == f"23 checks: 0 failed, {warned} warning{'' if warned == 1 else 's'}"
     assert left_behind(root) == []
 
 
 def test_the_document(shell, root):
     """--json has the root, its file system, and each check with the four fields of the contract."""
     document = shell.json("doctor")
-    assert list(document) == ["root", "filesystem", "checks"]
+    assert list(document) == ["root", "filesystem", "fixed", "not_fixed", "checks"]
     assert document["root"] == str(root)
     assert list(document["filesystem"] or {}) in ([], ["type", "mount_point", "source"])
     assert {tuple(check) for check in document["checks"]} == {("name", "status", "detail", "hint")}

@@ -236,7 +236,7 @@ def _remove_lock_file(ctx: Context, key: str) -> None:
 
 
 def _names(folder: str) -> Iterator[str]:
-    with os.scandir(folder) as found:
+    with disk.scan(folder) as found:
         yield from [entry.name for entry in found]
 
 

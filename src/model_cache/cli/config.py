@@ -75,8 +75,10 @@ def _described(settings: Settings, key: str) -> dict[str, Any]:
 def text_of(settings: Settings, key: str) -> str:
     """A value as it can be given again; empty for off."""
     value = getattr(settings, key)
-    if value is None:
+    if value is None or value is False:
         return ""
+    if value is True:
+        return "true"
     if isinstance(value, tuple):
         return os.pathsep.join(value)
     if isinstance(value, float) and key in _DURATIONS:

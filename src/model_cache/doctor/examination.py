@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .. import stats
+from .. import stats, trust
 from ..context import Context
 from ..errors import ModelCacheError, quoted
 from . import environment, exclusion, files, lower, mounts, ownership
@@ -63,6 +63,7 @@ def examine(ctx: Context) -> Report:
     checks = [_root(ctx, place), judge_file_system(mount)]
     if there:
         checks += _attempt("permissions", ownership.permissions, ctx)
+        checks += _attempt("parents", ownership.parents, ctx)
     checks += _attempt("lower", lower.lower, ctx)
     if not ctx.settings.read_only:
         checks += _attempt("space", space, ctx, place)
@@ -75,6 +76,8 @@ def examine(ctx: Context) -> Report:
 
 def _root(ctx: Context, place: str) -> Check:
     source = ctx.settings.root_source
+    if (distrusted := trust.distrust(ctx.root)) is not None:
+        return fail("root", str(distrusted), distrusted.hint)
     if os.path.isdir(ctx.root):
         return ok("root", f"{ctx.root} (from {source})")
     if os.path.lexists(ctx.root):

@@ -188,6 +188,8 @@ def _sole_use(path: str) -> bool | None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return locks.try_sole_use(fd)
+    except PermissionError:
+        return None  # a server that makes this file another user's
     finally:
         os.close(fd)
 

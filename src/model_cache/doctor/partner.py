@@ -11,6 +11,8 @@ import subprocess
 import sys
 from types import TracebackType
 
+from ..hub.tokens import without_secrets
+
 PATIENCE = 30.0  # seconds for an answer; a network file system may need a few of them for a lock
 
 
@@ -45,7 +47,7 @@ class Partner:
         self._process = subprocess.Popen(  # noqa: S603
             command,
             cwd=self._directory,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**without_secrets(os.environ), "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

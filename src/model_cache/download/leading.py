@@ -39,7 +39,7 @@ from .waiting import out_of_time
 def lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outcome:
     """Under W: look again, settle what was left, then download."""
     assert lock.held, "who leads holds W"
-    disk.refresh_directory(os.path.dirname(entry.path(ctx.root)))
+    disk.refresh_parent(ctx.root, entry.relative)
     if ctx.folds:
         hit.refuse_clash(ctx, entry)
     replaces = (request.force and os.path.lexists(entry.path(ctx.root))) or mending.damaged(ctx, entry) is not None

@@ -24,6 +24,7 @@ from .waiting import in_progress
 
 _FAILURES = 5  # attempts in a row that bring less than a chunk
 _LONGEST_PAUSE = 20.0  # seconds, whatever the server asks for: the write lock is held meanwhile
+_UNSAID = 128 << 20  # bytes of a file of which nobody says how long it is; the Hub says it of every one
 _SLICE = 0.1  # seconds of a pause between two looks at whether it is over
 
 
@@ -108,6 +109,12 @@ class Reception:
         if last and part.end == self.meta.size is not None and count > part.left:
             raise IntegrityError(
                 f"{self.entry}: more than the promised {self.meta.size} bytes", expected=self.meta.size
+            )
+        if part.end is None and body.total is None and part.at + count > _UNSAID:
+            raise IntegrityError(
+                f"{self.entry}: more than {_UNSAID} bytes came, and neither promise nor answer says how many there are",
+                expected=_UNSAID,
+                hint="a mirror must pass on Content-Length or X-Linked-Size",
             )
         if not count and part.left:
             missing = part.left

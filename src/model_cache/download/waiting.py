@@ -81,14 +81,23 @@ class _Wait:
         note = notes.read(self._ctx, self._entry)
         seconds = self._ctx.clock.monotonic() - self.began
         if self.reason is _Leave.STALLED:
+            lock = self._ctx.places.lock(self._entry.key)
             return LockTimeoutError(
                 f"{self._entry}: process {note.holder or 'unknown'} holds its lock, and nothing moved for"
-                f" {format_duration(self._ctx.settings.lock_timeout)}",
-                hint=f"fuser -v {quoted(self._ctx.places.lock(self._entry.key))}",
+                f" {format_duration(self._ctx.settings.lock_timeout)}{_held(lock)}",
+                hint=f"fuser -v {quoted(lock)}",
             )
         size = notes.arrived(self._ctx, self._entry, note)
         rate = (size - self._first_size) / seconds if seconds > 0 else 0.0
         return in_progress(self._entry, note.holder, size, note.size, rate)
+
+
+def _held(lock: str) -> str:
+    """Who holds a lock, as the kernel has it: a note is what anybody wrote."""
+    from ..users import holders
+
+    found = holders(lock)
+    return found and f"; the lock is held{found}"
 
 
 def out_of_time(ctx: Context, entry: Entry) -> DownloadInProgressError:

@@ -72,7 +72,7 @@ def survey(directory: str) -> Iterator[Candidate | Skipped]:
     found = [repo for name in names if (repo := _repo(top, name)) is not None]
     if not found:
         raise StorageError(
-            f"{directory}: expected a Hugging Face cache, found no models--…, datasets--… or spaces--… in it",
+            f"{directory}: expected a Hugging Face cache, found no models--…, datasets--… or the like in it",
             hint="it is the directory hub below HF_HOME",
             path=directory,
         )
