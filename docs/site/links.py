@@ -97,7 +97,9 @@ def wrong_shape(path: Path, pages: dict[Path, Page], site: Path, docs: Path) -> 
     wanted, made = shape_of(text), pages[path].shape
     if "\n::: " in text:
         return []
-    return [f"{made[kind]} <{kind}> where the source has {wanted[kind]}" for kind in COUNTED if made[kind] != wanted[kind]]
+    return [
+        f"{made[kind]} <{kind}> where the source has {wanted[kind]}" for kind in COUNTED if made[kind] != wanted[kind]
+    ]
 
 
 def on_post_build(config: Any, **_: Any) -> None:
