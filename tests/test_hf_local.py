@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import errors
 from support import pattern
 
-from model_cache import ModelCache
+from model_cache import ModelCache, ModelCacheError
 from model_cache.hf import hf_hub_download, snapshot_download
 from model_cache.hf.local import place_file
 from model_cache.layout import Entry
@@ -72,6 +72,25 @@ def test_a_copy_is_no_second_name_of_the_cached_file(given, local, root):
     with open(hf_hub_download(REPO, "config.json", **given), "r+b") as file:
         file.write(b"[]")
     assert [path.read_bytes() for path in root.rglob("config.json")] == [b"{}"]
+
+
+def test_a_copy_follows_the_umask(given, local):
+    """The directories and files that are made have the modes that the umask leaves."""
+    before = os.umask(0o027)
+    try:
+        path = hf_hub_download(REPO, "sub/weights.bin", **given)
+    finally:
+        os.umask(before)
+    modes = [os.stat(made).st_mode & 0o777 for made in (local, local / "sub", path)]
+    assert modes == [0o750, 0o750, 0o640]
+
+
+def test_a_file_in_the_place_of_the_directory_is_refused(given, local):
+    """Where `local_dir` is a file, the error names it, and the file stays."""
+    local.write_bytes(b"mine")
+    with pytest.raises(ModelCacheError, match=str(local)):
+        hf_hub_download(REPO, "config.json", **given)
+    assert local.read_bytes() == b"mine"
 
 
 def test_right_bytes_that_were_there_are_not_downloaded(given, local, hub):

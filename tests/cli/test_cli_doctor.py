@@ -53,10 +53,10 @@ static int lease(int command) {
 FCNTL(fcntl)
 FCNTL(fcntl64)
 
-int rename(const char *from, const char *to) {
-    int (*real)(const char *, const char *) = dlsym(RTLD_NEXT, "rename");
-    if (fault("rename-by-copy")) { unlink(to); usleep(1000); }
-    return real(from, to);
+int renameat(int here, const char *from, int there, const char *to) {
+    int (*real)(int, const char *, int, const char *) = dlsym(RTLD_NEXT, "renameat");
+    if (fault("rename-by-copy")) { unlinkat(there, to, 0); usleep(1000); }
+    return real(here, from, there, to);
 }
 """
 

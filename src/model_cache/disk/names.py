@@ -61,7 +61,10 @@ def link(fd: int, path: str, name: str, directory: int) -> bool:
 
 def _link(fd: int, path: str, name: str, directory: int) -> None:
     if os.path.exists(f"/proc/self/fd/{fd}"):
-        os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory, follow_symlinks=True)
+        try:
+            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory, follow_symlinks=True)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None  # which people can look at
         return
     _same(fd, path)
     os.link(path, name, dst_dir_fd=directory, follow_symlinks=False)

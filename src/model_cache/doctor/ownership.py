@@ -63,6 +63,8 @@ def _look(ctx: Context, path: str, found: os.stat_result) -> list[Check]:
         for check in (
             judge_access(path, _denied(ctx, path, found)),
             judge_owner(path, found, os.geteuid(), ctx.settings.sharing),
+            # The policy's mode is somebody's choice, which `--fix` leaves alone; of all else `judge_modes` says it.
+            judge_mode(path, found, ctx.settings.sharing) if path == ctx.settings.policy_file else None,
         )
         if check is not None
     ]

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from .. import disk, locks
 from ..cache import ModelCache
@@ -27,8 +29,6 @@ from .promised import Promised
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..selection import Patterns
-
-_DIRECTORY_MODE = 0o755
 
 
 @in_family
@@ -109,12 +109,25 @@ def _bring(cache: ModelCache, want: Promised, local_dir: str, *, force: bool) ->
         _copy(cache, os.fspath(path), local_dir, entry.filename)
 
 
+def _made(local_dir: str) -> int:
+    """The mode of `local_dir`, which is made, durably, where it is missing; directories in it get the same."""
+    missing, path = [], local_dir
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for path in reversed(missing):
+        with suppress(FileExistsError):
+            os.mkdir(path)
+        disk.fsync_directory(os.path.dirname(path))
+    return stat.S_IMODE(os.stat(local_dir).st_mode)
+
+
 def _copy(cache: ModelCache, source: str, local_dir: str, filename: str) -> None:
     """Put a copy of a file at its place, with the time of the original: whoever changes it changes that."""
-    os.makedirs(local_dir, exist_ok=True)
+    mode = _made(local_dir)
     name = filename.rpartition("/")[2]
     temporary = f"{local_dir}/{filename}.{os.getpid()}-{os.urandom(4).hex()}.incomplete"
-    directory = disk.open_parent(local_dir, filename, _DIRECTORY_MODE)
+    directory = disk.open_parent(local_dir, filename, mode)
     try:
         cache._ctx.step("local:write")
         with open(source, "rb") as original, open(temporary, "xb") as copy:

@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Callable
 from urllib.parse import quote
 
-from .. import disk, modes
+from .. import disk
 from . import schema
 from .rows import Provenance, call_stale, provenance
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import quote
 
-from .. import disk, modes
+from .. import disk
 from ..clock import Clock
 from ..errors import IndexUnavailableError, LockTimeoutError, quoted
 from ..locks import FileMutex

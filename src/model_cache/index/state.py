@@ -92,6 +92,8 @@ def refuse_foreign_journal(path: str) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
+        if is_stranded(journal):
+            return  # it names nothing; who writes removes it
         raise IndexUnavailableError(f"index {journal}: {error.strerror}", hint=f"ls -l {quoted(journal)}") from None
     try:
         size = os.fstat(fd).st_size
