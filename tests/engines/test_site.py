@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 SITE = Path(__file__).resolve().parents[2] / "build" / "site"
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
 
@@ -63,7 +63,7 @@ def show(browser, address):
         shown.on("console", lambda message: said.append(message.text))
         shown.on("pageerror", lambda error: said.append(str(error)))
         shown.on("request", lambda request: request.url.startswith(address) or elsewhere.append(request.url))
-        shown.on("response", lambda answer: answer.ok or said.append(f"{answer.status} {answer.url}"))
+        shown.on("response", lambda answer: answer.status < 400 or said.append(f"{answer.status} {answer.url}"))
         return shown
 
     yield start
