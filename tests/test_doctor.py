@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 from support import Later
 
-from model_cache import ModelCache, locks
+from model_cache import ModelCache, locks, mounts
 from model_cache.context import Context
-from model_cache.doctor import Status, environment, examine, exclusion, files, filesystems, mounts, ownership, space
+from model_cache.doctor import Status, environment, examine, exclusion, files, filesystems, ownership, space
 from model_cache.doctor.exclusion import Flock, OpenTest
 from model_cache.doctor.files import Linked, Watched
 from model_cache.doctor.partner import Partner, PartnerError
@@ -124,7 +124,6 @@ def test_a_system_that_tells_no_mounts_is_no_failure():
         (Flock(True, True, False, True, True), FAIL, "granted to everybody"),
         (Flock(True, False, False, False, True), FAIL, "readers wait for each other"),
         (Flock(True, True, False, False, False), FAIL, "after its holder was killed"),
-        (Flock(True, True, False, False, True, read_only=False), FAIL, "EBADF"),
     ],
 )
 def test_what_flock_does_is_judged(found, status, words):

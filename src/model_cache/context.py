@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from . import disk, modes, stats, trust
+from . import disk, hosts, modes, stats, trust
 from .clock import Clock
 from .errors import CacheFullError, OfflineMissError, SettingError, StorageError, quoted
 from .layout import OWN, Entry
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from .hub.client import Hub
     from .hub.tokens import Token
     from .index import Index
+    from .mounts import Mount
     from .pace import Pace
     from .progress import Progress
     from .settings import Settings
 
 # The cache's own directories; `.model-cache/` itself comes first.
-_DIRECTORIES = ("locks", "used", "damaged", "listings", "partial", "trash", "quarantine", "backup")
+_DIRECTORIES = ("locks", "used", "damaged", "listings", "partial", "trash", "quarantine")
 
 
 def no_failure_points(_step: str) -> None:
@@ -37,17 +38,36 @@ def holder_name() -> str:
     return f"{os.getpid()}@{socket.gethostname()}"
 
 
-class Places:
-    """Paths below `{root}/.model-cache/`; names only, no I/O."""
+def state_name(root: str) -> str:
+    """The name of a root's directory below a `state_dir`, which may be that of several roots."""
+    from hashlib import sha256  # only who sets one pays for it
 
-    def __init__(self, root: str) -> None:
+    return f"{os.path.basename(root) or 'root'}-{sha256(os.fsencode(root)).hexdigest()[:16]}"
+
+
+class Places:
+    """Paths below `{root}/.model-cache/`, and of what one host has for itself; names only, no I/O.
+
+    With a `state_dir` the index is no longer where the files are: it and the locks of those who use it are this host's own. What
+    hosts tell each other by (write locks, last uses, damage, listings) stays with the files.
+
+    Attributes:
+        own: The directory beside the files.
+        state: The directory of the index.
+        host: What the partials of this host end with, so that no two hosts ever write one file, whatever their locks say; empty
+            where there is no `state_dir`, and until the root is prepared.
+    """
+
+    def __init__(self, root: str, state_dir: str | None = None) -> None:
         self.root = root
         self.own = own = f"{root}/{OWN}" if root != "/" else f"/{OWN}"
-        self.index = f"{own}/index.db"
-        self.index_lock = f"{own}/index.lock"
-        self.backups = f"{own}/backup"
-        self.evictor_lock = f"{own}/gc.lock"
-        self.verify_lock = f"{own}/verify.lock"
+        self.state = state = own if state_dir is None else f"{state_dir}/{state_name(root)}"
+        self.host = ""
+        self.index = f"{state}/index.db"
+        self.index_lock = f"{state}/index.lock"
+        self.backups = f"{state}/backup"
+        self.evictor_lock = f"{state}/gc.lock"
+        self.verify_lock = f"{state}/verify.lock"
         self.used = f"{own}/used/"
         self.damaged = f"{own}/damaged/"
         self.listings = f"{own}/listings/"
@@ -70,7 +90,7 @@ class Places:
 
     def partial(self, key: str) -> str:
         """Bytes of an entry's download that is not complete."""
-        return f"{self.partials}{key}"
+        return f"{self.partials}{key}{self.host}"
 
 
 class Context:
@@ -83,6 +103,7 @@ class Context:
         step: Called with the name of each step just before it is done; tests kill or fail there.
         hub: Stands in for the client of `settings.endpoint`.
         pace: When a file comes over several connections, if not as `Pace` says.
+        mount: What the root is on, if not what the kernel says.
     """
 
     def __init__(
@@ -94,17 +115,19 @@ class Context:
         step: Callable[[str], None] | None = None,
         hub: Hub | None = None,
         pace: Pace | None = None,
+        mount: Mount | None = None,
     ) -> None:
         if not (token is None or isinstance(token, (str, bool))):
             raise SettingError(f"token: expected a string, True, False or None, found {type(token).__name__}")
         self.settings = settings
-        self.places = Places(settings.root)
+        self.places = Places(settings.root, settings.state_dir)
         self.clock = clock or Clock()
         self.step = step or no_failure_points
         self.pace = pace
         self._token = token
         self._token_found: tuple[Token | None] | None = None
         self._hub = hub
+        self._mount = mount
         self._hub_is_for = ""  # what `settings.sends` was when the client was made; empty for one that was handed in
         self._unsaid = ""  # a warning about the Hub that the caller has not been given
         self._index: Index | None = None
@@ -168,6 +191,15 @@ class Context:
         """
         if self.real_root and self._distrust is not None:
             raise self._distrust
+
+    @property
+    def mount(self) -> Mount | None:
+        """What the existing root is on, None where this system does not tell; looked for once."""
+        if self._mount is None:
+            from .mounts import find
+
+            self._mount = find(self.root)
+        return self._mount
 
     @property
     def folds(self) -> bool:
@@ -296,10 +328,12 @@ class Context:
                 path = own
                 modes.make_directory(own, mode)
                 disk.tag(self.root, self.settings.file_mode)
-            for name in _DIRECTORIES:
-                path = f"{own}/{name}"
+            for path in (*(f"{own}/{name}" for name in _DIRECTORIES), self.places.state, self.places.backups):
                 if not disk.is_directory(path) or modes.is_closed(path, mode):
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
                     modes.make_directory(path, mode)
+            if self.settings.state_dir is not None and not self.places.host:
+                self.places.host = "." + hosts.identity(self.places.state, self.settings.file_mode)
             if not os.access(own, os.W_OK):
                 found = errno.EROFS if stats.is_read_only(own) else errno.EACCES
                 raise OSError(found, os.strerror(found), own)

@@ -98,14 +98,28 @@ def try_shared(fd: int) -> bool:
 def try_exclusive(fd: int) -> bool:
     """Take the exclusive lease on the open model file; False while anybody holds a lease, or it cannot be told.
 
-    NFS refuses an exclusive lock through a read-only descriptor (EBADF; flock(2), "NFS details").
+    NFS refuses an exclusive lock through a read-only descriptor (EBADF; flock(2), "NFS details"): then the descriptor is opened
+    again, for writing too, under its own number, so that there is no second one which the open test would count.
     """
     try:
         return _flock(fd, fcntl.LOCK_EX if fcntl else 0)
     except OSError as error:
         if error.errno != errno.EBADF:
             raise
-        return False
+    try:
+        _reopen(fd)
+        return _flock(fd, fcntl.LOCK_EX if fcntl else 0)
+    except OSError:
+        return False  # not ours to write
+
+
+def _reopen(fd: int) -> None:
+    """Open the same file for writing too, whatever its path leads to by now, and put it in the place of the descriptor."""
+    writable = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        os.dup2(writable, fd, inheritable=False)
+    finally:
+        os.close(writable)
 
 
 def is_held(fd: int) -> bool:

@@ -1,6 +1,7 @@
 """Every file below a root that can be an entry: its path, and what `stat` says of it.
 
-What is the cache's own is left out, and so is what is no regular file: a symlink is not followed and never an entry.
+What is the cache's own is left out, and so is what is no regular file: a symlink is not followed and never an entry. Nor is the
+name that an NFS client gives to a removed file which somebody has open: it goes when that one closes it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import stat
 
 from . import beneath
 from .layout import OWN
+from .volumes import is_silly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def _within(fd: int, place: str, waiting: list[str]) -> Iterator[tuple[str, os.s
                 if entry.is_dir(follow_symlinks=False):
                     if name != OWN:
                         waiting.append(name)
-                elif entry.is_file(follow_symlinks=False):
+                elif entry.is_file(follow_symlinks=False) and not is_silly(entry.name):
                     yield name, entry.stat(follow_symlinks=False)
             except OSError:
                 continue

@@ -221,7 +221,7 @@ def faults(tmp_path_factory):
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
-        ("nfs-flock", {"flock": ("fail", "an exclusive flock needs a file that is open for writing here (EBADF)")}),
+        ("nfs-flock", {"flock": ("ok", "shared beside shared, exclusive beside neither")}),
         ("flock-lies", {"flock": ("fail", "flock is granted to everybody"), "write-lock": ("fail", "the write lock")}),
         ("no-lease", {"open-test": ("warn", "the kernel does not tell who has a file open here")}),
         ("lease-refused", {"open-test": ("fail", "the kernel says that a file is open which nobody has open")}),
@@ -244,6 +244,17 @@ def test_a_file_system_that_differs_is_found_out(shell, root, faults, fault, exp
     assert code == (3 if any(status == "fail" for status, _ in expected.values()) else 0)
     assert "Traceback" not in err
     assert left_behind(root) == []
+
+
+def test_what_nfs_refuses_on_a_read_only_file_is_had_on_a_writable_one(shell, root, faults):
+    """Where the exclusive lock needs a file that is open for writing, as on NFS, `gc` evicts all the same."""
+    path = root / "owner" / "name" / "model.bin"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"placed, and adopted")
+    shell.ok("reconcile")
+    nfs = {"LD_PRELOAD": faults, "FAULT": "nfs-flock", "MODEL_CACHE_MIN_IDLE": "0s"}
+    assert shell.json("gc", "--max-size", "0", environ=nfs)["spared"] == []
+    assert not path.exists()
 
 
 def children(pid):

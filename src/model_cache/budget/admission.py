@@ -19,7 +19,7 @@ from ..layout import Entry
 from ..progress import Progress
 from ..recovery import allocated
 from ..units import format_duration, format_size, plural
-from . import aside, census, eviction
+from . import aside, census, designated, eviction
 from .candidates import candidates
 from .eviction import Unit
 from .limits import BLOCK, blocks, ceiling
@@ -50,6 +50,8 @@ def admit(ctx: Context, claim: Claim, deadline: float | None, progress: Progress
             return
         if ctx.settings.max_size is None and ctx.settings.min_free is None:
             raise _disk_full(ctx, claim, missing)
+        if not designated.is_designated(ctx):
+            raise _elsewhere(ctx, claim, missing)
         plan = _evict(ctx, room, claim)
         if plan is None:
             return
@@ -136,6 +138,18 @@ def _disk_full(ctx: Context, claim: Claim, short: int) -> CacheFullError:
         hint="free some space there, set MODEL_CACHE_DIR to another file system, or set a max_size",
         needed=free + short,
         available=free,
+    )
+
+
+def _elsewhere(ctx: Context, claim: Claim, missing: int) -> CacheFullError:
+    """The error of a host that may not make room."""
+    evictor = ctx.settings.evictor or ""
+    return CacheFullError(
+        f"{claim.name} needs {format_size(claim.wanted)}, {format_size(missing)} more than there is in {ctx.root}; only the host"
+        f" {quoted(evictor)} makes room there (evictor), and this is {designated.this_host()}",
+        hint=f"there: model-cache --root {quoted(ctx.root)} gc",
+        needed=claim.wanted,
+        available=max(claim.wanted - missing, 0),
     )
 
 

@@ -20,9 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .. import beneath, disk, locks, stats
+from .. import beneath, disk, locks, stats, volumes
 from ..context import Context
-from ..errors import StorageError
 from ..index.room import PAGE, Claim, Room
 from ..index.rows import Row
 from ..layout import rivals
@@ -211,6 +210,8 @@ def _in_use(ctx: Context, victim: _Victim, rules: Rules) -> str | None:
         return "linked"
     if not rules.used:
         return None
+    if volumes.is_stateless(ctx.mount):
+        return "open"  # for all that can be told: nobody knows what other hosts have open
     ctx.step("evict:lease")
     if not locks.try_exclusive(victim.fd):
         return "leased"
@@ -315,21 +316,3 @@ def _let_go(victim: _Victim) -> None:
     if victim.fd >= 0:
         fd, victim.fd = victim.fd, -1
         locks.release(fd)
-
-
-def refuse_without_flock(ctx: Context) -> None:
-    """Nothing is taken away where locks do not exclude.
-
-    Raises:
-        StorageError: This file system has no flock.
-    """
-    fd = locks.open_own(ctx.places.evictor_lock, ctx.settings.file_mode)
-    try:
-        if not locks.flock_works(fd):
-            raise StorageError(
-                f"the file system of {ctx.root} has no file locks, so nothing can be removed safely",
-                hint="keep the cache on a local file system: MODEL_CACHE_DIR",
-                path=ctx.root,
-            )
-    finally:
-        os.close(fd)

@@ -178,7 +178,7 @@ class Stage:
         self, cache: str, arguments: tuple[str, ...], environ: dict[str, str], stderr: int | None = subprocess.PIPE
     ) -> subprocess.Popen[str]:
         # S603: this very interpreter with this very package.
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603 # nosec B603 # this interpreter, no shell
             [sys.executable, "-m", "model_cache", *arguments],
             env={**self._environ, "MODEL_CACHE_DIR": self.root(cache), **environ},
             stdin=subprocess.DEVNULL,

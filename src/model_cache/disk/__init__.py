@@ -17,7 +17,7 @@ from .directories import (
     sync,
     tag,
 )
-from .names import discard, give_back, link, publish, remove, remove_durably, replace, set_aside, take
+from .names import discard, give_back, link, publish, put, remove, remove_durably, replace, set_aside, take
 from .refusals import is_full, storage_error
 from .small import create, fsync_file, open_entry, open_regular, read_small, scan, touch, write_small
 
@@ -37,6 +37,7 @@ __all__ = [
     "open_parent",
     "open_regular",
     "publish",
+    "put",
     "read_small",
     "real_directory",
     "refresh_parent",

@@ -88,6 +88,12 @@ def replace(fd: int, partial: str, name: str, directory: int) -> None:
     _same(fd, name, directory)
 
 
+def put(fd: int, partial: str, name: str, directory: int) -> None:
+    """Put a copy in a directory of the caller's, over what stands there; others may put theirs there at the same time."""
+    _same(fd, partial)
+    _rename(partial, name, directory)
+
+
 def _rename(partial: str, name: str, directory: int) -> None:
     """Rename a partial into an open directory."""
     parent, old = beneath.open_parent(partial)

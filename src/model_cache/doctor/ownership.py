@@ -23,7 +23,8 @@ def permissions(ctx: Context) -> list[Check]:
     found = _look(ctx, ctx.root, root)
     if (closed := judge_mode(ctx.root, root, ctx.settings.sharing)) is not None:
         found.append(closed)
-    for path in (ctx.places.own, *_inside(ctx.places.own)):
+    apart = {ctx.places.own, ctx.places.state}  # one, unless there is a state_dir
+    for path in sorted(part for place in apart for part in (place, *_inside(place))):
         try:
             found += _look(ctx, path, os.lstat(path))
         except FileNotFoundError:

@@ -44,7 +44,7 @@ class Partner:
         path = os.pathsep.join(entry for entry in sys.path if entry)
         command = [sys.executable, "-P", "-m", "model_cache.doctor.other"]
         # S603: the command is this very interpreter with a module of this package.
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(  # noqa: S603 # nosec B603 # this interpreter, no shell
             command,
             cwd=self._directory,
             env={**without_secrets(os.environ), "PYTHONPATH": path},

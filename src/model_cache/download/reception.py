@@ -86,6 +86,7 @@ class Reception:
             etag=self.meta.etag,
             deadline=self.request.deadline,
             halt=self.halt,
+            anew=self.request.anew,
         )
         with self.lock:
             self.parts.asked(self.ctx.clock.monotonic() - began)
@@ -151,7 +152,7 @@ class Reception:
         Raises:
             DownloadInProgressError: The caller's time would be over.
         """
-        seconds = asked if asked is not None else min(0.25 * 2**failures, 8.0) * (0.5 + random.random())  # noqa: S311 - no secret
+        seconds = asked if asked is not None else min(0.25 * 2**failures, 8.0) * (0.5 + random.random())  # noqa: S311 # nosec B311 # no secret
         seconds = min(seconds, _LONGEST_PAUSE)
         if self.request.deadline is not None and self.ctx.clock.monotonic() + seconds >= self.request.deadline:
             raise self.in_progress()

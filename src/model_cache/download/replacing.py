@@ -21,6 +21,7 @@ from ..errors import InUseError, StorageError, quoted
 from ..index.rows import Row
 from ..layout import Entry
 from ..recorder import Recorder
+from ..volumes import is_stateless
 from . import publish
 from .partial import Partial
 
@@ -122,7 +123,7 @@ def _claimed_file(ctx: Context, entry: Entry, identity: Identity, *, same: bool)
             raise changed(path)
         if same:
             return fd, False
-        sole = _sole_use(fd) if locks.try_exclusive(fd) else False
+        sole = _sole_use(fd) if locks.try_exclusive(fd) and not is_stateless(ctx.mount) else False
         if sole is False:
             raise _in_use(path)
         return fd, sole is True

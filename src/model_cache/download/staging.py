@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import disk
 from ..budget import admission, limits
@@ -105,7 +105,7 @@ def receive_verified(ctx: Context, entry: Entry, meta: FileMeta, partial: Partia
         logger.warning(message)
         request.progress.warning(message)
         partial.restart()
-        received += body.receive(ctx, entry, meta, partial, note, request)
+        received += body.receive(ctx, entry, meta, partial, note, replace(request, anew=True))
         partial.check(meta, str(entry))
     return received
 

@@ -139,7 +139,7 @@ def _copy(cache: ModelCache, source: str, local_dir: str, filename: str) -> None
                 os.utime(copy.fileno(), ns=(when.st_atime_ns, when.st_mtime_ns))
                 disk.sync(copy.fileno())
                 cache._ctx.step("local:replace")
-                disk.replace(copy.fileno(), temporary, name, directory)
+                disk.put(copy.fileno(), temporary, name, directory)
             except BaseException:
                 disk.remove(temporary)
                 raise

@@ -71,6 +71,7 @@ class Hub(Protocol):
         etag: str | None = None,
         deadline: float | None = None,
         halt: Halt | None = None,
+        anew: bool = False,
     ) -> Body:
         """The bytes of a file, from `offset` where the server can."""
 
@@ -213,6 +214,7 @@ class HubClient:
         etag: str | None = None,
         deadline: float | None = None,
         halt: Halt | None = None,
+        anew: bool = False,
     ) -> Body:
         """Ask for the bytes of a file at a commit.
 
@@ -228,6 +230,7 @@ class HubClient:
             etag: The Hub's etag of the bytes already there (`FileMeta.etag`).
             deadline: By the monotonic clock; then the body is cut, too.
             halt: By which another thread can cut it, whatever it waits for (but for the name of a host to be found).
+            anew: No cache on the way may answer from what it has.
 
         Raises:
             DownloadError: As for `metadata`, at once: `transient` says whether asking again can help. An expired link
@@ -236,7 +239,7 @@ class HubClient:
         if not is_commit(commit):
             raise DownloadError(f"expected a 40-hex commit of {repo!r}, found {commit!r}")
         target = Target(self.endpoint, repo_type, repo, commit, filename)
-        wanted = Wanted(self._validators, target, offset, end, etag)
+        wanted = Wanted(self._validators, target, offset, end, etag, anew)
         if shortcut := self._shortcuts.address(target, etag):
             try:
                 body = self._open(target, wanted, deadline, halt, shortcut)
@@ -248,7 +251,7 @@ class HubClient:
                 if body is not None:
                     return body
         body = self._open(target, wanted, deadline, halt)
-        body = body or self._open(target, Wanted(self._validators, target, 0, None, None), deadline, halt)
+        body = body or self._open(target, Wanted(self._validators, target, 0, None, None, anew), deadline, halt)
         assert body is not None  # what asks for no range is answered by a body or a refusal
         return body
 

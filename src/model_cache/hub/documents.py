@@ -15,8 +15,8 @@ PAGE_LIMIT = 4 << 20  # bytes; a page of 1000 files has about 0.3 MB
 COMMIT_LIMIT = 8 << 20  # bytes; the answer about a revision names every file: 100,000 of them, at 80 bytes each
 _VALUES = 400_000  # in one document; an empty list, `[],`, takes 64 bytes
 _PAGES = 2000
-_FILES = 150_000  # of one repo; some 50 MB while they are looked at
-_NAMES = 16 << 20  # bytes of all their names in memory
+_FILES = 100_000  # of one repo, as many as the Hub advises; some 60 MB while they are looked at and kept
+_NAMES = 8 << 20  # bytes of all their names in memory
 _SECONDS = 600.0  # for a whole listing
 
 

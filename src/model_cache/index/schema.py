@@ -109,7 +109,7 @@ _EVENTS = (
     "CREATE INDEX events_of ON events (repo, filename, kind)",
     f"""CREATE TRIGGER events_bounded AFTER INSERT ON events BEGIN
         DELETE FROM events WHERE id <= NEW.id - {EVENTS_KEPT};
-    END""",  # noqa: S608 - a constant
+    END""",  # noqa: S608 # nosec B608 # a constant
 )
 
 # For people who open a copy of the index with the sqlite-utils command or Datasette.
@@ -269,7 +269,7 @@ _ODD = " OR ".join(
     )
 )
 
-_ODD_META = f"SELECT 1 FROM meta WHERE typeof(value) <> 'text' OR length(value) > {LONGEST}"  # noqa: S608 - a constant
+_ODD_META = f"SELECT 1 FROM meta WHERE typeof(value) <> 'text' OR length(value) > {LONGEST}"  # noqa: S608 # nosec B608 # a constant
 _TABLES = ("entries", "totals", "meta", "events")
 _TRIED = {
     "entries": ", ".join(f'entries."{name}"' for name in Row._fields),  # alone, what is quoted may be a text too
@@ -309,12 +309,12 @@ def is_sound(connection: sqlite3.Connection) -> bool:
 
 def _is_ours(connection: sqlite3.Connection) -> bool:
     for table, columns in _TRIED.items() if version(connection) == VERSION else ():
-        connection.execute(f"SELECT {columns} FROM {table} LIMIT 0")  # noqa: S608 - constants
+        connection.execute(f"SELECT {columns} FROM {table} LIMIT 0")  # noqa: S608 # nosec B608 # constants
     refuse_planted(connection)
-    tables = connection.execute(f"SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN {_TABLES}")  # noqa: S608 - constants
+    tables = connection.execute(f"SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN {_TABLES}")  # noqa: S608 # nosec B608 # constants
     return (
         tables.fetchone()[0] == len(_TABLES)
-        and not connection.execute(f"SELECT 1 FROM entries WHERE {_ODD} LIMIT 1").fetchall()  # noqa: S608 - constants
+        and not connection.execute(f"SELECT 1 FROM entries WHERE {_ODD} LIMIT 1").fetchall()  # noqa: S608 # nosec B608 # constants
         and not connection.execute("SELECT 1 FROM totals WHERE typeof(files + bytes) <> 'integer'").fetchall()
         and not connection.execute(_ODD_META).fetchall()
     )

@@ -49,7 +49,7 @@ class HubProcess:
 
     def __enter__(self) -> HubProcess:
         # S603: the command is this very interpreter with a module of this package.
-        self._child = subprocess.Popen(  # noqa: S603
+        self._child = subprocess.Popen(  # noqa: S603 # nosec B603 # this interpreter, no shell
             self._command, env=without_secrets(os.environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._child.stdout is not None
