@@ -54,7 +54,7 @@ check: $(VENV)/.installed ## style, types, what looks unsafe, and which module m
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/bandit -q -c pyproject.toml -r src
+	$(BIN)/bandit -q -c pyproject.toml -r src 2>/dev/null  # it prints findings on stdout, and chatter besides
 
 # Asks a database of known vulnerabilities about every package, so it needs that network, which CI may not have.
 audit: .venv-audit/.installed ## known vulnerabilities of what is installed, where the database can be reached
