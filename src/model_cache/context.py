@@ -254,14 +254,14 @@ class Context:
         if engines[0] is None:
             return None
         if engines not in self._fleets:
-            from .fleet.fleet import Fleet
+            from .fleet import fleet
 
             usable = engines if not (said := self.settings.foreign_engines) else (None, None)
             if said:
                 from .log import logger
 
                 logger.warning(said)
-            made = Fleet(*usable, self.places.engines, self.settings.file_mode, self.clock)
+            made = fleet.opened(*usable, self.places.engines, self.settings.file_mode, self.clock)
             self._fleets.setdefault(engines, made)  # of threads that come at once, one made it
         return self._fleets[engines]
 

@@ -32,28 +32,22 @@ class Fleet:
     """The engines of one root.
 
     Args:
-        tier: Address of the bucket, or None.
-        lead: Address of the database, or None; of no use without a tier, where who waited could look.
+        tier: The bucket.
+        flight: Who leads; of no use without a tier, where who waited could look.
         place: Where it is remembered that an engine fails; the engine's name comes behind.
         mode: Of that file.
-
-    Raises:
-        SettingError: What an engine needs is not installed.
+        uploads: What is offered while nobody waits.
     """
 
-    def __init__(self, tier: str | None, lead: str | None, place: str, mode: int, clock: Clock) -> None:
+    def __init__(
+        self, tier: BlobTier, flight: Flight, place: str, mode: int, clock: Clock, uploads: Uploads | None = None
+    ) -> None:
+        self._tier, self._flight = tier, flight
         self._tier_gate = Gate(f"{place}tier", mode, clock, "the tier", "the Hub is asked instead")
         self._lead_gate = Gate(f"{place}lead", mode, clock, "the lead", "this host goes alone")
-        self._tier: BlobTier = NoTier()
-        self._flight: Flight = Alone()
-        try:
-            self._tier = engines.tier(tier)
-            self._flight = engines.flight(lead if tier is not None else None)
-        except EngineError as error:  # of an address, which asking again does not mend
-            logger.warning("%s; this host does without", error)
         self._leads = 0
         self._news: deque[str] = deque(maxlen=8)
-        self.uploads = Uploads()
+        self.uploads = uploads or Uploads()
 
     def news(self) -> Iterator[str]:
         """What went wrong and was not told anybody yet."""
@@ -136,6 +130,22 @@ class Fleet:
             self._tier = NoTier()
         else:
             self._news.append(self._tier_gate.failed(error))
+
+
+def opened(tier: str | None, lead: str | None, place: str, mode: int, clock: Clock) -> Fleet:
+    """The engines at two addresses, the null ones where there is none; `place`, `mode` and `clock` as `Fleet` has them.
+
+    Raises:
+        SettingError: What an engine needs is not installed.
+    """
+    bucket: BlobTier = NoTier()
+    flight: Flight = Alone()
+    try:
+        bucket = engines.tier(tier)
+        flight = engines.flight(lead if tier is not None else None)
+    except EngineError as error:  # of an address, which asking again does not mend
+        logger.warning("%s; this host does without", error)
+    return Fleet(bucket, flight, place, mode, clock)
 
 
 class _Counted:

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from typing import Protocol
 
 from ..log import logger
 from ..threads import Threads
@@ -23,12 +24,23 @@ STALLED = 20.0  # seconds without a byte after which nobody waits any longer
 _SLICE = 0.25  # seconds
 
 
-class Uploads:
-    """The uploads of one cache in this process."""
+class Doer(Protocol):
+    """Has what is submitted done by and by."""
 
-    def __init__(self) -> None:
+    def submit(self, call: Callable[[], None]) -> Future[None]:
+        """Have it called; raises RuntimeError where nobody can."""
+
+
+class Uploads:
+    """The uploads of one cache in this process.
+
+    Args:
+        doer: Who does them; None: threads of this process.
+    """
+
+    def __init__(self, doer: Doer | None = None) -> None:
         self._lock = threading.Lock()
-        self._threads = Threads(_AT_A_TIME, "model-cache upload", _nothing)
+        self._doer = doer or Threads(_AT_A_TIME, "model-cache upload", _nothing)
         self._pending: set[Future[None]] = set()
         self._pid = os.getpid()
         self._moved = time.monotonic()
@@ -40,7 +52,7 @@ class Uploads:
         with self._lock:
             self._forget_parents()
             self._moved = time.monotonic()
-            future = self._threads.submit(upload)
+            future = self._doer.submit(upload)
             self._pending.add(future)
         future.add_done_callback(self._done)
 
