@@ -102,7 +102,7 @@ class Server:
             self._records[name] = data if isinstance(data, bytes) else b"".join(data)
             return
         block = data if isinstance(data, bytes) else next(iter(data))
-        assert self._right.begin_with(block), "only the right bytes are offered"
+        assert block == self._right.stamp, "only the right bytes are offered"
         with host.transfer(size) as amount:
             taken = self.into.carry(amount)
             self.taken += taken

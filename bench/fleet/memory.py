@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
 from pathlib import Path
-
-_STAMP = 16  # bytes at its start that tell one file's blocks from another's
 
 
 class Bytes:
@@ -16,15 +13,16 @@ class Bytes:
     Args:
         path: Where the hole is to be; its name is in the stamp.
         size: Bytes.
+
+    Attributes:
+        stamp: What whoever reads the file from its start reads.
     """
 
     def __init__(self, path: Path, size: int) -> None:
         self.size = size
-        self._stamp = path.name.encode()[:_STAMP].ljust(_STAMP)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.stamp = path.name.encode()
         with path.open("w+b") as file:
             file.truncate(size)
-            os.pwrite(file.fileno(), self._stamp, 0)
             self._bytes = memoryview(mmap.mmap(file.fileno(), size))
         self._address = _address(self._bytes)
 
@@ -35,10 +33,6 @@ class Bytes:
     def has(self, part: memoryview, begin: int) -> bool:
         """Whether these are the bytes that stand there in this file."""
         return not len(part) or _address(part) == self._address + begin
-
-    def begin_with(self, block: bytes) -> bool:
-        """Whether a block that was read is the first of this file."""
-        return block.startswith(self._stamp)
 
 
 def _address(part: memoryview) -> int:

@@ -68,9 +68,10 @@ class Site:
         self.time = Time()
         self.entry = Entry("org/model", "model.safetensors", _COMMIT)
         self.meta = FileMeta(_COMMIT, _SHA256, plan.size, _SHA256, None)
-        path = Path(self.entry.path(self.root))
-        self.right = Bytes(path, plan.size)
-        wrong = Bytes(scratch / "wrong", plan.size)
+        self.right, wrong = Bytes(scratch / "right", plan.size), Bytes(scratch / "wrong", plan.size)
+        path = Path(self.entry.path(self.root))  # on every host; who offers it opens it
+        path.parent.mkdir(parents=True)
+        path.write_bytes(self.right.stamp)
         self.file_descriptor = os.open(path, os.O_RDONLY)
         self.hub, self.database = Hub(self.time, plan), Database(self.time, plan)
         self.bucket = Server(self.time, plan, self.right, wrong)
