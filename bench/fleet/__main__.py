@@ -1,6 +1,7 @@
-"""`python -m bench.fleet [--most N] [--save]`: a simulated fleet, as two tables; `--save` writes them and the picture into the docs.
+"""`python -m bench.fleet [--most N] [--save]`: a simulated fleet, as two tables.
 
-Every run is decided by its plan and its seed, so the figures are the same on every machine.
+`--save` writes them and the picture into the docs. Every run is decided by its plan and its seed, so the figures are the same
+on every machine.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from bench.results import HOME
-from model_cache.units import format_duration, format_size
+from model_cache.units import format_size
 
 from . import figures, picture
 from .figures import Run
@@ -28,6 +29,8 @@ _STYLES = (
     ("#c2410c", "stroke-width='2' stroke-dasharray='6 4'"),
     ("#1a7f4b", "stroke-width='2.5'"),
 )
+_BYTES = [(10.0**power, format_size(10**power)) for power in range(9, 15)]
+_TIMES = [(10.0, "10 s"), (60.0, "1 min"), (600.0, "10 min"), (3600.0, "1 h"), (36_000.0, "10 h"), (86_400.0, "a day")]
 
 
 def main() -> None:
@@ -64,19 +67,16 @@ def drawn(runs: Iterable[Run]) -> str:
         points = {way: [(run.plan.hosts, value(run.outcome)) for run in found if run.plan.way == way] for way in WAYS}
         return [Line(way, *style, points[way]) for way, style in zip(WAYS, _STYLES, strict=True)]
 
-    size = found[0].plan.size
     panels = [
-        Panel("from the Hub", format_size, lines(lambda outcome: outcome.hub)),
-        Panel("to and from the bucket", format_size, lines(lambda outcome: outcome.bucket + outcome.offered)),
-        Panel("until the last host has it", _short, lines(lambda outcome: outcome.last)),
+        Panel("from the Hub", lines(lambda outcome: outcome.hub), _BYTES),
+        Panel("to and from the bucket", lines(lambda outcome: outcome.bucket + outcome.offered), _BYTES),
+        Panel("until the last process has it", lines(lambda outcome: outcome.last), _TIMES),
     ]
-    title = f"A fleet that starts cold: one file of {format_size(size)}, all hosts within a minute"
-    subtitle = "Simulated: the code that decides is the package's own; time and network are virtual. Both axes are logarithms."
+    title = f"A fleet that starts cold: one file of {format_size(found[0].plan.size)}, all hosts within a minute"
+    subtitle = (
+        "Simulated: the code that decides is the package's own; time and network are virtual. Both axes are logarithms."
+    )
     return picture.draw(panels, title, subtitle)
-
-
-def _short(seconds: float) -> str:
-    return f"{seconds:,.0f} s" if seconds < 1000 else format_duration(seconds)
 
 
 def _told(runs: Iterator[Run]) -> list[Run]:

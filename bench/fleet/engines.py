@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 _SMALL = 1 << 16  # bytes; what is not more is a record, which takes a question's time
 _REFUSED = 0.5  # seconds until a closed port was asked twice
 _SILENT = 5.0  # seconds until a body that stopped is given up
-_LOOK = 10.0  # seconds between two questions whether to go on waiting; real hosts ask more often, and are answered alike
+_LOOK = (
+    10.0  # seconds between two questions whether to go on waiting; real hosts ask more often, and are answered alike
+)
 _CONNECT = 3  # answers that opening a session takes
 
 

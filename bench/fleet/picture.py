@@ -5,9 +5,9 @@ Both axes are logarithms, of one length for a factor of ten within a panel. The 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
-from math import ceil, floor, log10
+from math import log10
 from typing import NamedTuple
 
 from bench.chart import EDGE, FAINT, FONT, GRID, INK, PAPER, text
@@ -26,11 +26,11 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """What is shown, how its values are written, and its lines."""
+    """What is shown, its lines, and (value, words) of its axis from below to above: the ends are the first and the last."""
 
     title: str
-    words: Callable[[float], str]
     lines: Sequence[Line]
+    axis: Sequence[tuple[float, str]]
 
 
 def draw(panels: Sequence[Panel], title: str, subtitle: str) -> str:
@@ -49,27 +49,28 @@ def draw(panels: Sequence[Panel], title: str, subtitle: str) -> str:
 
 
 def _panel(panel: Panel, left: float) -> list[str]:
-    shown = [point for line in panel.lines for point in line.points if point[1] > 0]
-    low, high = (floor(log10(min(y for _, y in shown))), ceil(log10(max(y for _, y in shown))))
-    first, last = log10(min(x for x, _ in shown)), log10(max(x for x, _ in shown))
-    bottom = _TOP + _DOWN
+    hosts = [log10(point[0]) for line in panel.lines for point in line.points]
+    low, high = log10(panel.axis[0][0]), log10(panel.axis[-1][0])
+    first, last, bottom = min(hosts), max(hosts), _TOP + _DOWN
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
         across = (log10(point[0]) - first) / max(last - first, 1)
-        up = (log10(point[1]) - low) / max(high - low, 1)
-        return left + _ACROSS * across, bottom - _DOWN * up
+        up = (log10(point[1]) - low) / (high - low)
+        return left + _ACROSS * across, bottom - _DOWN * min(max(up, 0), 1)
 
     shapes = [text(left - 42, _TOP - 14, 13, INK, panel.title, weight=600)]
-    for power in range(low, max(high, low + 1) + 1):
-        y = place((10**first, 10.0**power))[1]
+    for value, words in panel.axis:
+        y = place((10**first, value))[1]
         shapes.append(f"<path d='M{left:.1f} {y:.1f}h{_ACROSS:g}' stroke='{GRID}'/>")
-        shapes.append(text(left - 8, y + 4, 11, FAINT, panel.words(10.0**power), "end"))
+        shapes.append(text(left - 8, y + 4, 11, FAINT, words, "end"))
     for power in range(round(first), round(last) + 1):
-        x = place((10.0**power, 10.0**low))[0]
+        x = place((10.0**power, panel.axis[0][0]))[0]
         shapes.append(f"<path d='M{x:.1f} {_TOP:g}V{bottom:g}' stroke='{GRID}'/>")
         shapes.append(text(x, bottom + 17, 11, FAINT, f"{10**power:,}", "middle"))
     shapes.append(text(left + _ACROSS / 2, bottom + 36, 11.5, FAINT, "hosts", "middle"))
-    for line in panel.lines:
+    for line in sorted(
+        panel.lines, key=lambda line: "dash" in line.stroke
+    ):  # what others lie under can be seen through
         shapes += _line(line, [place(point) for point in line.points if point[1] > 0])
     return shapes
 

@@ -81,7 +81,7 @@ class Site:
             name = objects.of_bytes(self.meta.sha256, None)
             assert name is not None, "the file has a hash"
             self.bucket.keep(name, wrong if plan.lies else self.right)
-            keeping = SimpleNamespace(offer=lambda name, data, size: self.bucket.keep(name, data))
+            keeping = SimpleNamespace(offer=lambda name, data, _: self.bucket.keep(name, data))
             records.offer(cast(Fleet, keeping), self.entry, self.meta)
 
     def run(self) -> Outcome:
