@@ -69,6 +69,12 @@ def test_hosts_that_find_the_file_and_its_record_ask_the_hub_nothing():
     assert (found.hub, found.hub_requests) == (0, 0)
 
 
+def test_a_damaged_copy_is_replaced_by_one():
+    """Hosts that all found it damaged wait for the one of them who replaces it, and read that."""
+    found = run(Plan(50, LEAD, warm=True, lies=True))
+    assert (found.bodies, found.offered) == (1, found.hub)
+
+
 def test_a_leader_that_dies_is_followed_by_one():
     """Each time a process dies with the lead one other takes it: transfers from the Hub never overlap."""
     found = run(Plan(50, LEAD, spread=0.0, dies=0.5))

@@ -87,7 +87,7 @@ class Server:
             return Blob(len(record), iter([record[offset:]]))
         if (file := self._files.get(name)) is None:
             return None
-        return Blob(file.size, self._send(host, file, offset))  # type: ignore[arg-type] # a part of a map stands for bytes
+        return Blob(file.size, self._send(host, file, offset), file.stamp.decode())  # type: ignore[arg-type] # a part of a map stands for bytes
 
     def _send(self, host: Host, file: Bytes, begin: int) -> Iterator[memoryview]:
         with host.transfer(file.size - begin) as amount:

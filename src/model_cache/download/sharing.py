@@ -2,7 +2,8 @@
 
 The order is tier → lead → tier again → Hub. Who waited for the lead and finds the object lets the lead go before it reads, so all
 who waited read at once. Who downloads keeps the lead until the object is in the tier: a lead that went before would have the
-next one download too. Nothing here can make a download fail that would not fail without it.
+next one download too. Who finds the very object again that it found damaged keeps it as well, and replaces that one. Nothing
+here can make a download fail that would not fail without it.
 
 Concurrency:
     W of the entry is held on this host: of each host one process comes here. I1 is kept by the hash and the rename alone, as in
@@ -47,6 +48,7 @@ class Coming:
     partial: Partial
     note: Note
     request: Request
+    damaged: str = ""  # the version of the tier's object that was found to have other bytes
 
 
 def receive(coming: Coming, from_hub: Callable[[], int]) -> tuple[bool, int]:
@@ -75,6 +77,8 @@ def _receive(fleet: Fleet, coming: Coming, name: str, from_hub: Callable[[], int
     lead = fleet.lead(name, _Patience(coming))
     try:
         found = _look(fleet, coming, name) if lead.held else None
+        if found is not None and coming.damaged and found.version == coming.damaged:
+            found = None  # nobody has replaced it yet: this one does, and the others wait for that
         if found is not None:
             lead.release()
             received = _take(coming, name, found)
@@ -134,6 +138,7 @@ def _take(coming: Coming, name: str, found: Blob | None) -> int | None:
         coming.request.progress.finished()
     if at < size:
         _report(coming, name, f"ended after {at} of {size} bytes")
+        coming.damaged = found.version
         return None
     ctx.step("verify:hash")
     try:
@@ -141,6 +146,7 @@ def _take(coming: Coming, name: str, found: Blob | None) -> int | None:
     except IntegrityError:
         _report(coming, name, "has other bytes than its name says")
         partial.restart()
+        coming.damaged = found.version
         return None
     fleet = coming.ctx.fleet
     if fleet is not None and is_commit(coming.entry.revision):

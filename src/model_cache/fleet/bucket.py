@@ -59,7 +59,9 @@ class Bucket:
                 got = obstore.get(self._reading, name)
             else:
                 got = obstore.get(self._reading, name, options={"range": {"offset": offset}})
-            return Blob(got.meta["size"], _chunks(got))
+            # What rots keeps its ETag, and what replaces it has the same one: the time tells them apart.
+            version = f"{got.meta['e_tag']} {got.meta['last_modified'].isoformat()}"
+            return Blob(got.meta["size"], _chunks(got), version)
         except FileNotFoundError:
             return None
         except _ERRORS as error:

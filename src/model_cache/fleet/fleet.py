@@ -57,7 +57,7 @@ class Fleet:
     def read(self, name: str, offset: int = 0) -> Blob | None:
         """An object that is there; what goes wrong while its chunks are read is an EngineError."""
         found = self._ask(lambda: self._tier.fetch(name, offset))
-        return None if found is None else Blob(found.size, self._watched(found.chunks))
+        return None if found is None else Blob(found.size, self._watched(found.chunks), found.version)
 
     def facts(self, name: str, limit: int = objects.LARGEST_RECORD) -> dict[str, Any] | None:
         """What a record says, None if there is none that is as it was written."""

@@ -25,10 +25,17 @@ class Stored(NamedTuple):
 
 
 class Blob(NamedTuple):
-    """An object that is being read: the size of the whole, and its bytes from where they were asked for."""
+    """An object that is being read.
+
+    Attributes:
+        size: Of the whole, in bytes.
+        chunks: Its bytes from where they were asked for.
+        version: Another one once it was replaced, by the same bytes too; empty where nobody can say.
+    """
 
     size: int
     chunks: Iterator[bytes]
+    version: str = ""
 
 
 class BlobTier(Protocol):
