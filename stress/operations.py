@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from model_cache import ModelCache
 from model_cache.download import notes
+from model_cache.fleet import objects
 from model_cache.layout import Entry
 from model_cache.pace import Pace
 
@@ -244,6 +245,25 @@ def _foreign(site: Site) -> None:
     (site.own / "hub").symlink_to(top.parent)
 
 
+def _shelved(site: Site) -> None:
+    """A tier that has what the root lacks; it is where nobody else looks, so that a copy of the site has one of its own."""
+    data = site.bytes(NEW)
+    name = objects.of_bytes(hashlib.sha256(data).hexdigest(), None)
+    assert name is not None
+    shelf = site.own / "shelf" / name
+    shelf.parent.mkdir(parents=True, exist_ok=True)
+    shelf.write_bytes(data)
+
+
+def _with_tier(cache: ModelCache) -> object:
+    """Fetch with a tier that is a folder; nothing is left to do in a thread when this returns."""
+    cache._ctx.settings.tier = f"file://{cache.root / OWN / 'shelf'}"
+    try:
+        return cache.fetch(REPO, NEW)
+    finally:
+        cache.wait_for_uploads()
+
+
 def _import(cache: ModelCache) -> object:
     return cache.import_hf(cache.root / OWN / "hub")
 
@@ -308,6 +328,8 @@ OPERATIONS = {
         Operation("copy", _copy, _layered, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
         Operation("update-repo", lambda cache: cache.update(WHOLE), _moved_whole, about=(WHOLE, LARGEST)),
         Operation("import", _import, _foreign, about=(REPO, NEW)),
+        Operation("tier", _with_tier, _shelved, about=(REPO, NEW)),
+        Operation("offer", _with_tier, about=(REPO, NEW)),
         Operation("crew", _fetch_repo(4), _partly, about=(WHOLE, LARGEST)),
         Operation("census", _fetch(), _lose_index, {"max_size": "1GB"}, about=(REPO, NEW)),
     )

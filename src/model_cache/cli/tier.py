@@ -55,6 +55,7 @@ def tier(
         raise DownloadError(
             f"{address}: {error}", hint="the bucket's own tools say whether it can be reached"
         ) from None
+    return None
 
 
 def _refuse_strangers(action: str, *, remove: bool, limits: bool, dry_run: bool) -> None:
