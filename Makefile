@@ -42,7 +42,7 @@ test: $(VENV)/.installed ## the whole suite
 	$(call INSTALL,.venv-engines) -e '.[test,engines]'
 	@touch $@
 
-test-engines: .venv-engines/.installed ## what is looked at in a real browser and in Datasette
+test-engines: .venv-engines/.installed ## what needs a real browser, Datasette, or OpenStack Swift
 	.venv-engines/bin/python -m pytest -m engine $(ARGS)
 
 check: $(VENV)/.installed ## style, types, and which module may import which

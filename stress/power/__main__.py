@@ -25,8 +25,9 @@ from .states import parse
 _COLUMNS = ("calls", "effects", "cuts", "states", "distinct", "recoveries")
 T = TypeVar("T")
 
-# The other cache consists of links, which the image of a disk cannot have; to the root it does what `copy` does.
-SWEPT = [name for name in OPERATIONS if name != "import"]
+# `import`: the other cache consists of links, which the image of a disk cannot have; to the root it does what `copy` does.
+# `tier`, `offer`: the tier is another system, which keeps what it has by its own means; to the root they do what `fetch` does.
+SWEPT = [name for name in OPERATIONS if name not in ("import", "tier", "offer")]
 _RECORDINGS = 6  # of an operation with threads
 _SHOWN = 5  # violations of one operation
 
