@@ -2,13 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 from support import pattern
 
-from model_cache import ModelCache, StorageError
+from model_cache import ModelCache, OfflineMissError, StorageError, locks
+from model_cache.layout import Snapshot
 from model_cache.operations import hf_directory
 
 REPO = "owner/name"
@@ -62,19 +64,21 @@ def test_a_cache_of_300_files_is_taken_over(cache, hub, other, link):
     assert cache.verify(max_age=0).exit_code(strict=True) == 0
 
 
-def test_revisions_datasets_and_spaces_keep_their_names(cache, hub, other):
-    """A branch, a dataset and a space stand where a fetch of them would have put them."""
+def test_revisions_and_other_repo_types_keep_their_names(cache, hub, other):
+    """A branch, a dataset, a space and a kernel stand where a fetch of them would have put them."""
     hub.add_repo(REPO, {"a.txt": b"main"})
     hub.add_repo(REPO, {"a.txt": b"branch"}, revision="feature/x")
     hub.add_repo("owner/data", {"d.txt": b"data"}, repo_type="dataset")
     hub.add_repo("owner/app", {"s.txt": b"space"}, repo_type="space")
+    hub.add_repo("owner/op", {"k.py": b"kernel"}, repo_type="kernel")
     wanted = [(REPO, "model", "main"), (REPO, "model", "feature/x"), ("owner/data", "dataset", "main")]
-    report = cache.import_hf(other(*wanted, ("owner/app", "space", "main")))
+    report = cache.import_hf(other(*wanted, ("owner/app", "space", "main"), ("owner/op", "kernel", "main")))
     assert report.skipped == []
     assert cache.fetch(REPO, "a.txt", offline=True).read_bytes() == b"main"
     assert cache.fetch(REPO, "a.txt", revision="feature/x", offline=True).read_bytes() == b"branch"
     assert cache.fetch("owner/data", "d.txt", repo_type="dataset", offline=True).read_bytes() == b"data"
     assert cache.fetch("owner/app", "s.txt", repo_type="space", offline=True).read_bytes() == b"space"
+    assert cache.fetch("owner/op", "k.py", repo_type="kernel", offline=True).read_bytes() == b"kernel"
 
 
 def test_a_snapshot_without_a_name_is_its_commit(cache, hub, other):
@@ -175,6 +179,71 @@ def test_two_commits_are_not_mixed(cache, hub, other):
     assert all("another commit" in one.reason for one in report.skipped)
 
 
+def test_a_repo_that_was_whole_there_is_whole_here(cache, hub, other):
+    """What the other cache knows to belong to a commit makes the repo a hit as a whole, offline and with no request."""
+    hub.add_repo(REPO, FILES)
+    cache.import_hf(other((REPO, "model", "main")))
+    directory = cache.fetch_repo(REPO, offline=True)
+    assert {name: (directory / name).read_bytes() for name in FILES} == FILES
+    assert hub.requests == []
+
+
+def test_a_repo_that_lacks_a_file_is_not_whole(cache, hub, other):
+    """A file that could not be taken over is missing, and the repo is not handed out without it."""
+    hub.add_repo(REPO, FILES)
+    directory = other((REPO, "model", "main"))
+    (snapshot,) = (directory / "models--owner--name/snapshots").iterdir()
+    (snapshot / "weights.bin").unlink()
+    cache.import_hf(directory)
+    with pytest.raises(OfflineMissError, match="2 of 3 files"):
+        cache.fetch_repo(REPO, offline=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "skipped"),
+    [
+        (lambda tree: tree["files"].pop("config.json"), True),
+        (lambda tree: tree["files"]["config.json"].update(blob_id="0" * 40), True),
+        (lambda tree: tree["files"]["weights.bin"].update(lfs_size=7, size=7), True),
+        (lambda tree: tree.update(format_version=2), False),
+        (lambda tree: tree.update(files=[1]), False),
+        (lambda tree: tree["files"].update(x={"size": -1, "blob_id": "0" * 40}), False),
+        (lambda tree: tree["files"].update(x=7), False),
+    ],
+)
+def test_a_listing_that_contradicts_the_blobs_is_not_believed(cache, hub, other, change, skipped):
+    """Files come; that they are all of the repo is believed of no listing that lacks one, has other bytes, or is broken."""
+    hub.add_repo(REPO, FILES)
+    directory = other((REPO, "model", "main"))
+    (tree,) = (directory / "models--owner--name/trees").iterdir()
+    document = json.loads(tree.read_text())
+    change(document)
+    tree.write_text(json.dumps(document))
+    report = cache.import_hf(directory)
+    assert len(report.imported) == 3
+    assert [one.path for one in report.skipped] == ([str(tree)] if skipped else [])
+    with pytest.raises(OfflineMissError, match="not known to be in the cache as a whole"):
+        cache.fetch_repo(REPO, offline=True)
+
+
+def test_no_update_comes_between_the_files(hub, other, root):
+    """While files of a commit are taken over, nobody can hold the repo's lock alone, as who moves it must."""
+    hub.add_repo(REPO, FILES)
+    directory = other((REPO, "model", "main"))
+    seen = set()
+
+    def step(name):
+        fd = locks.try_write(cache._ctx.places.lock(Snapshot(REPO).key), 0o600, shared=False)
+        seen.add((name, fd is None))
+        if fd is not None:
+            locks.release(fd)
+
+    cache = ModelCache(root, endpoint=hub.url, token=False, step=step)
+    cache.import_hf(directory)
+    assert ("row:ready", True) in seen
+    assert ("row:ready", False) not in seen
+
+
 def test_a_dry_run_changes_nothing(cache, hub, other, root):
     """A dry run says what would come, and makes no file."""
     hub.add_repo(REPO, FILES)
@@ -192,12 +261,21 @@ def test_the_budget_holds(root, hub, other):
     assert cache.usage().all <= 1_500_000
 
 
-def test_linked_files_are_not_counted_and_not_evicted(cache, hub, other):
-    """Evicting a hard link would free nothing: it is charged nothing, and `gc` spares it."""
+def test_linked_files_are_counted_and_not_evicted_while_the_other_cache_has_them(root, hub, other):
+    """A hard link counts in full, `gc` spares it while evicting would free nothing, and frees it once the other name is gone."""
     hub.add_repo(REPO, FILES)
-    cache.import_hf(other((REPO, "model", "main")), link=True)
+    directory = other((REPO, "model", "main"))
+    cache = ModelCache(root, endpoint=hub.url, token=False, min_idle=0)
+    cache.import_hf(directory, link=True)
+    counted = cache.usage().all
+    assert counted == sum(cache.path(REPO, name).stat().st_blocks * 512 for name in FILES)
+    spared = cache.gc(max_size=0)
+    assert (spared.evicted, {one.reason for one in spared.spared}) == ([], {"linked"})
+    shutil.rmtree(directory)
+    report = cache.gc(max_size=0)
+    gone = {row.filename for row, *_ in report.evicted}
+    assert (gone, report.freed_bytes) == (set(FILES), counted)
     assert cache.usage().all == 0
-    assert cache.gc(max_size=0).evicted == []
 
 
 def test_what_is_no_hugging_face_cache_is_refused(cache, tmp_path):

@@ -18,7 +18,8 @@ class Image:
     Attributes:
         names: By (inode of a directory, name): the inode of that name.
         folders: The inodes that are directories.
-        contents: By inode: a file's bytes.
+        contents: By inode: a file's bytes, or the path that a symlink leads to.
+        links: The inodes that are symlinks. Nobody makes one: they stand there before.
         mtimes: By inode: when a file was last changed, in ns since the epoch.
         modes: By inode: its permissions.
     """
@@ -28,6 +29,7 @@ class Image:
     contents: dict[int, bytes] = field(default_factory=dict)
     mtimes: dict[int, int] = field(default_factory=dict)
     modes: dict[int, int] = field(default_factory=dict)
+    links: set[int] = field(default_factory=set)
 
     def tree(self) -> dict[str, int]:
         """The inode of every path that can be reached; directories come before what is in them."""
@@ -65,10 +67,17 @@ def take(top: Path) -> Image:
         if stat.S_ISDIR(status.st_mode):
             image.folders.add(ino)
         else:
-            assert stat.S_ISREG(status.st_mode), f"{path} is neither a file nor a directory"
-            image.contents[ino] = path.read_bytes()
-            image.mtimes[ino] = status.st_mtime_ns
+            image.contents[ino], image.mtimes[ino] = _content(path, status), status.st_mtime_ns
+            if stat.S_ISLNK(status.st_mode):
+                image.links.add(ino)
     return image
+
+
+def _content(path: Path, status: os.stat_result) -> bytes:
+    if stat.S_ISLNK(status.st_mode):
+        return os.fsencode(os.readlink(path))
+    assert stat.S_ISREG(status.st_mode), f"{path} is neither a file, a directory nor a symlink"
+    return path.read_bytes()
 
 
 def _walk(folder: Path, ino: int) -> Iterator[tuple[int, Path, os.stat_result]]:
@@ -93,15 +102,17 @@ def put(image: Image, top: Path) -> None:
     for ino in sorted(paths):
         while made < ino:
             name = top / f".{ino}"
-            if made + 1 < ino or ino not in image.folders:
+            if made + 1 < ino or ino not in image.folders | image.links:
                 name.touch()
+            elif ino in image.links:
+                os.symlink(image.contents[ino], name)
             else:
                 name.mkdir()
             made += 1
             if made < ino:
                 name.unlink()
-        if name.stat().st_ino != ino:
-            raise RuntimeError(f"inode {name.stat().st_ino} came where {ino} should have")
+        if name.lstat().st_ino != ino:
+            raise RuntimeError(f"inode {name.lstat().st_ino} came where {ino} should have")
     _name(image, top, paths)
 
 
@@ -113,8 +124,10 @@ def _name(image: Image, top: Path, paths: dict[int, list[str]]) -> None:
             os.chmod(top / path, image.modes[ino])
     for ino in paths.keys() - image.folders:
         for path in paths[ino]:
-            os.link(top / f".{ino}", top / path)
+            os.link(top / f".{ino}", top / path, follow_symlinks=False)
         os.unlink(top / f".{ino}")
+        if ino in image.links:
+            continue
         _write(top / paths[ino][0], image.contents[ino])
         os.chmod(top / paths[ino][0], image.modes[ino])
         os.utime(top / paths[ino][0], ns=(image.mtimes[ino], image.mtimes[ino]))

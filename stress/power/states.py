@@ -153,7 +153,7 @@ class History:
 
     def image(self, state: State) -> Image:
         """The disk in a state."""
-        image = Image(folders=self.base.folders, modes=self.base.modes)
+        image = Image(folders=self.base.folders, modes=self.base.modes, links=self.base.links)
         for path, ino in self.tree(state).items():
             folder, _, name = path.rpartition("/")
             image.names[self.tree(state)[folder] if folder else 1, name] = ino

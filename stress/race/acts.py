@@ -118,6 +118,28 @@ def _below(worker: Worker, choice: Choice) -> Seen:
     return look(directory / file.name)
 
 
+def _import(worker: Worker, choice: Choice) -> Seen:
+    """The file is in a Hugging Face cache as well, is removed here, and is taken over from there."""
+    file, path = choice.file, worker.cache.fetch(choice.file.repo, choice.file.name, progress=worker.progress)
+    row = next((row for row in worker.cache.entries(file.repo) if row.filename == file.name), None)
+    if row is None or not row.commit or not row.etag:
+        return look(path)  # somebody's own
+    shutil.rmtree(worker.other, ignore_errors=True)  # of the last time
+    top = worker.other / f"models--{file.repo.replace('/', '--')}"
+    link, blob = top / "snapshots" / row.commit / file.name, top / "blobs" / row.etag
+    for directory in (top / "refs", link.parent, blob.parent):
+        directory.mkdir(parents=True)
+    try:
+        shutil.copyfile(path, blob)
+    except FileNotFoundError:
+        return {"gone": 0.0}
+    link.symlink_to(os.path.relpath(blob, link.parent))
+    (top / "refs" / "main").write_text(row.commit)
+    worker.cache.remove(file.repo, file.name)
+    report = worker.cache.import_hf(worker.other)
+    return look(path) | {"imported": 1} if report.imported else {"imported": 0}
+
+
 def _open(worker: Worker, choice: Choice) -> Seen:
     with worker.cache.open(choice.file.repo, choice.file.name, progress=worker.progress) as file:
         held, first = time.monotonic(), os.fstat(file.fileno()).st_ino
@@ -214,4 +236,5 @@ ACTS: dict[str, Callable[[Worker, Choice], Seen]] = {
     "fetch": _fetch, "force": _force, "brief": _brief, "repo": _repo, "sync": _sync, "hit": _hit, "handout": _handout,
     "lease": _lease, "open": _open, "mapped": _mapped, "gc": _gc, "rm": _rm, "pin": _pin, "unpin": _unpin, "update": _update,
     "verify": _verify, "repair": _repair, "reconcile": _reconcile, "rebuild": _rebuild, "look": _look, "below": _below,
+    "import": _import,
 }  # fmt: skip

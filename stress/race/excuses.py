@@ -118,7 +118,7 @@ def excuse(end: Event, known: Known) -> str:
         waited = any(end["t"] - 2 * LOCK_TIMEOUT <= when <= end["t"] for when in known.waits[repo])
         return "the holder waits for room" if "nothing moved" in text and waited else ""
     if kind == "OfflineMissError":
-        return "it is not there" if op in ("hit", "below", "rm", "pin", "unpin", "update") else ""
+        return "it is not there" if op in ("hit", "below", "rm", "import", "pin", "unpin", "update") else ""
     if kind == "InUseError":
         return "in use" if op in ("force", "repo", "sync") or damaged else ""
     if kind == "StorageError":

@@ -104,7 +104,7 @@ class Oracle:
         operation = Operation(event)
         self.operations[event["w"], event["l"], event["n"]] = operation
         self._current[event["w"], event["l"]] = operation
-        if event["op"] == "rm":
+        if event["op"] in ("rm", "import"):
             self._removals[event["path"]].append(operation)
         if event["op"] in ("pin", "unpin"):
             self._pins[_repo(event["path"])].append(operation)

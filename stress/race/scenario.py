@@ -21,7 +21,7 @@ _THINK = 0.3  # seconds between two operations of one process, on average
 _MIXED: Mapping[str, int] = {
     "fetch": 30, "hit": 10, "lease": 10, "open": 8, "mapped": 8, "handout": 12, "brief": 4, "force": 2, "gc": 6,
     "rm": 4, "pin": 2, "unpin": 4, "update": 4, "verify": 5, "repair": 4, "reconcile": 3, "look": 4, "repo": 2, "sync": 3,
-    "below": 4,
+    "below": 4, "import": 3,
 }  # fmt: skip
 # Names of faults and how often the hub plays each; those that leave the bytes alone come first.
 FAULTS: Mapping[str, int] = {

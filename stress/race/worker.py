@@ -56,6 +56,7 @@ class Worker:
         self.cache = cache_of(setting, step=self._step, **(_PARTS if slot % _IN_PARTS == 0 else {}))
         self.budget, self.lockfiles = setting.budget, setting.journals
         self.above = _above(setting, slot)
+        self.other = setting.journals.parent / f"other-{slot:03}"
         self.progress = _Told(self)
 
     def run(self) -> NoReturn:

@@ -27,10 +27,11 @@ class Source:
     Attributes:
         sha256: Of its bytes, where they were hashed just now; empty of a file in a lower root. That one is never linked:
             a further name would be a change there, keep its evictor from it, and show what is written to it here.
+        charged: Bytes that a further name of it is to be charged: of a file that no entry has a name of, all that it occupies.
     """
 
-    def __init__(self, path: str, fd: int, sha256: str = "") -> None:
-        self.path, self.fd, self.sha256 = path, fd, sha256
+    def __init__(self, path: str, fd: int, sha256: str = "", *, charged: int = 0) -> None:
+        self.path, self.fd, self.sha256, self.charged = path, fd, sha256, charged
 
     def close(self) -> None:
         """Let the source go."""
@@ -67,17 +68,19 @@ def find_below(ctx: Context, entry: Entry, meta: FileMeta) -> Source | None:
 def link(ctx: Context, entry: Entry, lock: WriteLock, source: Source, recorder: Recorder) -> bool:
     """Give the source's bytes a second name; False where the file system cannot, or something stands there.
 
-    The row is reserved (with nothing to charge) and the parent directory can be made; the caller goes on to a copy or
-    a download.
+    The row is reserved (with what the source says) and the parent directory can be made; the caller goes on to a copy or a
+    download.
     """
     assert lock.held, "linking is done under W"
     found = os.fstat(source.fd)
     hit.touch(ctx, entry)
-    recorder.installing(Installed(found.st_ino, found.st_mtime_ns, found.st_size, 0, source.sha256), replacing=False)
+    recorder.installing(
+        Installed(found.st_ino, found.st_mtime_ns, found.st_size, source.charged, source.sha256), replacing=False
+    )
     directory = disk.open_parent(ctx.root, entry.relative, ctx.settings.directory_mode)
     try:
         ctx.step("link:link")
-        if not disk.link(source.path, entry.filename.rpartition("/")[2], directory, found.st_ino):
+        if not disk.link(source.fd, source.path, entry.filename.rpartition("/")[2], directory):
             return False
         ctx.step("link:fsync-directory")
         disk.sync(directory)

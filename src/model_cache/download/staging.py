@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import disk
 from ..budget import admission, limits
@@ -63,8 +63,7 @@ def stage(
     Whatever ends the block early leaves the partial for the next caller, unless its bytes are wrong, lost or unwanted.
     """
     entry = job.entry
-    claim = _claim(ctx, entry, meta, replacing=replacing)
-    job.recorder.admit(lambda: admission.admit(ctx, claim, job.request.deadline, job.request.progress))
+    claim = reserve(ctx, job, meta, replacing=replacing)
     partial = Partial(ctx, entry, job.lock)
     try:
         if source is None and notes.belongs(job.note, meta.etag):
@@ -90,11 +89,14 @@ def stage(
         partial.close()
 
 
-def _claim(ctx: Context, entry: Entry, meta: FileMeta, *, replacing: bool) -> Claim:
+def reserve(ctx: Context, job: Job, meta: FileMeta, *, replacing: bool) -> Claim:
+    """Make room for all of an entry's bytes; what was reserved."""
     limit = limits.ceiling(ctx)
-    wanted = admission.reservation(ctx, meta.size, limit, entry)
+    wanted = admission.reservation(ctx, meta.size, limit, job.entry)
     promise = Promise(meta.size, meta.sha256, meta.etag, meta.commit)
-    return Claim(entry, promise, holder_name(), replacing, wanted, limit)
+    claim = Claim(job.entry, promise, holder_name(), replacing, wanted, limit)
+    job.recorder.admit(lambda: admission.admit(ctx, claim, job.request.deadline, job.request.progress))
+    return claim
 
 
 def receive_verified(
@@ -127,7 +129,7 @@ def _from_hub(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note
         logger.warning(message)
         request.progress.warning(message)
         partial.restart()
-        received += body.receive(ctx, entry, meta, partial, note, request)
+        received += body.receive(ctx, entry, meta, partial, note, replace(request, anew=True))
         partial.check(meta, str(entry))
     return received
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .. import disk
 from ..errors import InvalidNameError, StorageError
 from ..hub.client import FileMeta
 from ..hub.protocol import hashes
@@ -28,11 +29,13 @@ class Candidate(NamedTuple):
         entry: What it becomes.
         meta: What its bytes have to be, by the name of its blob.
         path: Where they are: the blob itself, no link.
+        tree: Where the other cache would have noted what else belongs to this commit.
     """
 
     entry: Entry
     meta: FileMeta
     path: str
+    tree: str
 
 
 class Skipped(NamedTuple):
@@ -70,7 +73,7 @@ def survey(directory: str) -> Iterator[Candidate | Skipped]:
     found = [repo for name in names if (repo := _repo(top, name)) is not None]
     if not found:
         raise StorageError(
-            f"{directory}: expected a Hugging Face cache, found no models--…, datasets--… or spaces--… in it",
+            f"{directory}: expected a Hugging Face cache, found no models--…, datasets--… or the like in it",
             hint="it is the directory hub below HF_HOME",
             path=directory,
         )
@@ -105,8 +108,8 @@ def _refs(repo: _Repo) -> dict[str, str]:
     found = {}
     for path in _below(f"{repo.path}/refs"):
         try:
-            with open(path, "rb") as file:
-                commit = file.read(_REF_LIMIT).decode("ascii", "replace").strip()
+            # What is no regular file could keep us waiting, or lead anywhere.
+            commit = disk.read_small(path, _REF_LIMIT).decode("ascii", "replace").strip()
         except OSError:
             continue  # its snapshot is taken over under its commit
         if is_commit(commit):
@@ -127,7 +130,7 @@ def _as_entries(repo: _Repo, commit: str, revisions: list[str], path: str) -> It
         except InvalidNameError as error:
             yield Skipped(path, str(error))
             continue
-        yield Candidate(entry, FileMeta(commit, etag, size, *hashes(etag)), blob)
+        yield Candidate(entry, FileMeta(commit, etag, size, *hashes(etag)), blob, f"{repo.path}/trees/{commit}.json")
 
 
 def _blob(repo: _Repo, path: str) -> tuple[str, str, int] | str:

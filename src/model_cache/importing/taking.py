@@ -1,11 +1,13 @@
 """`import-hf`: take the files of a Hugging Face cache over, each verified against the name of its blob.
 
 A file comes as a miss does, from W to `row:ready`, with the blob in the place of the network: room is made, the bytes are
-copied (sharing blocks where the file system can) and hashed, and only then have a name. Nothing is asked of the Hub, and
-nothing in the other cache is changed, but for the second names that `link` gives its blobs.
+copied (sharing blocks where the file system can) and hashed, and only then have a name. Nothing in the other cache is
+changed, but for the second names that `link` gives its blobs. The Hub is asked nothing, but for a root that a group shares:
+whether everybody may read the repo.
 
 Concurrency:
-    I1, I2, I4, I7, I10. What stands at a path stays. A run that was interrupted goes on: what came is a hit.
+    I1, I2, I4, I7, I10. The repo's lock, shared, is held while its files come: no update mixes commits. What stands at a
+    path stays. A run that was interrupted goes on: what came is a hit.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .. import damage, digest, hit, listings, locks
+from .. import damage, digest, disk, hit, listings, locks, stats
 from ..context import Context
 from ..download.leading import lead
 from ..download.linking import Source
+from ..download.repo_lock import repo_lock
 from ..download.request import Request
 from ..download.waiting import write_lock
 from ..errors import (
+    DownloadError,
     FileTooLargeError,
     IndexUnavailableError,
     IntegrityError,
@@ -31,7 +35,8 @@ from ..errors import (
     StorageError,
 )
 from ..index.ledger import Ledger
-from ..layout import Entry, Snapshot
+from ..layout import DEFAULT_REVISION, Entry, Snapshot
+from . import trees
 from .foreign import Candidate, Skipped, survey
 
 
@@ -70,31 +75,86 @@ def take_over(ctx: Context, directory: str, request: Request, *, link: bool, dry
     """
     if ctx.settings.read_only:
         raise OfflineMissError("MODEL_CACHE_READ_ONLY is set, and importing writes", hint="unset MODEL_CACHE_READ_ONLY")
-    report = ImportReport()
     found = list(survey(directory))
-    report.skipped += [one for one in found if isinstance(one, Skipped)]
-    for candidate in _of_one_commit(ctx, [one for one in found if isinstance(one, Candidate)], report):
-        if dry_run:
-            _plan(ctx, candidate, report, link=link)
+    report = ImportReport(skipped=[one for one in found if isinstance(one, Skipped)])
+    refused: dict[tuple[str, str], str] = {}
+    for snapshot, candidates in _by_snapshot(one for one in found if isinstance(one, Candidate)):
+        if reason := _refusal(ctx, snapshot, refused):
+            report.skipped += [Skipped(one.path, reason) for one in candidates]
+        elif dry_run:
+            for candidate in _of_one_commit(ctx, snapshot, candidates, report):
+                _plan(ctx, candidate, report, link=link)
         else:
-            _take(ctx, candidate, request, report, link=link)
+            _take_snapshot(ctx, snapshot, candidates, request, report, link=link)
     return report
 
 
-def _of_one_commit(ctx: Context, candidates: Iterable[Candidate], report: ImportReport) -> Iterable[Candidate]:
-    """Those that are of the commit which this cache has the repo at, if it has it."""
-    commits: dict[str, str] = {}
+def _by_snapshot(candidates: Iterable[Candidate]) -> list[tuple[Snapshot, list[Candidate]]]:
+    found: dict[str, tuple[Snapshot, list[Candidate]]] = {}
     for one in candidates:
         snapshot = Snapshot(one.entry.repo, one.entry.revision, one.entry.repo_type)
-        if snapshot.key not in commits:
-            commits[snapshot.key] = _commit(ctx, snapshot) or ""
-        here = commits[snapshot.key]
-        if here in ("", one.meta.commit):
-            yield one
-        else:
-            report.skipped.append(
-                Skipped(one.path, f"{one.entry} is of another commit than the repo here ({here[:12]})")
-            )
+        found.setdefault(snapshot.key, (snapshot, []))[1].append(one)
+    return list(found.values())
+
+
+def _take_snapshot(
+    ctx: Context, snapshot: Snapshot, candidates: list[Candidate], request: Request, report: ImportReport, *, link: bool
+) -> None:
+    """Take the files of one repo at one revision over; nobody moves it to another commit meanwhile."""
+    ctx.settings.refresh()
+    ctx.prepare()
+    _keep_listing(ctx, snapshot, candidates, request, report)
+    with repo_lock(ctx, snapshot, shared=True, deadline=request.deadline):
+        for candidate in _of_one_commit(ctx, snapshot, candidates, report):
+            _take(ctx, candidate, request, report, link=link)
+
+
+def _keep_listing(
+    ctx: Context, snapshot: Snapshot, candidates: list[Candidate], request: Request, report: ImportReport
+) -> None:
+    """Have the other cache's listing here too, before the first of its files: then it is known when the repo is whole."""
+    commit, tree = candidates[0].meta.commit, candidates[0].tree
+    listing = trees.read(tree, commit)
+    if listing is None:
+        return
+    if (filename := trees.disagreement(listing, candidates)) is not None:
+        report.skipped.append(Skipped(tree, f"it does not agree with the name of the blob of {filename}"))
+        return
+    with repo_lock(ctx, snapshot, shared=False, deadline=request.deadline):
+        if listings.read(ctx, snapshot) is None and _commit(ctx, snapshot) in (None, commit):
+            try:
+                listings.write(ctx, snapshot, listing)
+            except OSError as error:
+                raise disk.storage_error(error, "cannot write", listings.place(ctx, snapshot)) from None
+
+
+def _of_one_commit(
+    ctx: Context, snapshot: Snapshot, candidates: list[Candidate], report: ImportReport
+) -> list[Candidate]:
+    """All of them, or none where this cache has the repo at another commit: two are not mixed."""
+    here = _commit(ctx, snapshot)
+    if here is None or here == candidates[0].meta.commit:
+        return candidates
+    report.skipped += [
+        Skipped(one.path, f"{one.entry} is of another commit than the repo here ({here[:12]})") for one in candidates
+    ]
+    return []
+
+
+def _refusal(ctx: Context, snapshot: Snapshot, known: dict[tuple[str, str], str]) -> str:
+    """Why not everybody may read a repo, or why that cannot be told, in a root that a group shares; empty if everybody may.
+
+    Args:
+        known: What the Hub was asked before.
+    """
+    repo = (snapshot.repo_type, snapshot.repo)
+    if ctx.settings.sends == "nothing" and repo not in known:
+        try:
+            ctx.hub.commit(*repo, DEFAULT_REVISION)
+            known[repo] = ""
+        except DownloadError as error:
+            known[repo] = str(error)
+    return known.get(repo, "")
 
 
 def _commit(ctx: Context, snapshot: Snapshot) -> str | None:
@@ -151,7 +211,6 @@ def _bring(ctx: Context, one: Candidate, asked: Request) -> str | None:
     """How the file came, or None where something stands at its path."""
     if hit.find(ctx, one.entry):
         return None
-    ctx.settings.refresh()
     ctx.prepare(one.entry)
     with write_lock(ctx, one.entry, asked) as lock:
         if lock is None:
@@ -174,10 +233,13 @@ def _open(ctx: Context, one: Candidate, *, link: bool) -> Source | None:
     except OSError:
         return None
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
             raise StorageError(f"{one.path} is no regular file any more")
         locks.try_shared(fd)
-        return Source(one.path, fd, _hashed(ctx, one, fd) if link else "")
+        if not link:
+            return Source(one.path, fd)
+        return Source(one.path, fd, _hashed(ctx, one, fd), charged=stats.allocated(found))
     except BaseException:
         locks.release(fd)
         raise
