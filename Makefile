@@ -43,7 +43,7 @@ test: $(VENV)/.installed ## the whole suite
 	$(call INSTALL,.venv-engines) --no-deps $(REAL_FILES)
 	@touch $@
 
-test-engines: .venv-engines/.installed test-peer ## a real browser, Datasette, PyTorch, Swift, the built image; and test-peer
+test-engines: .venv-engines/.installed test-peer ## a real browser, Datasette, PyTorch, the built image; and test-peer
 	.venv-engines/bin/python -m pytest -m engine $(ARGS)
 
 test-peer: .venv-engines/.installed ## the own tests of huggingface_hub for its two downloads, with those of the drop-in
