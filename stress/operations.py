@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from model_cache import ModelCache
+from model_cache.doctor.fixing import look
 from model_cache.download import notes
+from model_cache.fleet import objects
+from model_cache.hf.local import place_file
 from model_cache.layout import Entry
 from model_cache.pace import Pace
 
@@ -246,6 +249,25 @@ def _foreign(site: Site) -> None:
     (site.own / "hub").symlink_to(top.parent)
 
 
+def _shelved(site: Site) -> None:
+    """A tier that has what the root lacks; it is where nobody else looks, so that a copy of the site has one of its own."""
+    data = site.bytes(NEW)
+    name = objects.of_bytes(hashlib.sha256(data).hexdigest(), None)
+    assert name is not None
+    shelf = site.own / "shelf" / name
+    shelf.parent.mkdir(parents=True, exist_ok=True)
+    shelf.write_bytes(data)
+
+
+def _with_tier(cache: ModelCache) -> object:
+    """Fetch with a tier that is a folder; nothing is left to do in a thread when this returns."""
+    cache._ctx.settings.tier = f"file://{cache.root / OWN / 'shelf'}"
+    try:
+        return cache.fetch(REPO, NEW)
+    finally:
+        cache.wait_for_uploads()
+
+
 def _note_tree(top: Path, site: Site, commit: str) -> None:
     """The other cache knows what belongs to the commit."""
     store = site.hub.store
@@ -262,6 +284,30 @@ def _note_tree(top: Path, site: Site, commit: str) -> None:
 
 def _import(*, link: bool = False) -> Callable[[ModelCache], object]:
     return lambda cache: cache.import_hf(cache.root / OWN / "hub", link=link)
+
+
+def _at_its_commit(site: Site) -> None:
+    """The new file may come to stand at its commit."""
+    repo = site.hub.store.find("model", REPO)
+    assert repo is not None
+    path = Entry(REPO, NEW, repo.refs["main"]).relative
+    site.expected.legal[path] = frozenset([hashlib.sha256(site.bytes(NEW)).hexdigest()])
+    site.expected.optional |= {path}
+
+
+def _local_dir(cache: ModelCache) -> object:
+    """A copy beside the site, of a file that comes at its commit."""
+    return place_file(cache, Entry(REPO, NEW), f"{cache.root}.local", force=False, offline=False)
+
+
+def _open_to_all(site: Site) -> None:
+    """Modes that everybody may write by, of a model file, a directory, and files of the cache's own."""
+    for path in (site.path(_BAD), site.path(_BAD).parent, site.own / "trash", site.own / "index.db"):
+        path.chmod(path.stat().st_mode | 0o022)
+
+
+def _fix(cache: ModelCache) -> object:
+    return look(cache._ctx, fix=True)
 
 
 # Blocks of what stands in a site, and room for a third of a file, or for one: what else comes takes somebody's place.
@@ -295,6 +341,7 @@ OPERATIONS = {
         Operation("hit", _fetch(_BAD)),
         Operation("fetch", _fetch(), about=(REPO, NEW)),
         Operation("fetch-first", _fetch(), _lose_all, about=(REPO, NEW)),
+        Operation("fetch-shared", _fetch(), _lose_all, {"sharing": "group"}, about=(REPO, NEW)),
         Operation("resume", _fetch(), _halted, about=(REPO, NEW)),
         Operation("ranges", _fetch(), settings=_PARTS, about=(REPO, NEW)),
         Operation("resume-ranges", _fetch(), _gapped, _PARTS, about=(REPO, NEW)),
@@ -323,8 +370,12 @@ OPERATIONS = {
         Operation("resume-repo", _fetch_repo(1), _halted_whole, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
         Operation("copy", _copy, _layered, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
         Operation("update-repo", lambda cache: cache.update(WHOLE), _moved_whole, about=(WHOLE, LARGEST)),
+        Operation("tier", _with_tier, _shelved, about=(REPO, NEW)),
+        Operation("offer", _with_tier, about=(REPO, NEW)),
         Operation("import", _import(), _foreign, about=(REPO, NEW)),
         Operation("import-link", _import(link=True), _foreign, about=(REPO, NEW)),
+        Operation("local-dir", _local_dir, _at_its_commit, about=(REPO, NEW)),
+        Operation("fix", _fix, _open_to_all),
         Operation("crew", _fetch_repo(4), _partly, about=(WHOLE, LARGEST)),
         Operation("census", _fetch(), _lose_index, {"max_size": "1GB"}, about=(REPO, NEW)),
     )

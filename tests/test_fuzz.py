@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from verify_equipment import snapshot
 
 from model_cache import DownloadError, InvalidNameError, ModelCache, ModelCacheError
 from model_cache.hub import protocol
+from model_cache.hub.addresses import Zone, zone_of
 from model_cache.hub.client import HubClient
 from model_cache.index import rows
 from model_cache.layout import Entry, rivals
@@ -59,7 +61,7 @@ PARTS = [
 TEXT = st.text(max_size=40) | st.lists(st.sampled_from(PARTS), max_size=5).map("/".join)
 REPOS = st.sampled_from(["gpt2", "gpt2/onnx", "a/b", "a", "datasets", "datasets/a", "spaces/a", "A/b"]) | TEXT
 REVISIONS = st.sampled_from(["main", COMMIT, "refs/pr/1", "refs%2Fpr%2F1"]) | TEXT
-NAMES = st.tuples(REPOS, TEXT, REVISIONS, st.sampled_from(["model", "dataset", "space"]) | TEXT)
+NAMES = st.tuples(REPOS, TEXT, REVISIONS, st.sampled_from(["model", "dataset", "space", "kernel"]) | TEXT)
 
 # Names that are accepted, and are much alike: of these, two often stand for one path.
 ALIKE = st.tuples(
@@ -68,7 +70,7 @@ ALIKE = st.tuples(
         st.sampled_from(["a", "b", "b@a", "a@main", "b@a%2Fb", "\u00e9", "e\u0301", "A"]), min_size=1, max_size=3
     ).map("/".join),
     st.sampled_from(["main", "a", "a/b", "a%2Fb", "a%252Fb", "%", "b@a"]),
-    st.sampled_from(["model", "dataset", "space"]),
+    st.sampled_from(["model", "dataset", "space", "kernel"]),
 )
 
 
@@ -231,6 +233,16 @@ def test_headers_are_believed_only_as_far_as_they_make_sense(answers, redirected
         assert hop.verdict == "refused" or protocol.origin(hop.url)[0] == "https"
         tag = protocol.strong_etag(headers.get("ETag"))
         assert tag is None or (tag.isascii() and tag[0] == tag[-1] == '"' and "\r" not in tag and "\n" not in tag)
+
+
+@many(400)
+@given(st.text(max_size=40) | st.text("0123456789abcdefx.:[]%", max_size=40) | st.ip_addresses().map(str))
+def test_every_host_has_a_zone_or_is_a_name(host):
+    """Whatever is written as a host is judged without an exception; public is only what has no inner meaning."""
+    zone = zone_of(host)
+    assert zone is None or isinstance(zone, Zone)
+    if zone is Zone.PUBLIC:
+        assert ip_address(host.strip("[]").removesuffix(".")).is_global
 
 
 JSON = st.recursive(

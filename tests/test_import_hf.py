@@ -64,19 +64,21 @@ def test_a_cache_of_300_files_is_taken_over(cache, hub, other, link):
     assert cache.verify(max_age=0).exit_code(strict=True) == 0
 
 
-def test_revisions_datasets_and_spaces_keep_their_names(cache, hub, other):
-    """A branch, a dataset and a space stand where a fetch of them would have put them."""
+def test_revisions_and_other_repo_types_keep_their_names(cache, hub, other):
+    """A branch, a dataset, a space and a kernel stand where a fetch of them would have put them."""
     hub.add_repo(REPO, {"a.txt": b"main"})
     hub.add_repo(REPO, {"a.txt": b"branch"}, revision="feature/x")
     hub.add_repo("owner/data", {"d.txt": b"data"}, repo_type="dataset")
     hub.add_repo("owner/app", {"s.txt": b"space"}, repo_type="space")
+    hub.add_repo("owner/op", {"k.py": b"kernel"}, repo_type="kernel")
     wanted = [(REPO, "model", "main"), (REPO, "model", "feature/x"), ("owner/data", "dataset", "main")]
-    report = cache.import_hf(other(*wanted, ("owner/app", "space", "main")))
+    report = cache.import_hf(other(*wanted, ("owner/app", "space", "main"), ("owner/op", "kernel", "main")))
     assert report.skipped == []
     assert cache.fetch(REPO, "a.txt", offline=True).read_bytes() == b"main"
     assert cache.fetch(REPO, "a.txt", revision="feature/x", offline=True).read_bytes() == b"branch"
     assert cache.fetch("owner/data", "d.txt", repo_type="dataset", offline=True).read_bytes() == b"data"
     assert cache.fetch("owner/app", "s.txt", repo_type="space", offline=True).read_bytes() == b"space"
+    assert cache.fetch("owner/op", "k.py", repo_type="kernel", offline=True).read_bytes() == b"kernel"
 
 
 def test_a_snapshot_without_a_name_is_its_commit(cache, hub, other):
@@ -271,7 +273,8 @@ def test_linked_files_are_counted_and_not_evicted_while_the_other_cache_has_them
     assert (spared.evicted, {one.reason for one in spared.spared}) == ([], {"linked"})
     shutil.rmtree(directory)
     report = cache.gc(max_size=0)
-    assert ({one.entry.filename for one in report.evicted}, report.freed_bytes) == (set(FILES), counted)
+    gone = {row.filename for row, *_ in report.evicted}
+    assert (gone, report.freed_bytes) == (set(FILES), counted)
     assert cache.usage().all == 0
 
 

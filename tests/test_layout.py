@@ -62,6 +62,7 @@ HOSTILE_REPOS = [
     "datasets/a",
     "Spaces/a",
     "datasets",
+    "kernels/a",
     "nul/a",
     "CACHEDIR.TAG",
 ]
@@ -96,6 +97,7 @@ def test_other_revisions_and_repo_types_have_directories_of_their_own():
     assert Entry("a/b", "x", revision="refs/pr/1").relative == "a/b@refs%2Fpr%2F1/x"
     assert Entry("a/b", "x", revision="50%").relative == "a/b@50%25/x"
     assert Entry("a/b", "x", repo_type="dataset").relative == "datasets/a/b/x"
+    assert Entry("a/b", "x", repo_type="kernel").relative == "kernels/a/b/x"
     assert Entry("b", "x", repo_type="space", revision="v1").relative == "spaces/b@v1/x"
 
 
@@ -129,9 +131,9 @@ def test_names_that_are_no_strings_are_refused(value):
 
 
 def test_an_unknown_repo_type_is_refused():
-    """Only model, dataset and space are repo types."""
-    with pytest.raises(InvalidNameError, match="repo type 'kernel'"):
-        Entry("a/b", "x", repo_type="kernel")
+    """Only model, dataset, space and kernel are repo types."""
+    with pytest.raises(InvalidNameError, match="repo type 'bucket'"):
+        Entry("a/b", "x", repo_type="bucket")
 
 
 def test_a_path_longer_than_a_path_may_be_is_refused():
@@ -151,7 +153,7 @@ def test_messages_of_refusals_are_short():
     st.text(max_size=40),
     st.text(max_size=40),
     st.text(min_size=1, max_size=20),
-    st.sampled_from(["model", "dataset", "space"]),
+    st.sampled_from(["model", "dataset", "space", "kernel"]),
 )
 def test_whatever_is_accepted_stays_below_the_root(repo, filename, revision, repo_type):
     """No text at all makes a path outside the root, or one inside the cache's own directory."""

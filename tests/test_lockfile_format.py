@@ -61,7 +61,9 @@ def locked(draw):
         draw(name),
     )
     try:
-        entry = Entry(names[0], "/".join(names[1]), names[2], draw(st.sampled_from(["model", "dataset", "space"])))
+        entry = Entry(
+            names[0], "/".join(names[1]), names[2], draw(st.sampled_from(["model", "dataset", "space", "kernel"]))
+        )
     except InvalidNameError:
         entry = Entry(names[0], "x.bin", "main", "model")
     size = draw(st.integers(0, 2**63 - 1))
@@ -134,7 +136,7 @@ def test_the_quick_reader_is_never_of_another_opinion(changes):
         ('"owner/name"', '"../x"',
          "repo 2, file 1: repo '../x' has a part with '--' or '..' in it, '-' or '.' at an end, or that ends in '.git'"),
         ('"owner/name"', "[1]", "repo 2, file 1: repo [1] is not a string"),
-        ('"dataset"', '"datasets"', "repo 1, file 1: repo type 'datasets' is not one of model, dataset, space"),
+        ('"dataset"', '"datasets"', "repo 1, file 1: repo type 'datasets' is not one of model, dataset, space, kernel"),
         ('"dataset"', "{}", "repo 1: expected texts as names, found ['gpt2', 'refs/pr/1', {}]"),
         ('"refs/pr/1"', "1979-05-27", "repo 1, file 1: revision datetime.date(1979, 5, 27) is not a branch, tag or commit"),
         ('"refs/pr/1"', f'"{COMMIT}"', f"repo 1: revision {COMMIT} is a commit, and its files are of another one, {OTHER}"),

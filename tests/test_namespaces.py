@@ -169,7 +169,7 @@ def as_user(spawn, shared):
 
     def start(code, uid, *, member=True, sharing="group", **settings):
         become = f"""
-import concurrent.futures.thread, importlib, pkgutil, shlex, sqlite_utils.migrations
+import concurrent.futures.thread, filelock, importlib, pkgutil, shlex, sqlite_utils.migrations
 for module in pkgutil.walk_packages(model_cache.__path__, "model_cache."):  # as that user the interpreter may be closed
     if not module.name.endswith(("__main__", ".plugin")):
         importlib.import_module(module.name)
@@ -240,8 +240,10 @@ with cache.lease("{REPO}", "{FILE}") as path:
     assert hub.body_gets(FILE) == 1
 
 
-def test_any_user_of_a_group_evicts_verifies_and_updates_what_another_owns(hub, shared, as_user):
-    """Without the open test, which the kernel has for owners, leases still spare; bytes are counted for all alike."""
+def test_any_user_of_a_group_verifies_and_updates_what_another_owns_and_evicts_it_where_that_is_allowed(
+    hub, shared, as_user
+):
+    """The kernel has the open test for owners: others spare what they cannot test, unless the policy says otherwise."""
     shared_by_group(shared)
     hub.add_repo(REPO, {FILE: BODY, OTHER: BODY[::-1]})
     finish(as_user(f'cache.fetch("{REPO}", "{FILE}"); cache.fetch("{REPO}", "{OTHER}")', FIRST))
@@ -258,8 +260,13 @@ print(cache.update("{REPO}")[0].commit, os.stat(cache.path("{REPO}", "{OTHER}"))
     assert first == "2 ['leased']"
     assert second == f"{commit} {SECOND}"
     finish(holder)
-    left = "print([row.filename for row, _, _ in cache.gc(max_size=0).evicted], cache.usage().all)"
-    evicted = finish(as_user(left, STRANGER))
+    left = """
+report = cache.gc(max_size=0)
+print([row.filename for row, _, _ in report.evicted], cache.usage().all, *{spared.reason for spared in report.spared})
+"""
+    assert finish(as_user(left, STRANGER)).startswith("[] ")
+    assert finish(as_user(left, STRANGER)).endswith(" untested")
+    evicted = finish(as_user(left, STRANGER, evict_untested=True))
     assert evicted in (f"['{FILE}', '{OTHER}'] 0", f"['{OTHER}', '{FILE}'] 0")
 
 

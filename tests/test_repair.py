@@ -190,7 +190,8 @@ def test_quarantine_gives_way_to_a_download(root, hub):
     assert aside(cache) == [] and cache.usage().files == 2
 
 
-TRACE = "strace -f -qq -e trace={calls} -P {path} -e inject={calls}:error=EIO:when={when} -o /dev/null"
+# A file is opened by its name in its directory, and then met by its whole path.
+TRACE = "strace -f -qq -e trace={calls} -P {path} -P {path.name} -e inject={calls}:error=EIO:when={when} -o /dev/null"
 READS = "preadv,preadv2"
 VERIFY = """
 from model_cache.progress import Progress

@@ -163,7 +163,7 @@ def test_a_commit_needs_no_network_ever_again(cache, hub, served):
     assert contents(ModelCache(cache.root, endpoint=hub.url).fetch_repo(REPO, revision=served)) == FILES
 
 
-@pytest.mark.parametrize("kind", ["dataset", "space"])
+@pytest.mark.parametrize("kind", ["dataset", "space", "kernel"])
 def test_datasets_and_spaces_have_directories_of_their_own(cache, hub, root, kind):
     """As in the Hub's own addresses."""
     hub.add_repo(REPO, {"data/train.csv": b"a,b\n"}, repo_type=kind)

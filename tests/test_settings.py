@@ -87,6 +87,23 @@ def test_an_unknown_argument_is_refused(tmp_path):
         Settings({}, root=tmp_path, max_sise="1GB")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"state_dir": "relative/path"},
+        {"state_dir": ""},
+        {"state_dir": ["/one", "/two"]},
+        {"evictor": ""},
+        {"evictor": "two words"},
+        {"evictor": "host;rm"},
+    ],
+)
+def test_what_cannot_be_a_directory_or_a_host_is_refused(tmp_path, given):
+    """`state_dir` is one absolute path, `evictor` one name, whatever it came from."""
+    with pytest.raises(SettingError, match=next(iter(given))):
+        Settings({}, root=tmp_path, **given)
+
+
 def test_a_policy_file_that_is_no_toml_is_named(tmp_path):
     """A broken policy file stops everything, with its path: a budget that cannot be read must not be exceeded."""
     policy(tmp_path, "max_size = \n")

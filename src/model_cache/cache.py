@@ -148,7 +148,7 @@ class ModelCache(Upkeep):
             repo: `name` or `owner/name`.
             filename: Path inside the repo.
             revision: Branch, tag or 40-hex commit.
-            repo_type: `model`, `dataset` or `space`.
+            repo_type: `model`, `dataset`, `space` or `kernel`.
             force: Download again even if the file is there.
             offline: Never ask the network; None: as this cache was made.
             timeout: Seconds to wait; the download goes on without this caller. None: as long as something moves.
@@ -210,7 +210,7 @@ class ModelCache(Upkeep):
         Args:
             repo: `name` or `owner/name`.
             revision: Branch, tag or 40-hex commit.
-            repo_type: `model`, `dataset` or `space`.
+            repo_type: `model`, `dataset`, `space` or `kernel`.
             include: Shell patterns over the path in the repo, such as `*.json` or `onnx/`; only what fits one is meant.
             exclude: Patterns of what is left out.
             force: Ask the Hub for the current commit, and download all of it again.

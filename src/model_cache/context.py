@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from . import disk, stats
+from . import disk, hosts, modes, stats, trust
 from .clock import Clock
 from .errors import CacheFullError, OfflineMissError, SettingError, StorageError, quoted
 from .layout import OWN, Entry
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from .hub.client import Hub
     from .hub.tokens import Token
     from .index import Index
+    from .mounts import Mount
     from .pace import Pace
     from .progress import Progress
     from .settings import Settings
 
 # The cache's own directories; `.model-cache/` itself comes first.
-_DIRECTORIES = ("locks", "used", "damaged", "listings", "partial", "trash", "quarantine", "backup")
+_DIRECTORIES = ("locks", "used", "damaged", "listings", "partial", "trash", "quarantine")
 
 
 def no_failure_points(_step: str) -> None:
@@ -38,17 +39,36 @@ def holder_name() -> str:
     return f"{os.getpid()}@{socket.gethostname()}"
 
 
-class Places:
-    """Paths below `{root}/.model-cache/`; names only, no I/O."""
+def state_name(root: str) -> str:
+    """The name of a root's directory below a `state_dir`, which may be that of several roots."""
+    from hashlib import sha256  # only who sets one pays for it
 
-    def __init__(self, root: str) -> None:
+    return f"{os.path.basename(root) or 'root'}-{sha256(os.fsencode(root)).hexdigest()[:16]}"
+
+
+class Places:
+    """Paths below `{root}/.model-cache/`, and of what one host has for itself; names only, no I/O.
+
+    With a `state_dir` the index is no longer where the files are: it and the locks of those who use it are this host's own. What
+    hosts tell each other by (write locks, last uses, damage, listings) stays with the files.
+
+    Attributes:
+        own: The directory beside the files.
+        state: The directory of the index.
+        host: What the partials of this host end with, so that no two hosts ever write one file, whatever their locks say; empty
+            where there is no `state_dir`, and until the root is prepared.
+    """
+
+    def __init__(self, root: str, state_dir: str | None = None) -> None:
         self.root = root
         self.own = own = f"{root}/{OWN}" if root != "/" else f"/{OWN}"
-        self.index = f"{own}/index.db"
-        self.index_lock = f"{own}/index.lock"
-        self.backups = f"{own}/backup"
-        self.evictor_lock = f"{own}/gc.lock"
-        self.verify_lock = f"{own}/verify.lock"
+        self.state = state = own if state_dir is None else f"{state_dir}/{state_name(root)}"
+        self.host = ""
+        self.index = f"{state}/index.db"
+        self.index_lock = f"{state}/index.lock"
+        self.backups = f"{state}/backup"
+        self.evictor_lock = f"{state}/gc.lock"
+        self.verify_lock = f"{state}/verify.lock"
         self.used = f"{own}/used/"
         self.damaged = f"{own}/damaged/"
         self.listings = f"{own}/listings/"
@@ -72,7 +92,7 @@ class Places:
 
     def partial(self, key: str) -> str:
         """Bytes of an entry's download that is not complete."""
-        return f"{self.partials}{key}"
+        return f"{self.partials}{key}{self.host}"
 
 
 class Context:
@@ -85,6 +105,7 @@ class Context:
         step: Called with the name of each step just before it is done; tests kill or fail there.
         hub: Stands in for the client of `settings.endpoint`.
         pace: When a file comes over several connections, if not as `Pace` says.
+        mount: What the root is on, if not what the kernel says.
     """
 
     def __init__(
@@ -96,22 +117,26 @@ class Context:
         step: Callable[[str], None] | None = None,
         hub: Hub | None = None,
         pace: Pace | None = None,
+        mount: Mount | None = None,
     ) -> None:
         if not (token is None or isinstance(token, (str, bool))):
             raise SettingError(f"token: expected a string, True, False or None, found {type(token).__name__}")
         self.settings = settings
-        self.places = Places(settings.root)
+        self.places = Places(settings.root, settings.state_dir)
         self.clock = clock or Clock()
         self.step = step or no_failure_points
         self.pace = pace
         self._token = token
         self._token_found: tuple[Token | None] | None = None
         self._hub = hub
+        self._mount = mount
+        self._hub_is_for = ""  # what `settings.sends` was when the client was made; empty for one that was handed in
         self._unsaid = ""  # a warning about the Hub that the caller has not been given
         self._index: Index | None = None
         self._fleets: dict[tuple[str | None, str | None], Fleet] = {}  # by the settings they were made of
         self._root_path: Path | None = None
         self._real_root = ""
+        self._distrust: StorageError | None = None
         self._folds: bool | None = None
         self._lower: tuple[Context, ...] = ()
         self._lower_roots: tuple[str, ...] = ()  # what `_lower` was made of
@@ -158,7 +183,26 @@ class Context:
         """The root without symlinks; known once it exists."""
         if not self._real_root:
             self._real_root = disk.real_directory(self.root)
+            self._distrust = trust.distrust(self.root)
         return self._real_root
+
+    def refuse_distrusted(self) -> None:
+        """Refuse a root that somebody else can change at will: looked at when it is first used, which a hit does not pay.
+
+        Raises:
+            StorageError: Every user may write it, or it is a symlink of another user.
+        """
+        if self.real_root and self._distrust is not None:
+            raise self._distrust
+
+    @property
+    def mount(self) -> Mount | None:
+        """What the existing root is on, None where this system does not tell; looked for once."""
+        if self._mount is None:
+            from .mounts import find
+
+            self._mount = find(self.root)
+        return self._mount
 
     @property
     def folds(self) -> bool:
@@ -174,17 +218,22 @@ class Context:
     @property
     def hub(self) -> Hub:
         """The Hub's client, made on first use: a hit loads no HTTP code."""
-        if self._hub is None:
+        if self._hub is None or self._hub_is_for not in ("", self.settings.sends):
             from .hub.client import HubClient
+            from .hub.failures import Shared
 
             settings = self.settings
+            shared = None if settings.sends == "token" else Shared(self.root, settings.private_root)
+            self._token_found = None
             self._hub = HubClient(
                 settings.endpoint,
                 token=self._found_token(),
                 clock=self.clock,
                 etag_timeout=settings.etag_timeout,
                 download_timeout=settings.download_timeout,
+                shared=shared,
             )
+            self._hub_is_for = settings.sends
         return self._hub
 
     def _found_token(self) -> Token | None:
@@ -197,6 +246,12 @@ class Context:
         """The token to send to the endpoint; one that was only found does not go where somebody else says."""
         from .hub.tokens import find_token
 
+        if self.settings.sends == "nothing":
+            if self._token is True:
+                raise SettingError(
+                    f"token=True: no token is sent for {self.root}, which a group shares", hint="share_gated=True"
+                )
+            return None
         foreign = self.settings.endpoint_is_foreign
         if foreign and self._token is True:
             raise SettingError(f"token=True: not sent to {self._foreign_endpoint}", hint=self._own_endpoint)
@@ -289,19 +344,22 @@ class Context:
         """
         if self.settings.read_only:
             raise self.read_only_miss("MODEL_CACHE_READ_ONLY is set", entry)
+        trust.refuse(self.root)
         own, mode = self.places.own, self.settings.directory_mode
         path = self.root
         try:
-            if not disk.is_directory(own):
+            if not disk.is_directory(own) or modes.is_closed(own, mode):
                 os.makedirs(os.path.dirname(self.root), exist_ok=True)
-                disk.make_directory(self.root, mode)
+                modes.make_directory(self.root, mode)
                 path = own
-                disk.make_directory(own, mode)
-                disk.tag(self.root)
-            for name in _DIRECTORIES:
-                path = f"{own}/{name}"
-                if not disk.is_directory(path):
-                    disk.make_directory(path, mode)
+                modes.make_directory(own, mode)
+                disk.tag(self.root, self.settings.file_mode)
+            for path in (*(f"{own}/{name}" for name in _DIRECTORIES), self.places.state, self.places.backups):
+                if not disk.is_directory(path) or modes.is_closed(path, mode):
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    modes.make_directory(path, mode)
+            if self.settings.state_dir is not None and not self.places.host:
+                self.places.host = "." + hosts.identity(self.places.state, self.settings.file_mode)
             if not os.access(own, os.W_OK):
                 found = errno.EROFS if stats.is_read_only(own) else errno.EACCES
                 raise OSError(found, os.strerror(found), own)

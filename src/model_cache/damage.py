@@ -131,6 +131,7 @@ def forget(ctx: Context, key: str) -> None:
 def marked(ctx: Context) -> set[str]:
     """The keys of all entries that have a mark."""
     try:
-        return set(os.listdir(ctx.places.damaged))
+        with disk.scan(ctx.places.damaged) as found:
+            return {entry.name for entry in found}
     except OSError:
         return set()

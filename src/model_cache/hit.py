@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .context import Context
 
+_PLACE = getattr(os, "O_PATH", os.O_NONBLOCK) | os.O_CLOEXEC
 _BUSY_WAIT = 0.002  # seconds between two looks at a file that an evictor holds
 _BUSY_LIMIT = 10.0  # seconds; an eviction of one file takes milliseconds
 _KEPT_LEASES = 256  # leases kept for readers that cannot touch, so that descriptors do not run out
@@ -96,14 +97,15 @@ def open_leased(ctx: Context, entry: Entry) -> int | None:
 def _open_leased(ctx: Context, entry: Entry, path: str) -> tuple[int, os.stat_result] | None:
     deadline = None  # most look once
     while True:
-        fd = _open(path)
+        fd = _open(ctx, entry, path)
         if fd is None:
             return None
         kept = False
         try:
             found = _lease(fd, path) if fd >= 0 else None
             if found is not None:
-                _check_inside(ctx, entry, fd, path)
+                if ctx.folds:
+                    refuse_clash(ctx, entry)
                 if damage.is_marked(ctx, entry.key, found, fd):
                     return None
                 kept = True
@@ -114,8 +116,10 @@ def _open_leased(ctx: Context, entry: Entry, path: str) -> tuple[int, os.stat_re
         now = ctx.clock.monotonic()
         deadline = now + _BUSY_LIMIT if deadline is None else deadline
         if now >= deadline:
+            from .users import holders
+
             raise LockTimeoutError(
-                f"{path} was locked exclusively by another program for more than {_BUSY_LIMIT:g} seconds",
+                f"{path} was locked exclusively for more than {_BUSY_LIMIT:g} seconds{holders(path)}",
                 hint=f"fuser -v {quoted(path)}",
             )
         ctx.clock.sleep(_BUSY_WAIT)
@@ -134,22 +138,45 @@ def exists(ctx: Context, entry: Entry) -> bool:
         return False
     except OSError as error:
         raise disk.storage_error(error, "cannot look at", path) from None
+    ctx.refuse_distrusted()
     if not stat.S_ISREG(found.st_mode) or damage.is_marked(ctx, entry.key, found):
         return False
     return _inside(ctx, os.path.realpath(path))
 
 
-def _open(path: str) -> int | None:
-    """A descriptor, -1 while an evictor tests the file, or None where nothing is at the path."""
+def _open(ctx: Context, entry: Entry, path: str) -> int | None:
+    """A descriptor, -1 where it has to be looked at again (an evictor tests the file), or None where nothing is there.
+
+    First only the place is opened: to open what a planted symlink leads to can be an act by itself, of a device even.
+    """
     try:
-        # O_NONBLOCK: a FIFO that somebody put there must not hang us.
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        place = os.open(path, _PLACE)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except BlockingIOError:
-        return -1  # somebody has a kernel lease on it, for the time of a test
     except OSError as error:
         raise disk.storage_error(error, "cannot open", path) from None
+    try:
+        if not _is_inside(ctx, entry, place, path):
+            return -1
+        # O_NONBLOCK: a FIFO that somebody put there must not hang us.
+        return _open_again(place, path)
+    except BlockingIOError:
+        return -1  # somebody has a kernel lease on it, for the time of a test
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise disk.storage_error(error, "cannot open", path) from None
+    finally:
+        os.close(place)
+
+
+def _open_again(place: int, path: str) -> int:
+    """Open the very file that a descriptor names."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        return os.open(f"/proc/self/fd/{place}", flags)
+    except FileNotFoundError:
+        return os.open(path, flags)  # no /proc here
 
 
 def _lease(fd: int, path: str) -> os.stat_result | None:
@@ -175,23 +202,37 @@ def _inside(ctx: Context, real: str) -> bool:
     return real.startswith(ctx.real_root.rstrip("/") + "/") and not real.startswith(own)
 
 
-def _check_inside(ctx: Context, entry: Entry, fd: int, path: str) -> None:
-    """Refuse a file that symlinks inside the root lead out of it to, or that has another name than was asked for."""
-    if ctx.folds:
-        refuse_clash(ctx, entry)
+def _is_inside(ctx: Context, entry: Entry, fd: int, path: str) -> bool:
+    """Whether the open file has the name that was asked for, or another one inside the root; False if it has gone from there.
+
+    Raises:
+        InvalidNameError: Symlinks inside the root lead out of it.
+        StorageError: The root is not to be trusted.
+    """
+    ctx.refuse_distrusted()
     try:
         # One system call where /proc is there; realpath costs one per part.
         real = os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
         real = ""
-    if real != f"{ctx.real_root}/{entry.relative}":
+    if real == f"{ctx.real_root}/{entry.relative}":
+        return True
+    if not real.startswith("/"):
         real = os.path.realpath(path)
-        ctx.forget_real_root()  # somebody may have pointed the root elsewhere since
-        if not _inside(ctx, real):
-            raise InvalidNameError(
-                f"{path} leads out of the root to {real}; links inside the root are not followed out of it",
-                hint=f"copy the file itself to {quoted(path)}",
-            )
+    if _inside(ctx, real):
+        return True
+    ctx.forget_real_root()  # somebody may have pointed the root elsewhere since
+    if _inside(ctx, real):
+        return True
+    try:
+        if not os.path.samestat(os.fstat(fd), os.stat(path)):
+            return False
+    except FileNotFoundError:
+        return False
+    raise InvalidNameError(
+        f"{path} leads out of the root to {real}; links inside the root are not followed out of it",
+        hint=f"copy the file itself to {quoted(path)}",
+    )
 
 
 def refuse_clash(ctx: Context, entry: Entry) -> None:
@@ -227,7 +268,7 @@ def touch(ctx: Context, entry: Entry) -> bool:
             _refuse_rivals(ctx, entry)
         return not os.path.isdir(ctx.places.used)  # as below: nothing is evicted where there is no `.model-cache/`
     try:
-        os.utime(used)
+        disk.touch(used)
         return True
     except FileNotFoundError:
         pass
@@ -236,7 +277,7 @@ def touch(ctx: Context, entry: Entry) -> bool:
     _refuse_rivals(ctx, entry)
     try:
         os.close(locks.open_own(used, ctx.settings.file_mode))
-        os.utime(used)
+        disk.touch(used)
     except FileNotFoundError:
         return True  # no `.model-cache/`: nothing here is ever evicted, and a hit makes nothing
     except OSError:

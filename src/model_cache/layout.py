@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 OWN = ".model-cache"  # everything of the cache's own; a repo id cannot begin with a dot
 DEFAULT_REVISION = "main"
 # Where each repo type lives below the root, as in the Hub's own URLs.
-PREFIXES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
+PREFIXES = {"model": "", "dataset": "datasets/", "space": "spaces/", "kernel": "kernels/"}
 
 _REPO_LENGTH = 96  # the Hub's limit for each part of a repo id
 _PART_BYTES = 255  # NAME_MAX of ext4, XFS, APFS, NTFS
@@ -40,14 +40,14 @@ _DEVICES = frozenset(
 # name that a person reads (https://trojansource.codes).
 _STEERING = frozenset(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029]))
 _HEX = frozenset("0123456789abcdef")
-_RESERVED_OWNERS = frozenset(["datasets", "spaces", "models", "cachedir.tag"])
+_RESERVED_OWNERS = frozenset(["datasets", "spaces", "kernels", "models", "cachedir.tag"])
 
 
 class Entry:
     """One file of one repo at one revision: a validated name.
 
     Attributes:
-        repo_type: `model`, `dataset` or `space`.
+        repo_type: `model`, `dataset`, `space` or `kernel`.
         repo: `name` or `owner/name`.
         revision: A branch, a tag or a 40-hex commit; `main` by default.
         filename: The path inside the repo, with `/` between its parts.

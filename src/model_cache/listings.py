@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 
 from . import disk, stats
 from .layout import Snapshot, is_commit, is_sha256
@@ -20,6 +19,7 @@ from .layout import Snapshot, is_commit, is_sha256
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any
 
     from .context import Context
 
@@ -82,24 +82,34 @@ def read(ctx: Context, snapshot: Snapshot, *, certain: bool = False) -> Listing 
         StorageError: It is there, and cannot be read.
     """
     try:
-        text = disk.read_small(place(ctx, snapshot), _LIMIT)
+        found = _loaded(disk.read_small(place(ctx, snapshot), _LIMIT))
     except OSError as error:
         if certain and error.errno != errno.ENOENT:
             raise disk.storage_error(error, "cannot read", place(ctx, snapshot)) from None
         return None
-    return _parse(text, snapshot)
+    return _parse(found, snapshot)
 
 
-def _parse(text: bytes, snapshot: Snapshot) -> Listing | None:
+def _loaded(text: bytes) -> Any:
+    """The document; None if it is none. The text, which can be large, does not stay beside it."""
     try:
-        found = json.loads(text)
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _parse(found: Any, snapshot: Snapshot) -> Listing | None:
+    try:
         names = (found["repo_type"], found["repo"], found["revision"])
         if found["version"] != _VERSION or names != (snapshot.repo_type, snapshot.repo, snapshot.revision):
             return None
         if not is_commit(found["commit"]) or not isinstance(found["moving"], bool):
             return None
-        return Listing(found["commit"], [listed(*file) for file in found["files"]], moving=found["moving"])
-    except (ValueError, RecursionError, KeyError, TypeError):
+        rows, files = found["files"], []
+        while rows:
+            files.append(listed(*rows.pop()))  # each row goes as its file comes
+        return Listing(found["commit"], files, moving=found["moving"])
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -126,11 +136,22 @@ def write(ctx: Context, snapshot: Snapshot, listing: Listing) -> None:
         "revision": snapshot.revision,
         "commit": listing.commit,
         "moving": listing.moving,
-        "files": [[file.path, file.size, file.sha256, file.git_sha1] for file in listing.files],
+        "files": [],
     }
     ctx.step("listing:write")
     path = place(ctx, snapshot)
-    disk.write_small(path, json.dumps(document, separators=(",", ":")).encode(), ctx.settings.file_mode, durable=True)
+    disk.write_small(path, _text(document, listing.files), ctx.settings.file_mode, durable=True)
+
+
+def _text(document: dict[str, object], files: Iterable[Listed]) -> bytes:
+    """The document with its files, made piece by piece: as a whole, a large one would take many times its size."""
+    encode = json.JSONEncoder(separators=(",", ":")).encode
+    text = bytearray(encode(document).encode().removesuffix(b"]}"))
+    for number, file in enumerate(files):
+        row = encode([file.path, file.size, file.sha256, file.git_sha1])
+        text += f",{row}".encode() if number else row.encode()
+    text += b"]}"
+    return bytes(text)
 
 
 def identity(ctx: Context, snapshot: Snapshot) -> stats.Identity | None:
@@ -146,7 +167,8 @@ def forget(ctx: Context, snapshot: Snapshot) -> None:
 def keys(ctx: Context) -> list[str]:
     """The keys of the snapshots that have a listing."""
     try:
-        names = os.listdir(ctx.places.listings)
+        with disk.scan(ctx.places.listings) as found:
+            names = [entry.name for entry in found]
     except OSError:
         return []
     return [name.removesuffix(".json") for name in names if name.endswith(".json")]

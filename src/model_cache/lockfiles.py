@@ -52,7 +52,7 @@ class LockFiles:
             repo: `name` or `owner/name`; None, with `from_cache`: all that is in the cache.
             *filenames: These files alone; without them all of the repo that the patterns leave.
             revision: Branch, tag or commit; the commit that it stands for now is what is written down.
-            repo_type: `model`, `dataset` or `space`.
+            repo_type: `model`, `dataset`, `space` or `kernel`.
             include, exclude: Patterns of whole paths; one that ends in `/` means everything below.
             from_cache: Take what is in the cache, with its recorded hashes, and ask nobody.
             used_within: Of that only what was used since (seconds, or text such as `30d`).

@@ -28,7 +28,8 @@ import os
 import stat
 import sys
 
-from .errors import LockTimeoutError
+from . import beneath, modes
+from .errors import LockTimeoutError, quoted
 
 try:
     import fcntl
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 # flock(2) on file systems that have none: ENOSYS and EOPNOTSUPP (FUSE), ENOLCK (NFS without a lock daemon), and the
 # kernel's own ENOTSUPP, 524, that some network file systems leak.
 NO_FLOCK = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
-_NO_LOCK_FILE = frozenset([errno.EISDIR, errno.ELOOP, errno.EINVAL])  # a directory, a symlink, a FIFO
+# A directory, a symlink, a FIFO, a socket, a file with another name.
+_NO_LOCK_FILE = frozenset([errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EMLINK])
 _BUSY = frozenset([errno.EAGAIN, errno.EACCES])
 # ioctl_ficlone(2): EOPNOTSUPP where the file system has no reflinks, ENOTTY and ENOSYS where the kernel or a sandbox has
 # none, EXDEV between two file systems, EINVAL where it has them and not for these files, ETXTBSY for a swap file.
@@ -96,14 +98,28 @@ def try_shared(fd: int) -> bool:
 def try_exclusive(fd: int) -> bool:
     """Take the exclusive lease on the open model file; False while anybody holds a lease, or it cannot be told.
 
-    NFS refuses an exclusive lock through a read-only descriptor (EBADF; flock(2), "NFS details").
+    NFS refuses an exclusive lock through a read-only descriptor (EBADF; flock(2), "NFS details"): then the descriptor is opened
+    again, for writing too, under its own number, so that there is no second one which the open test would count.
     """
     try:
         return _flock(fd, fcntl.LOCK_EX if fcntl else 0)
     except OSError as error:
         if error.errno != errno.EBADF:
             raise
-        return False
+    try:
+        _reopen(fd)
+        return _flock(fd, fcntl.LOCK_EX if fcntl else 0)
+    except OSError:
+        return False  # not ours to write
+
+
+def _reopen(fd: int) -> None:
+    """Open the same file for writing too, whatever its path leads to by now, and put it in the place of the descriptor."""
+    writable = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        os.dup2(writable, fd, inheritable=False)
+    finally:
+        os.close(writable)
 
 
 def is_held(fd: int) -> bool:
@@ -138,11 +154,14 @@ def flock_works(fd: int) -> bool:
 
 
 def try_sole_use(fd: int) -> bool | None:
-    """The open test: True if nobody else has this file open or mapped, False if somebody has, None if untestable.
+    """The open test: True if nobody else has this file open or mapped, False if somebody has, None where there is none.
 
     Until `release`, an `open` by anybody else waits in the kernel (at most fs.lease-break-time seconds).
 
-    Source: fcntl(2), "Leases". It needs the file's owner or CAP_LEASE, and counts our own other descriptors.
+    Source: fcntl(2), "Leases". It counts our own other descriptors.
+
+    Raises:
+        PermissionError: It is for the file's owner, or a process with CAP_LEASE.
     """
     if fcntl is None or not hasattr(fcntl, "F_SETLEASE"):  # pragma: no cover - not Linux
         return None
@@ -154,6 +173,8 @@ def try_sole_use(fd: int) -> bool | None:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     except OSError as error:
         # EAGAIN: somebody has it open. EACCES: not ours to ask. EINVAL: this file system has no leases.
+        if error.errno == errno.EACCES:
+            raise
         return False if error.errno == errno.EAGAIN else None
     return True
 
@@ -217,24 +238,43 @@ def try_raw(path: str, mode: int, *, shared: bool = False) -> int | None:
             raise
 
 
-def open_own(path: str, mode: int) -> int:
-    """Open a file of the cache's own, made with exactly `mode` (whatever the umask) if it is not there."""
+def open_own(path: str, mode: int, *, linked: bool = False) -> int:
+    """Open a file of the cache's own, made with exactly `mode` (whatever the umask) if it is not there.
+
+    Args:
+        linked: It may have another name besides; else that is refused, for what is written would be written there too.
+
+    Raises:
+        OSError: Something else is there (EISDIR, ELOOP, ENXIO, EINVAL), or a file with another name (EMLINK).
+    """
+    parent, name = beneath.open_parent(path)
+    try:
+        fd = _open_or_make(parent, name, mode)
+        if linked or os.fstat(fd).st_nlink < 2:  # 0: removed meanwhile, which who locks it looks at
+            return fd
+        os.close(fd)
+        raise OSError(errno.EMLINK, "it is a file with another name besides, which would be changed with it")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        os.close(parent)
+
+
+def _open_or_make(parent: int, name: str, mode: int) -> int:
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     while True:
         try:
-            fd = os.open(path, flags)
+            fd = os.open(name, flags, dir_fd=parent)
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 return fd
             os.close(fd)
-            raise OSError(errno.EINVAL, "it is not a regular file", path)
+            raise OSError(errno.EINVAL, "it is not a regular file")
         except FileNotFoundError:
             pass
         try:
-            fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+            return modes.make_file(name, flags, mode, parent=parent)
         except FileExistsError:
             continue
-        os.fchmod(fd, mode)
-        return fd
 
 
 class FileMutex:
@@ -264,7 +304,7 @@ class FileMutex:
             deadline = self._clock.monotonic() + timeout
             while not _flock(fd, fcntl.LOCK_EX if fcntl else 0):
                 if self._clock.monotonic() >= deadline:
-                    raise LockTimeoutError(f"{self._path} was locked for more than {timeout:g} seconds")
+                    raise self._too_long(timeout)
                 self._clock.sleep(_SHORT_POLL)
             self._fd = fd
         except BaseException as error:
@@ -273,6 +313,14 @@ class FileMutex:
             if isinstance(error, OSError) and error.filename is None and error.errno is not None:
                 raise OSError(error.errno, error.strerror, self._path) from None  # flock does not say of which file
             raise
+
+    def _too_long(self, timeout: float) -> LockTimeoutError:
+        from .users import holders
+
+        return LockTimeoutError(
+            f"{self._path} was locked for more than {timeout:g} seconds{holders(self._path)}",
+            hint=f"fuser -v {quoted(self._path)}",
+        )
 
     @property
     def word(self) -> str:

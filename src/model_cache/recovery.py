@@ -66,14 +66,14 @@ def recover(ctx: Context, entry: Entry, recorder: Recorder) -> Row | None:
         return row
     if finding in ("ready", "promote"):
         # The crash may have come before the directory was durable.
-        disk.fsync_directory(os.path.dirname(path))
+        disk.fsync_parent(ctx.root, entry.relative)
     if finding == "gone" and row is not None:
         ctx.step("recover:unlink-trash")
-        _empty_trash(ctx, entry, row, path)
+        _empty_trash(ctx, entry, row)
         # The row must not go while the file or the trash can come back: the evictor may have died before its fsync.
-        for directory in (ctx.places.trash, os.path.dirname(path)):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                disk.fsync_directory(directory)
+        disk.fsync_directory(ctx.places.trash)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            disk.fsync_parent(ctx.root, entry.relative)
     if finding in ("stopped", "keep") and not left:
         disk.remove(ctx.places.partial(entry.key))  # made, and not written yet
     ctx.step("recover:settle")
@@ -81,14 +81,15 @@ def recover(ctx: Context, entry: Entry, recorder: Recorder) -> Row | None:
     return recorder.row()
 
 
-def _empty_trash(ctx: Context, entry: Entry, row: Row, path: str) -> None:
+def _empty_trash(ctx: Context, entry: Entry, row: Row) -> None:
     """Remove what was evicted; a file of somebody's own, which took its place just before the rename, gets its name back.
 
     Another one beside it if that was taken too: what stays in the trash is removed by the next `gc` (I7).
     """
     trash = ctx.places.trash + entry.key
     if not disk.discard(trash, row.identity) and os.path.lexists(trash):
-        disk.set_aside(trash, f"{path}.{os.urandom(4).hex()}" if os.path.lexists(path) else path)
+        with suppress(FileNotFoundError, NotADirectoryError):  # its directory has gone, or leads elsewhere by now
+            disk.give_back(trash, ctx.root, entry.relative)
 
 
 def _finish_unlink(ctx: Context, entry: Entry, there: stats.Identity | None) -> None:

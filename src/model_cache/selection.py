@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from .errors import SettingError
 from .units import shown
 
+_LONGEST = 4096  # characters: no path is longer
 Patterns = str | Sequence[str] | None
 
 
@@ -57,4 +58,6 @@ def _patterns(given: Patterns, what: str) -> list[str]:
     for pattern in patterns:
         if not isinstance(pattern, str) or not pattern:
             raise SettingError(f"{what}: expected a pattern such as '*.json' or 'onnx/', found {shown(pattern)}")
+        if len(pattern) > _LONGEST:  # to compile one takes the longer the longer it is
+            raise SettingError(f"{what}: expected a pattern of at most {_LONGEST} characters, found {len(pattern)}")
     return patterns

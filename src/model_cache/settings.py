@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import disk
+from . import disk, modes, values
 from .errors import SettingError
 from .layout import OWN
 from .units import parse_budget, parse_duration, parse_size, shown
@@ -19,58 +19,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
-_LONGEST_WAIT = 86400.0  # seconds for an answer; sockets take no wait of any length
 POLICY_LIMIT = 1 << 20  # bytes; a policy has a few lines
-_TRUE = frozenset(["1", "true", "yes", "on"])
-_FALSE = frozenset(["0", "false", "no", "off", ""])
-
-
-def _flag(value: object, what: str) -> bool:
-    text = str(value).strip().lower()
-    if text not in _TRUE | _FALSE:
-        raise SettingError(f"{what}: expected 1 or 0 (true, yes, on; false, no, off), found {shown(value)}")
-    return text in _TRUE
-
-
-def _count(value: object, what: str) -> int:
-    text = str(value).strip()
-    if not text.isascii() or not text.isdecimal() or len(text) > 2 or not 1 <= int(text) <= 64:
-        raise SettingError(f"{what}: expected a whole number from 1 to 64, found {shown(value)}")
-    return int(text)
-
-
-def _network_wait(value: str | float, what: str) -> float:
-    seconds = parse_duration(value, what)
-    if not 0 < seconds <= _LONGEST_WAIT:
-        raise SettingError(f"{what}: expected more than 0 seconds and at most a day, found {shown(value)}")
-    return seconds
-
-
-def _sharing(value: object, what: str) -> str:
-    if value not in ("private", "group"):
-        raise SettingError(f"{what}: expected 'private' or 'group', found {shown(value)}")
-    return str(value)
-
-
-def _roots(value: object, what: str) -> tuple[str, ...]:
-    """Absolute paths of directories, in their order: a list of them, or one text with `os.pathsep` between."""
-    parts = value.split(os.pathsep) if isinstance(value, str) else [value]
-    if isinstance(value, (list, tuple)):
-        parts = list(value)
-    try:
-        paths = [os.path.expanduser(os.fsdecode(part)) for part in parts if part != ""]  # type: ignore[arg-type]
-    except TypeError:
-        raise SettingError(f"{what}: expected paths of directories, found {shown(value)}") from None
-    for path in paths:
-        if not os.path.isabs(path) or "\0" in path:
-            raise SettingError(f"{what}: expected absolute paths of directories, found {shown(path)}")
-    return tuple(dict.fromkeys(map(os.path.normpath, paths)))
-
-
-def _endpoint(value: object, what: str) -> str:
-    from .address import parse_endpoint  # only who sets one pays for it
-
-    return parse_endpoint(value, what)
 
 
 def _tier(value: object, what: str) -> str | None:
@@ -93,21 +42,25 @@ KEYS: dict[str, tuple[Callable[..., object], object]] = {
     "min_idle": (parse_duration, 600.0),
     "touch_interval": (parse_duration, 60.0),
     "lock_timeout": (parse_duration, 600.0),
-    "connections": (_count, 4),
-    "sharing": (_sharing, "private"),
-    "endpoint": (_endpoint, DEFAULT_ENDPOINT),
-    "lower": (_roots, ()),
+    "connections": (values.count, 4),
+    "sharing": (values.sharing, "private"),
+    "endpoint": (values.address, DEFAULT_ENDPOINT),
+    "lower": (values.roots, ()),
+    "state_dir": (values.directory, None),
+    "evictor": (values.host, None),
+    "evict_untested": (values.flag, False),
+    "share_gated": (values.flag, False),
     "tier": (_tier, None),
     "lead": (_lead, None),
 }
 
 # What a process is told by its environment alone; the names that users of the Hub's own client know come second.
 _PROCESS: dict[str, tuple[tuple[str, ...], Callable[..., object], object]] = {
-    "offline": (("MODEL_CACHE_OFFLINE", "HF_HUB_OFFLINE"), _flag, False),
-    "read_only": (("MODEL_CACHE_READ_ONLY",), _flag, False),
-    "etag_timeout": (("HF_HUB_ETAG_TIMEOUT",), _network_wait, 10.0),
-    "download_timeout": (("HF_HUB_DOWNLOAD_TIMEOUT",), _network_wait, 10.0),
-    "no_progress": (("HF_HUB_DISABLE_PROGRESS_BARS",), _flag, False),
+    "offline": (("MODEL_CACHE_OFFLINE", "HF_HUB_OFFLINE"), values.flag, False),
+    "read_only": (("MODEL_CACHE_READ_ONLY",), values.flag, False),
+    "etag_timeout": (("HF_HUB_ETAG_TIMEOUT",), values.network_wait, 10.0),
+    "download_timeout": (("HF_HUB_DOWNLOAD_TIMEOUT",), values.network_wait, 10.0),
+    "no_progress": (("HF_HUB_DISABLE_PROGRESS_BARS",), values.flag, False),
 }
 
 # Everything a ModelCache reads from the environment; the module-level functions compare these at each call.
@@ -137,6 +90,10 @@ class Settings:
         lower: Roots that are looked at before the Hub is asked, and only read.
         tier: Address of a bucket that is shared with other hosts, or None.
         lead: Address of the database that says which of them downloads, or None; it may have a password in it.
+        state_dir: Directory on this host's own disk for what is not shared with other hosts, or None: in the root.
+        evictor: Name of the only host that may take files away, or None: any.
+        evict_untested: Evict another user's file although this process may not ask the kernel who has it open.
+        share_gated: Send the token though a group shares the root: what it may read, everybody there may.
         offline, read_only: Never ask the network; never write.
         etag_timeout, download_timeout: Seconds for a metadata answer; seconds without a byte of a body.
         no_progress: Progress bars are unwanted.
@@ -154,6 +111,10 @@ class Settings:
     lower: tuple[str, ...]
     tier: str | None
     lead: str | None
+    state_dir: str | None
+    evictor: str | None
+    evict_untested: bool
+    share_gated: bool
     offline: bool
     read_only: bool
     etag_timeout: float
@@ -247,13 +208,25 @@ class Settings:
     def below(self, root: str) -> Settings:
         """The same policy for a root that is only read; its own policy file is for those who write there."""
         other = object.__new__(Settings)
-        other.__dict__.update(self.__dict__, root=root, root_source=self.sources["lower"], read_only=True, lower=())
+        there = {"root": root, "root_source": self.sources["lower"], "read_only": True, "lower": (), "state_dir": None}
+        other.__dict__.update(self.__dict__, **there)
         return other
 
     @property
     def environ(self) -> Mapping[str, str]:
         """What was read of the environment when this object was made (the token's sources included; never printed)."""
         return self._environ
+
+    @property
+    def sends(self) -> str:
+        """What goes to the Hub with a question: `token`, or `nothing` for a root that others read too."""
+        return "nothing" if self.sharing == "group" and not self.share_gated else "token"
+
+    @property
+    def private_root(self) -> str:
+        """A root of this user alone, for hints."""
+        found = find_root({name: text for name, text in self._environ.items() if name == "HOME"})[0]
+        return found if found != self.root else f"{found}-private"
 
     @property
     def evicts(self) -> bool:
@@ -263,12 +236,12 @@ class Settings:
     @property
     def directory_mode(self) -> int:
         """Mode of directories this cache makes."""
-        return 0o2775 if self.sharing == "group" else 0o700
+        return modes.right(self.sharing, directory=True)
 
     @property
     def file_mode(self) -> int:
         """Mode of files this cache makes."""
-        return 0o664 if self.sharing == "group" else 0o600
+        return modes.right(self.sharing, directory=False)
 
 
 def _identity(path: str) -> tuple[int, int, int] | None:
@@ -345,8 +318,11 @@ def _read_policy(path: str) -> tuple[dict[str, object], bool]:
         if len(text) > POLICY_LIMIT:
             raise ValueError(f"it has more than {POLICY_LIMIT} characters")
         found = tomllib.loads(text)
-    except FileNotFoundError:
-        return {}, False
+    except (FileNotFoundError, NotADirectoryError):
+        return (
+            {},
+            False,
+        )  # where `.model-cache/` is a symlink or a file, every operation that writes refuses and says so
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)[:200]
         raise SettingError(f"policy file {path}: {reason}", hint="mend it with an editor, or remove it") from None

@@ -26,6 +26,16 @@ def allocated(found: os.stat_result) -> int:
     return found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
 
 
+def user_name(uid: int) -> str:
+    """A user as people know them."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, ImportError):
+        return f"user {uid}"
+
+
 _KEPT_FREE = 128  # descriptors left to the program around us
 
 

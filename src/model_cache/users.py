@@ -114,6 +114,16 @@ def leases(device: int) -> dict[int, list[User]]:
     return found
 
 
+def holders(path: str) -> str:
+    """Who has a `flock` on the file at a path, for a message: ` by pid 4059 (python)`; empty where that cannot be told."""
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return ""
+    held = leases(found.st_dev).get(found.st_ino, [])
+    return f" by {', '.join(f'pid {user.pid} ({user.name})' for user in held)}" if held else ""
+
+
 def _flocks() -> Iterator[tuple[File, int]]:
     try:
         with open(f"{_PROC}/locks", encoding="utf-8") as file:
@@ -131,6 +141,7 @@ def _flocks() -> Iterator[tuple[File, int]]:
 def _name(pid: int) -> str:
     try:
         with open(f"{_PROC}/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return file.read().rstrip("\n")
+            name = file.read().rstrip("\n")  # which the process chose itself
+        return "".join(character if character.isprintable() else "?" for character in name)
     except OSError:
         return "?"

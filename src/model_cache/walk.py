@@ -1,6 +1,7 @@
 """Every file below a root that can be an entry: its path, and what `stat` says of it.
 
-What is the cache's own is left out, and so is what is no regular file: a symlink is not followed and never an entry.
+What is the cache's own is left out, and so is what is no regular file: a symlink is not followed and never an entry. Nor is the
+name that an NFS client gives to a removed file which somebody has open: it goes when that one closes it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import os
 import stat
 
+from . import beneath
 from .layout import OWN
+from .volumes import is_silly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +26,11 @@ def files(root: str, below: str = "") -> Iterator[tuple[str, os.stat_result]]:
     waiting = [below]
     if below:
         try:
-            found = os.stat(f"{root}/{below}", follow_symlinks=False)
+            parent, name = beneath.open_entry_parent(root, below)
+            try:
+                found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            finally:
+                os.close(parent)
         except OSError:
             return
         if not stat.S_ISDIR(found.st_mode):
@@ -33,17 +40,25 @@ def files(root: str, below: str = "") -> Iterator[tuple[str, os.stat_result]]:
     while waiting:
         place = waiting.pop()
         try:
-            scan = os.scandir(f"{root}/{place}")
+            fd = beneath.open_entry_directory(root, f"{place}/" if place else "")
         except OSError:
             continue
-        with scan as entries:
-            for entry in entries:
-                name = entry.name if not place else f"{place}/{entry.name}"
-                try:
-                    if entry.is_dir(follow_symlinks=False):
-                        if name != OWN:
-                            waiting.append(name)
-                    elif entry.is_file(follow_symlinks=False):
-                        yield name, entry.stat(follow_symlinks=False)
-                except OSError:
-                    continue
+        try:
+            yield from _within(fd, place, waiting)
+        finally:
+            os.close(fd)
+
+
+def _within(fd: int, place: str, waiting: list[str]) -> Iterator[tuple[str, os.stat_result]]:
+    """The regular files of one open directory; those in it are added to what waits."""
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            name = entry.name if not place else f"{place}/{entry.name}"
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    if name != OWN:
+                        waiting.append(name)
+                elif entry.is_file(follow_symlinks=False) and not is_silly(entry.name):
+                    yield name, entry.stat(follow_symlinks=False)
+            except OSError:
+                continue

@@ -63,6 +63,10 @@ class WriteLock:
         self.held = True
         return True
 
+    def go_without(self) -> None:
+        """Go on although somebody has it: what is done is as on a file system without locks, right and perhaps done twice."""
+        self.held, self.excludes = True, False
+
     def _stand_in(self, needless: Callable[[], bool] | None) -> bool:
         """Whether the lock is free and wanted; then it was kept from the others until `filelock` was loaded."""
         fd = locks.try_raw(self._path, self._mode)

@@ -17,13 +17,21 @@ _CENSUS = "counts files of a lost index or placed by hand: no row of the model i
 _BOOKS = "bookkeeping that no file depends on"
 _OTHER_REPAIR = "a repair whose bytes the Hub has no more, or that does not fit: the sweeps come through it"
 _EXPIRY = "quarantine that ages out or makes room: the sweeps come through it"
+_LOCAL = "a copy outside of the cache, of a file that is leased meanwhile: the cache is not changed by it"
 _LOCKFILE = "lock files: what they bring about is a fetch, a link or a replacement"
 _PARTS = (
     "several connections of one download: as `body:open` and `body:write`, with a note that says which bytes are there;"
     " test_parts and the sweeps come through it"
 )
+_TIER = "a tier that hosts share: on this host bytes that come from it are a download; the tests of the fleet play its faults"
 LEFT_OUT = {
+    "tier:offer": _TIER,
+    "tier:open": _TIER,
+    "tier:write": _TIER,
     "copy:write": "a copy from a lower root, or where nothing can be linked: a download whose bytes come from a file",
+    "fix:mode": "repairs the mode of a file or directory: no name, byte or row is another",
+    "local:replace": _LOCAL,
+    "local:write": _LOCAL,
     "lockfile:write": _LOCKFILE,
     "sync:hash": _LOCKFILE,
     "part:flush": _PARTS,

@@ -154,9 +154,12 @@ class Follower:
         self._open.pop(call.result, None)
         found = self._find(call, at - 1, at)
         flags = call.args[at + 1] if len(call.args) > at + 1 else ""
-        if call.name == "creat" or "O_TMPFILE" in flags:
+        if call.name == "creat":
             raise Unexplained("files that are made in this way")
         if found is None:
+            return
+        if "O_TMPFILE" in flags:  # a file without a name, which `linkat` gives it
+            self._open[call.result] = _Open(self._make(False, call.args[at + 2]))
             return
         ino = TOP if found == (TOP, "") else self.image.names.get(found)
         if ino is None:

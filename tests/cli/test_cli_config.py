@@ -28,6 +28,10 @@ def test_every_key_with_its_value_and_source(shell, root):
         "sharing         private             default",
         "endpoint        http://127.0.0.1:1  HF_ENDPOINT",
         "lower           off                 default",
+        "state_dir       off                 default",
+        "evictor         off                 default",
+        "evict_untested  off                 default",
+        "share_gated     off                 default",
     ]
     assert not root.exists()
 
@@ -43,6 +47,8 @@ def test_every_key_with_its_value_and_source(shell, root):
         ("min_idle=90s", "90s", 90.0),
         ("touch_interval=0.5", "0.5s", 0.5),
         ("connections=8", "8", 8),
+        ("state_dir=/var/lib/models/", "/var/lib/models", "/var/lib/models"),
+        ("evictor=storage-1.example", "storage-1.example", "storage-1.example"),
     ],
 )
 def test_what_was_set_is_what_holds(shell, root, given, printed, value):

@@ -53,10 +53,10 @@ static int lease(int command) {
 FCNTL(fcntl)
 FCNTL(fcntl64)
 
-int rename(const char *from, const char *to) {
-    int (*real)(const char *, const char *) = dlsym(RTLD_NEXT, "rename");
-    if (fault("rename-by-copy")) { unlink(to); usleep(1000); }
-    return real(from, to);
+int renameat(int here, const char *from, int there, const char *to) {
+    int (*real)(int, const char *, int, const char *) = dlsym(RTLD_NEXT, "renameat");
+    if (fault("rename-by-copy")) { unlinkat(there, to, 0); usleep(1000); }
+    return real(here, from, there, to);
 }
 """
 
@@ -96,14 +96,14 @@ def test_it_says_what_was_tried(shell, root):
     assert found["long-names"] == ("ok", "255 bytes")
     assert found["index"] == ("ok", "none yet")
     warned = sum(status == "warn" for status, _ in found.values())
-    assert err.splitlines()[-1] == f"22 checks: 0 failed, {warned} warning{'' if warned == 1 else 's'}"
+    assert err.splitlines()[-1] == f"23 checks: 0 failed, {warned} warning{'' if warned == 1 else 's'}"
     assert left_behind(root) == []
 
 
 def test_the_document(shell, root):
     """--json has the root, its file system, and each check with the four fields of the contract."""
     document = shell.json("doctor")
-    assert list(document) == ["root", "filesystem", "checks"]
+    assert list(document) == ["root", "filesystem", "fixed", "not_fixed", "checks"]
     assert document["root"] == str(root)
     assert list(document["filesystem"] or {}) in ([], ["type", "mount_point", "source"])
     assert {tuple(check) for check in document["checks"]} == {("name", "status", "detail", "hint")}
@@ -221,7 +221,7 @@ def faults(tmp_path_factory):
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
-        ("nfs-flock", {"flock": ("fail", "an exclusive flock needs a file that is open for writing here (EBADF)")}),
+        ("nfs-flock", {"flock": ("ok", "shared beside shared, exclusive beside neither")}),
         ("flock-lies", {"flock": ("fail", "flock is granted to everybody"), "write-lock": ("fail", "the write lock")}),
         ("no-lease", {"open-test": ("warn", "the kernel does not tell who has a file open here")}),
         ("lease-refused", {"open-test": ("fail", "the kernel says that a file is open which nobody has open")}),
@@ -244,6 +244,17 @@ def test_a_file_system_that_differs_is_found_out(shell, root, faults, fault, exp
     assert code == (3 if any(status == "fail" for status, _ in expected.values()) else 0)
     assert "Traceback" not in err
     assert left_behind(root) == []
+
+
+def test_what_nfs_refuses_on_a_read_only_file_is_had_on_a_writable_one(shell, root, faults):
+    """Where the exclusive lock needs a file that is open for writing, as on NFS, `gc` evicts all the same."""
+    path = root / "owner" / "name" / "model.bin"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"placed, and adopted")
+    shell.ok("reconcile")
+    nfs = {"LD_PRELOAD": faults, "FAULT": "nfs-flock", "MODEL_CACHE_MIN_IDLE": "0s"}
+    assert shell.json("gc", "--max-size", "0", environ=nfs)["spared"] == []
+    assert not path.exists()
 
 
 def children(pid):

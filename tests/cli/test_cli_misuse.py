@@ -58,7 +58,10 @@ def shell(environ, root):
             ["ls", "--filter", "state=foo"],
             "error: --filter: state is one of ready, corrupt, unreadable, changed, downloading, installing, partial, ",
         ),
-        (["ls", "--filter", "type=foo"], "error: --filter: type is one of model, dataset, space, found 'type=foo'\n"),
+        (
+            ["ls", "--filter", "type=foo"],
+            "error: --filter: type is one of model, dataset, space, kernel, found 'type=foo'\n",
+        ),
         (
             ["ls", "--filter", "size>big"],
             "error: --filter size>big: expected a size such as 500MB, 50GB or 50GiB, found ",

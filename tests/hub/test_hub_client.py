@@ -60,7 +60,7 @@ def test_metadata_of_a_small_file_has_its_git_sha1(resolve_cache: bool, connect:
     assert (commit, sha1, len(SMALL), None, sha1) == meta
 
 
-@pytest.mark.parametrize("repo_type", ["dataset", "space"])
+@pytest.mark.parametrize("repo_type", ["dataset", "space", "kernel"])
 def test_datasets_and_spaces_have_their_own_addresses(hub: LoopbackHub, repo_type: str, connect: Connect) -> None:
     """All four questions work for every repo type, and for a revision with a slash."""
     commit = hub.add_repo(REPO, {"model.bin": LARGE, "x": b"x"}, repo_type=repo_type, revision="refs/pr/1")

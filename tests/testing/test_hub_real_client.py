@@ -1,56 +1,18 @@
 """The loopback hub is right when the newest real client downloads from it unmodified."""
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 from loopback_equipment import REPO, content
+from real_client import real_client
 
 from model_cache.testing import LoopbackHub
 
 LARGE = content(3_000_000)
 
-# What the real client does, in a process of its own: it reads its environment when it is imported.
-CLIENT = """
-import json, os, sys
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-answers = {}
-for name, call in json.loads(sys.argv[1]).items():
-    function = {"file": hf_hub_download, "snapshot": snapshot_download}.get(call.pop("call"))
-    try:
-        path = function(**call)
-        if os.path.isdir(path):
-            answers[name] = sorted(os.path.relpath(os.path.join(d, f), path) for d, _, fs in os.walk(path) for f in fs)
-        else:
-            answers[name] = open(path, "rb").read().hex()
-    except Exception as error:
-        answers[name] = type(error).__name__
-print(json.dumps(answers))
-"""
-
 
 @pytest.fixture
 def real(tmp_path):
-    """Runs calls of the real client against a hub; bytes as hex, listings, or the name of the error."""
-    pytest.importorskip("huggingface_hub")
-
-    def call(hub, **calls):
-        environ = {"PATH": os.environ["PATH"], "HF_HOME": str(tmp_path), "HF_ENDPOINT": hub.url, "HOME": str(tmp_path)}
-        environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        # -I keeps this directory off its path, where a module of ours could stand in for one of its own.
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", CLIENT, json.dumps(calls)],
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return call
+    """Runs calls of the real client against a hub."""
+    return lambda hub, **calls: real_client(tmp_path, hub.url, calls)
 
 
 def test_the_real_client_downloads_single_files(real, hub):

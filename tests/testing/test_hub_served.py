@@ -147,11 +147,11 @@ def test_a_commit_follows_from_its_content(hub):
     assert hub.add_repo(REPO, {"f": b"1"}) == first
 
 
-def test_datasets_and_spaces_have_their_own_prefix(hub):
-    """A dataset and a space of the same id are other repos, under `datasets/` and `spaces/`."""
-    for repo_type in ("model", "dataset", "space"):
+def test_each_repo_type_has_its_own_prefix(hub):
+    """A dataset, a space and a kernel of the same id are other repos, each under its own prefix."""
+    for repo_type in ("model", "dataset", "space", "kernel"):
         hub.add_repo(REPO, {"f": repo_type.encode()}, repo_type=repo_type)
-    for prefix, expected in [("", b"model"), ("datasets/", b"dataset"), ("spaces/", b"space")]:
+    for prefix, expected in [("", b"model"), ("datasets/", b"dataset"), ("spaces/", b"space"), ("kernels/", b"kernel")]:
         location = ask(resolve(hub, "f", prefix=prefix), "HEAD").headers["location"]
         assert ask(hub.url + location).body == expected
 

@@ -7,9 +7,9 @@ Concurrency:
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 
-from .. import stats
+from .. import disk, stats
 from ..context import Context
 from ..errors import CacheFullError, FileTooLargeError, quoted
 from ..index import queries
@@ -19,9 +19,11 @@ from ..layout import Entry
 from ..progress import Progress
 from ..recovery import allocated
 from ..units import format_duration, format_size, plural
-from . import aside, census, eviction
+from . import aside, census, designated, eviction
 from .candidates import candidates
+from .eviction import Unit
 from .limits import BLOCK, blocks, ceiling
+from .owners import owners_of
 from .plan import Plan, choose
 from .reclaim import drop_partial, settle_dead
 
@@ -48,6 +50,8 @@ def admit(ctx: Context, claim: Claim, deadline: float | None, progress: Progress
             return
         if ctx.settings.max_size is None and ctx.settings.min_free is None:
             raise _disk_full(ctx, claim, missing)
+        if not designated.is_designated(ctx):
+            raise _elsewhere(ctx, claim, missing)
         plan = _evict(ctx, room, claim)
         if plan is None:
             return
@@ -63,6 +67,7 @@ def _evict(ctx: Context, room: Room, claim: Claim) -> Plan | None:
     """Under G: the dead first, then the least recently used; None when the claim has its room."""
     own = Ledger(ctx.index).row(claim.entry) if claim.replacing else None
     skip = set() if own is None else {own.id}  # what is to be replaced makes no room before it is
+    untested: list[Unit] = []
     with eviction.sole_evictor(ctx):
         for partial in settle_dead(ctx, room, claim.entry.key):
             if not _missing(ctx, room, claim):
@@ -76,10 +81,18 @@ def _evict(ctx: Context, room: Room, claim: Claim) -> Plan | None:
             if plan.missing and aside.drop_oldest(ctx, claim.entry.key):
                 continue
             if plan.missing:
+                plan.untested = untested
                 return plan
             for units in eviction.batches(plan.victims):
                 batch = eviction.evict(ctx, room, units, eviction.Rules("evict"), claim)
                 skip |= {spared.row.id for spared in batch.spared}
+                untested += _untested(units, batch.spared)
+
+
+def _untested(units: Sequence[Unit], spared: list[eviction.Spared]) -> list[Unit]:
+    """The units that stayed because they are another user's."""
+    rows = {one.row.id for one in spared if one.reason == "untested"}
+    return [unit for unit in units if unit.rows[0].id in rows]
 
 
 def _missing(ctx: Context, room: Room, claim: Claim) -> int:
@@ -107,9 +120,14 @@ def _disk_shortage(ctx: Context, claim: Claim) -> int:
     coming = max(claim.wanted - present, 0)
     if ctx.settings.min_free is not None:
         totals = queries.totals(ctx.index)
-        others = sum(entry.stat().st_blocks * 512 for entry in os.scandir(ctx.places.partials)) - present
+        others = _on_disk(ctx.places.partials) - present
         coming += ctx.settings.min_free + max(totals.reserved - claim.wanted - others, 0)
     return max(coming - free, 0)
+
+
+def _on_disk(folder: str) -> int:
+    with disk.scan(folder) as found:
+        return sum(stats.allocated(entry.stat(follow_symlinks=False)) for entry in found)
 
 
 def _disk_full(ctx: Context, claim: Claim, short: int) -> CacheFullError:
@@ -120,6 +138,18 @@ def _disk_full(ctx: Context, claim: Claim, short: int) -> CacheFullError:
         hint="free some space there, set MODEL_CACHE_DIR to another file system, or set a max_size",
         needed=free + short,
         available=free,
+    )
+
+
+def _elsewhere(ctx: Context, claim: Claim, missing: int) -> CacheFullError:
+    """The error of a host that may not make room."""
+    evictor = ctx.settings.evictor or ""
+    return CacheFullError(
+        f"{claim.name} needs {format_size(claim.wanted)}, {format_size(missing)} more than there is in {ctx.root}; only the host"
+        f" {quoted(evictor)} makes room there (evictor), and this is {designated.this_host()}",
+        hint=f"there: model-cache --root {quoted(ctx.root)} gc",
+        needed=claim.wanted,
+        available=max(claim.wanted - missing, 0),
     )
 
 
@@ -175,7 +205,14 @@ def _full(ctx: Context, claim: Claim, plan: Plan, missing: int) -> CacheFullErro
         )
     if totals.reserved:
         parts.append(f"{format_size(totals.reserved)} reserved by downloads under way")
-    known = held.pinned + held.placed + recent + sum(unit.charged for unit in plan.victims)
+    untested = sum(unit.charged for unit in plan.untested)
+    if untested:
+        whose = owners_of(ctx, plan.untested)
+        parts.append(
+            f"{format_size(untested)} of {whose}, whose files only they or root can test for being open"
+            f" ({plural(len(plan.untested), 'file')})"
+        )
+    known = held.pinned + held.placed + recent + untested + sum(unit.charged for unit in plan.victims)
     replaced = Ledger(ctx.index).row(claim.entry) if claim.replacing else None
     if replaced is not None and not replaced.pinned:
         known += replaced.charged
@@ -186,6 +223,8 @@ def _full(ctx: Context, claim: Claim, plan: Plan, missing: int) -> CacheFullErro
     limit = claim.limit if claim.limit is not None else (ceiling(ctx) or totals.all)
     if recent:
         hint = "wait, lower min_idle, or raise max_size"
+    elif untested:
+        hint = f"model-cache --root {quoted(ctx.root)} gc, run by {whose} or root"
     elif in_use > 0:
         hint = f"model-cache --root {quoted(ctx.root)} ls --in-use says by whom"
     else:

@@ -124,7 +124,7 @@ def reading(ctx: Context, path: str) -> Entry | None:
 
 def drop_unknown_partials(ctx: Context) -> None:
     """Partials that no row tells of go, unless somebody is at them: nothing would count them."""
-    for key in sorted(filter(is_key, _unknown(ctx, os.listdir(ctx.places.partials)))):
+    for key in sorted(filter(is_key, _unknown(ctx, _names(ctx.places.partials)))):
         fd = locks.try_write(ctx.places.lock(key), ctx.settings.file_mode)
         if fd is None:
             continue
@@ -135,6 +135,11 @@ def drop_unknown_partials(ctx: Context) -> None:
             locks.release(fd)
 
 
+def _names(folder: str) -> list[str]:
+    with disk.scan(folder) as found:
+        return [entry.name for entry in found]
+
+
 def _unknown(ctx: Context, keys: list[str]) -> set[str]:
     return set(keys) - {row.key for row in queries.unsettled(ctx.index)} if keys else set()
 
@@ -143,7 +148,7 @@ def settle_quarantine(ctx: Context) -> None:
     """Files in quarantine count, whatever the index knows of them; rows without a file go."""
     quarantine.forget_odd(ctx.index)
     charged = {aside.name for aside in quarantine.listed(ctx.index, "charged > 0")}
-    with os.scandir(ctx.places.quarantine) as found:
+    with disk.scan(ctx.places.quarantine) as found:
         files = {file.name: file.stat(follow_symlinks=False) for file in found if file.is_file(follow_symlinks=False)}
     for name in sorted(filter(quarantine.is_name, files.keys() - charged)):
         status = files[name]

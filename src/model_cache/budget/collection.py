@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from .. import disk, locks, stats
+from .. import disk, locks, stats, volumes
 from ..context import Context
 from ..errors import IndexUnavailableError, InvalidNameError
 from ..index import queries
@@ -22,7 +22,7 @@ from ..index.room import Room
 from ..index.rows import Row
 from ..layout import Snapshot
 from ..log import logger
-from . import aside, census, eviction
+from . import aside, census, designated, eviction
 from .candidates import candidates
 from .eviction import Rules, Spared, Unit
 from .limits import HIGH_WATERMARK, LOW_WATERMARK, ceiling
@@ -78,7 +78,7 @@ def collect(
         StorageError: The file system has no locks.
         IndexUnavailableError: Usage is unknown.
     """
-    eviction.refuse_without_flock(ctx)
+    designated.refuse_to_take(ctx)
     report = GcReport(budget_bytes=ceiling(ctx) if max_size is None else max_size, dry_run=dry_run)
     room = Room(ctx.index)
     with eviction.sole_evictor(ctx):
@@ -180,16 +180,41 @@ def _remove_dead(ctx: Context, room: Room) -> tuple[int, int]:
 
 
 def _sweep(ctx: Context) -> None:
-    """Remove files of the cache's own that belong to nothing: locks and notes, last uses, trash, torn temporaries."""
+    """Remove files of the cache's own that belong to nothing: locks and notes, last uses, trash, torn temporaries.
+
+    Where the index is one host's alone, it does not know what others fetched: what it has no row of may be theirs.
+    """
     known = queries.keys(ctx.index)
     now = ctx.clock.time()
+    apart = ctx.settings.state_dir is not None
     for name in _names(ctx.places.locks):
         key, _, kind = name.partition(".")
         path = ctx.places.locks + name
-        if kind == "lock" and key not in known:
+        if kind == "lock" and key not in known and not apart:
             _remove_lock_file(ctx, key)
         elif kind not in ("lock", "json") and _older(path, now):
             disk.remove(path)
+    if not apart:
+        _sweep_shared(ctx, known, now)
+    for name in _names(ctx.places.state):
+        # An index that was set aside; what could be read of it was, or will not be.
+        if name.startswith("index.db.") and now - _changed(f"{ctx.places.state}/{name}", now) > aside.KEPT:
+            disk.remove(f"{ctx.places.state}/{name}")
+    for name in _names(ctx.places.backups):
+        if name not in (NEWEST, BEFORE) and _older(f"{ctx.places.backups}/{name}", now):
+            disk.remove(f"{ctx.places.backups}/{name}")
+    for name in _names(ctx.places.partials):
+        if "." in name and _older(ctx.places.partials + name, now):
+            disk.remove(
+                ctx.places.partials + name
+            )  # of one attempt, or of one host: nobody has written to it for a day
+    for name in _names(ctx.places.trash):
+        if name not in known and not (apart and not _older(ctx.places.trash + name, now)):
+            disk.remove(ctx.places.trash + name)
+
+
+def _sweep_shared(ctx: Context, known: set[str], now: float) -> None:
+    """Remove what is told of entries that this index, the only one, does not know."""
     for folder in (ctx.places.used, ctx.places.partials):
         for name in _names(folder):
             if name.partition(".")[0] not in known and _older(folder + name, now):
@@ -198,16 +223,6 @@ def _sweep(ctx: Context) -> None:
         if key not in known and _older(ctx.places.damaged + key, now):
             disk.remove(ctx.places.damaged + key)
     _sweep_listings(ctx, now)
-    for name in _names(ctx.places.own):
-        # An index that was set aside; what could be read of it was, or will not be.
-        if name.startswith("index.db.") and now - _changed(f"{ctx.places.own}/{name}", now) > aside.KEPT:
-            disk.remove(f"{ctx.places.own}/{name}")
-    for name in _names(ctx.places.backups):
-        if name not in (NEWEST, BEFORE) and _older(f"{ctx.places.backups}/{name}", now):
-            disk.remove(f"{ctx.places.backups}/{name}")
-    for name in _names(ctx.places.trash):
-        if name not in known:
-            disk.remove(ctx.places.trash + name)
 
 
 def _sweep_listings(ctx: Context, now: float) -> None:
@@ -236,8 +251,9 @@ def _remove_lock_file(ctx: Context, key: str) -> None:
 
 
 def _names(folder: str) -> Iterator[str]:
-    with os.scandir(folder) as found:
-        yield from [entry.name for entry in found]
+    """The names in a directory; not of files that an NFS client keeps for who has them open, and removes itself."""
+    with disk.scan(folder) as found:
+        yield from [entry.name for entry in found if not volumes.is_silly(entry.name)]
 
 
 def _older(path: str, now: float) -> bool:

@@ -16,13 +16,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .. import disk, locks, stats
+from .. import beneath, disk, locks, stats, volumes
 from ..context import Context
-from ..errors import StorageError
 from ..index.room import PAGE, Claim, Room
 from ..index.rows import Row
 from ..layout import rivals
@@ -32,7 +31,7 @@ _EVICTOR_WAIT = 60.0  # seconds for another evictor, which takes milliseconds pe
 
 
 class Spared(NamedTuple):
-    """An entry that was not evicted: `pinned leased open recent busy changed linked placed`."""
+    """An entry that was not evicted: `pinned leased open untested recent busy changed linked placed`."""
 
     row: Row
     reason: str
@@ -57,7 +56,7 @@ class Rules(NamedTuple):
         reason: Why it goes: `evict`, `expire`, `remove`; the events say so too.
         asked: Somebody asked for it this once: nothing to regret if the file is wanted again.
         idle: Recent use protects.
-        used: A lease or an open descriptor protects; only `rm --force` says no.
+        used: A lease or an open descriptor protects, and so does that nobody can tell; only `rm --force` says no.
         linked: Another name of the same file protects, as removing one would free nothing.
     """
 
@@ -182,7 +181,7 @@ def _claim(ctx: Context, victim: _Victim, rules: Rules, result: Evicted) -> bool
         result.spared.append(Spared(row, "changed"))
         return False
     try:
-        victim.fd = os.open(entry.path(ctx.root), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        victim.fd = beneath.open_entry(ctx.root, row.path)
     except FileNotFoundError:
         return True  # somebody removed it: only the row is left to go
     except OSError:
@@ -211,11 +210,18 @@ def _in_use(ctx: Context, victim: _Victim, rules: Rules) -> str | None:
         return "linked"
     if not rules.used:
         return None
+    if volumes.is_stateless(ctx.mount):
+        return "open"  # for all that can be told: nobody knows what other hosts have open
     ctx.step("evict:lease")
     if not locks.try_exclusive(victim.fd):
         return "leased"
     ctx.step("evict:open-test")
-    sole = locks.try_sole_use(victim.fd)
+    try:
+        sole = locks.try_sole_use(victim.fd)
+    except PermissionError:
+        if not ctx.settings.evict_untested:
+            return "untested"
+        sole = None
     if sole is False:
         return "open"
     victim.tested = sole is True
@@ -247,18 +253,19 @@ def last_use(ctx: Context, rows: Sequence[Row]) -> float:
     for row in rows:
         used = ctx.places.used + row.key
         try:
-            when = os.stat(used).st_mtime
-            if when > now:
-                os.utime(used, (now, now))
+            when = os.stat(used, follow_symlinks=False).st_mtime
         except OSError:
             when = 0.0
+        if when > now:
+            with suppress(OSError):  # another user's: then the next hit sets it, or its owner
+                disk.touch(used, now)
         latest = max(latest, min(max(when, row.last_used_at), now))
     return latest
 
 
 def _unname(ctx: Context, victims: list[_Victim], result: Evicted) -> None:
     """Rename into the trash, and make all directories durable before anything is unlinked."""
-    directories: set[str] = set()
+    directories: dict[str, str] = {}  # of each, a path in it
     for victim in list(victims):
         if victim.tested and not locks.has_sole_use(victim.fd):
             # Somebody opens it right now, or did while this process was stopped for longer than the kernel waits.
@@ -266,21 +273,23 @@ def _unname(ctx: Context, victims: list[_Victim], result: Evicted) -> None:
             result.spared.append(Spared(victim.unit.rows[0], "open"))
             continue
         for row in victim.unit.rows:
-            path, trash = f"{ctx.root}/{row.path}", ctx.places.trash + row.key
+            trash = ctx.places.trash + row.key
             ctx.step("evict:rename")
             try:
-                if not disk.take(path, trash, victim.unit.rows[0].identity):
+                if not disk.take(ctx.root, row.path, trash, victim.unit.rows[0].identity):
                     continue  # somebody put a file of their own there just now
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             victim.trash.append(trash)
-            directories.add(os.path.dirname(path))
+            directories.setdefault(os.path.dirname(row.path), row.path)
         for name in victim.partials:
             disk.remove(name)
-            directories.add(os.path.dirname(name))
     ctx.step("evict:fsync")
-    for directory in (*directories, ctx.places.trash):
-        disk.fsync_directory(directory)
+    for path in directories.values():
+        disk.fsync_parent(ctx.root, path)
+    if any(victim.partials for victim in victims):
+        disk.fsync_directory(ctx.places.partials)
+    disk.fsync_directory(ctx.places.trash)
     for victim in victims:
         _let_go(victim)
 
@@ -307,21 +316,3 @@ def _let_go(victim: _Victim) -> None:
     if victim.fd >= 0:
         fd, victim.fd = victim.fd, -1
         locks.release(fd)
-
-
-def refuse_without_flock(ctx: Context) -> None:
-    """Nothing is taken away where locks do not exclude.
-
-    Raises:
-        StorageError: This file system has no flock.
-    """
-    fd = locks.open_own(ctx.places.evictor_lock, ctx.settings.file_mode)
-    try:
-        if not locks.flock_works(fd):
-            raise StorageError(
-                f"the file system of {ctx.root} has no file locks, so nothing can be removed safely",
-                hint="keep the cache on a local file system: MODEL_CACHE_DIR",
-                path=ctx.root,
-            )
-    finally:
-        os.close(fd)

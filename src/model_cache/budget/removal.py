@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ..context import Context
 from ..index.room import Room
 from ..index.rows import Row
-from . import eviction
+from . import designated, eviction
 from .eviction import Rules, Spared, Unit
 from .reclaim import drop_partial
 
@@ -36,7 +36,7 @@ def remove(ctx: Context, rows: list[Row], *, force: bool = False, dry_run: bool 
     Raises:
         LockTimeoutError: An eviction did not end in time. StorageError: The file system has no locks.
     """
-    eviction.refuse_without_flock(ctx)
+    designated.refuse_to_take(ctx)
     report = RemoveReport()
     room = Room(ctx.index)
     taken = []

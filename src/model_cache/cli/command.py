@@ -8,6 +8,7 @@ import click
 
 from ..context import Context
 from ..errors import OfflineMissError, SettingError, StorageError, quoted
+from ..layout import PREFIXES
 from ..settings import Settings
 from ..units import parse_duration, parse_size
 
@@ -105,6 +106,7 @@ class Run:
                 hint=f"ls -ld {quoted(ctx.root)}",
                 path=ctx.root,
             )
+        ctx.refuse_distrusted()
         return ctx
 
     def prepared(self, **arguments: object) -> Context:
@@ -192,7 +194,7 @@ def write_exit_codes(formatter: click.HelpFormatter, codes: tuple[int, ...]) -> 
 def names(function: Callable[..., int | None]) -> Callable[..., int | None]:
     """The options that, with a repo and a filename, name an entry."""
     function = click.option(
-        "--repo-type", type=click.Choice(["model", "dataset", "space"]), default="model", help="model unless given."
+        "--repo-type", type=click.Choice(list(PREFIXES)), default="model", help="model unless given."
     )(function)
     return click.option("--revision", metavar="REV", default="main", help="Branch, tag or commit; main unless given.")(
         function

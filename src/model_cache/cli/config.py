@@ -77,12 +77,14 @@ def _described(settings: Settings, key: str) -> dict[str, Any]:
 def text_of(settings: Settings, key: str) -> str:
     """A value as it can be given again, but for a password; empty for off."""
     value = getattr(settings, key)
-    if value is None:
+    if value is None or value is False:
         return ""
     if key == "lead":
         from ..fleet.address import without_secrets
 
         return without_secrets(value)
+    if value is True:
+        return "true"
     if isinstance(value, tuple):
         return os.pathsep.join(value)
     if isinstance(value, float) and key in _DURATIONS:

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..context import Places
+from ..hub.tokens import without_secrets
 from ..layout import Entry
 from ..units import format_size
 
@@ -177,7 +178,7 @@ class Stage:
         self, cache: str, arguments: tuple[str, ...], environ: dict[str, str], stderr: int | None = subprocess.PIPE
     ) -> subprocess.Popen[str]:
         # S603: this very interpreter with this very package.
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603 # nosec B603 # this interpreter, no shell
             [sys.executable, "-m", "model_cache", *arguments],
             env={**self._environ, "MODEL_CACHE_DIR": self.root(cache), **environ},
             stdin=subprocess.DEVNULL,
@@ -206,7 +207,7 @@ def local_stage(folder: str, tell: Callable[[str], object] | None) -> Iterator[S
     with LoopbackHub() as hub:
         hub.add_repo(repo, files)
         # Nothing of the user's: no token, no policy, and no proxy on the way to this machine.
-        environ = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+        environ = {name: value for name, value in without_secrets(os.environ).items() if not _is_setting(name)}
         environ |= {"HF_ENDPOINT": hub.url, "HF_HOME": folder, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
         environ["MODEL_CACHE_CONNECTIONS"] = "1"  # what the hub counts is downloads then, however slow this machine is
         stage = Stage(folder, repo, environ, tell, hub, size)

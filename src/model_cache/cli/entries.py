@@ -127,6 +127,7 @@ class Reasons:
     """Why entries were spared, with the processes where they can be told."""
 
     def __init__(self, ctx: Context, spared: list[Spared]) -> None:
+        self._ctx = ctx
         self._holders = Holders(ctx, [one.row for one in spared if one.reason in ("leased", "open")])
 
     def users(self, spared: Spared) -> list[str]:
@@ -136,6 +137,10 @@ class Reasons:
 
     def text(self, spared: Spared) -> str:
         """The reason, for people."""
+        if spared.reason == "untested":
+            from ..budget.owners import owners
+
+            return f"only {owners(self._ctx, [spared.row])} or root can test whether a program has it open"
         return ", ".join(self.users(spared)) or _MEANING.get(spared.reason, spared.reason)
 
 

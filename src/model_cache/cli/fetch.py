@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option("--exclude", metavar="PATTERN", multiple=True, help="Of the whole repo not what fits.")
 @click.option("--force", is_flag=True, help="Download again even if the file is there.")
+@click.option("--share-gated", is_flag=True, help="Send the token for a root that a group shares, too.")
 @click.option("--offline", is_flag=True, help="Never ask the network: a file that is not there is a miss (10).")
 @click.option(
     "--timeout", metavar="DURATION", callback=duration, help="Stop after this long (45s, 10m); what came is kept (11)."
@@ -45,6 +46,7 @@ def fetch(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     force: bool,
+    share_gated: bool,
     offline: bool,
     timeout: float | None,
 ) -> int | None:
@@ -56,6 +58,8 @@ def fetch(
     Everything it downloads is compared with the hash that the Hub promised before it is printed; a file that is already
     there is printed as it is. Of many processes that want one file at once, one downloads it and the others wait for it.
     An interrupted download is resumed by the next fetch.
+
+    Gated and private repos are refused where a group shares the root: what one token may read, not everybody may.
     """
     if files and (include or exclude):
         raise UsageMistake(
@@ -65,7 +69,7 @@ def fetch(
     # All names first: a misspelt one is to stop the command before anything is downloaded.
     entries = [Entry(repo, name, revision, repo_type) for name in files]
     snapshot = Snapshot(repo, revision, repo_type)
-    ctx = run.context(offline=offline or None)
+    ctx = run.context(offline=offline or None, share_gated=share_gated or None)
     deadline = None if timeout is None else ctx.clock.monotonic() + timeout
     with narrator(quiet=run.quiet, no_progress=ctx.settings.no_progress) as progress:
         from ..download.request import Request
@@ -116,13 +120,22 @@ def _whole(
         click.echo(path)
 
 
+_WORDS = {
+    "download": "downloaded",
+    "resume": "resumed",
+    "tier": "from the tier",
+    "link": "linked",
+    "copy": "copied",
+    "hit": "there already",
+}
+
+
 def _told_whole(snapshot: Snapshot, commit: str, outcomes: list[Outcome], seconds: float) -> str:
     """How a repo came of which not everything was there."""
-    counts = dict.fromkeys(("download", "resume", "link", "copy", "hit"), 0)
+    counts = dict.fromkeys(_WORDS, 0)
     for outcome in outcomes:
         counts[outcome.source] += 1
-    words = {"download": "downloaded", "resume": "resumed", "link": "linked", "copy": "copied", "hit": "there already"}
-    told = ", ".join(f"{count} {words[source]}" for source, count in counts.items() if count)
+    told = ", ".join(f"{count} {_WORDS[source]}" for source, count in counts.items() if count)
     size = sum(outcome.downloaded for outcome in outcomes)
     return (
         f"{snapshot} at {commit[:12]}: {plural(len(outcomes), 'file')}, {told}; {format_size(size)} in"
@@ -162,6 +175,8 @@ def _told(entry: Entry, outcome: Outcome, seconds: float) -> str:
         return f"copied {entry} from a lower root, verified"
     amount = f"{format_size(outcome.downloaded)} in {format_duration(seconds)}"
     rate = f"{format_size(outcome.downloaded / seconds)}/s"
+    if outcome.source == "tier":
+        return f"{entry} came from the tier: {amount}, {rate}, verified"
     if outcome.source != "resume":
         return f"downloaded {entry}: {amount}, {rate}, verified"
     if not outcome.downloaded:

@@ -12,6 +12,7 @@ import click
 from .. import stats
 from ..budget.collection import GcReport
 from ..budget.limits import ceiling
+from ..budget.owners import owners
 from ..errors import LockTimeoutError
 from ..operations import gc as collect
 from ..units import format_duration, format_size, parse_budget, plural
@@ -73,6 +74,12 @@ def gc(
     else:
         _show(ctx, report, spared, reasons)
     _sum_up(run, ctx, report, min_free)
+    if untested := [one.row for one in spared if one.reason == "untested"]:
+        whose = owners(ctx, untested)
+        run.note(
+            f"hint: {plural(len(untested), 'file')} of {whose} stayed: run gc as {whose} or root (from cron), or allow it"
+            " untested: model-cache config evict_untested=true"
+        )
     return None
 
 

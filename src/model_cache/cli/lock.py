@@ -9,7 +9,7 @@ import click
 
 from ..download.request import Request
 from ..errors import quoted
-from ..layout import DEFAULT_REVISION
+from ..layout import DEFAULT_REVISION, PREFIXES
 from ..lockfile.format import dump
 from ..lockfile.lock import Target
 from ..lockfile.lock import lock as write_down
@@ -31,9 +31,7 @@ _STDOUT = "-"
 @click.option("-o", "--output", "path", metavar="PATH", default=_STDOUT, help="The lock file; stdout unless given.")
 @click.option("--add", is_flag=True, help="Keep what the lock file has of other repos and revisions.")
 @click.option("--force", is_flag=True, help="Overwrite a file that is no lock file.")
-@click.option(
-    "--repo-type", type=click.Choice(["model", "dataset", "space"]), default="model", help="model unless given."
-)
+@click.option("--repo-type", type=click.Choice(list(PREFIXES)), default="model", help="model unless given.")
 @click.option("--include", metavar="PATTERN", multiple=True, help="Only what matches: '*.json', 'onnx/' for all below.")
 @click.option("--exclude", metavar="PATTERN", multiple=True, help="Not what matches.")
 @click.option("--from-cache", is_flag=True, help="What is in the cache, with its recorded hashes; asks nobody.")

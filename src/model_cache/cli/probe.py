@@ -10,7 +10,7 @@ import click
 from ..errors import quoted
 from ..units import plural
 from . import output
-from .command import Run, command
+from .command import Run, UsageMistake, command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,19 +20,24 @@ if TYPE_CHECKING:
 
 @command(10)
 @click.option("--require", "lockfile", metavar="LOCKFILE", help="Exit 0 if all of its files are there, else 10.")
-def status(run: Run, lockfile: str | None) -> int | None:
+@click.option("--by-user", is_flag=True, help="Also whose files fill the cache, by the owners of the files.")
+def status(run: Run, lockfile: str | None, by_user: bool) -> int | None:
     """Show how full the cache and its disk are, and which downloads are under way or stopped.
 
     The usage is everything that counts against the budget; reserved is the part of it for downloads that are under way
     or were killed. A stopped download is resumed by the next fetch of the same file. With -q it prints nothing.
 
+    A file belongs to whoever began its download: with --by-user each file is looked at.
+
     With --require only whether the files of a lock file stand at their paths, with their sizes and no known damage; what
     is lacking is named. For a readiness probe: no file is opened, no network, no index.
     """
+    if lockfile is not None and by_user:
+        raise UsageMistake("--by-user looks into all files, --require only for those of a lock file", "leave one out")
     if lockfile is None:
         from .status import show
 
-        return show(run)
+        return show(run, by_user=by_user)
     from ..lockfile.files import read
     from ..lockfile.probe import lacking
 

@@ -104,6 +104,8 @@ def _hint(spared: list[Spared]) -> str:
         ways.append(_unpin(pinned))
     if reasons & {"leased", "open"}:
         ways.append("stop the program, or --force: who has a file open keeps its bytes")
+    elif "untested" in reasons:
+        ways.append("have one of them do it, or --force: who has a file open keeps its bytes")
     elif ways:
         ways[0] += ", or --force"
     if ways:

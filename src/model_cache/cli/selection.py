@@ -26,7 +26,7 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 _FILTER = re.compile(r"\s*([a-z]+)\s*(>=|<=|>|<|=)\s*(.*?)\s*")
 _TIMES = ("used", "downloaded", "verified")
 _WORDS = {
-    "type": ("model", "dataset", "space"),
+    "type": tuple(PREFIXES),
     "state": ("ready", "corrupt", "unreadable", "changed", "downloading", "installing", "partial", "deleting"),
 }
 SORT_KEYS = ("repo", "file", "size", *_TIMES)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import disk, listings, locks, stats
+from ..budget.owners import shares
 from ..download import notes
 from ..errors import IndexUnavailableError, InvalidNameError
 from ..index import queries
@@ -31,8 +32,8 @@ _LABEL = 13  # characters that the names in front of the lines have
 _WEEK = 7 * 86400.0  # seconds; the time for which thrash is told
 
 
-def show(run: Run) -> int | None:
-    """Print usage, free disk, leases and downloads."""
+def show(run: Run, *, by_user: bool) -> int | None:
+    """Print usage, free disk, leases and downloads; and whose files those are."""
     ctx = run.existing()
     with closing(ctx.index) as index:
         totals, held = queries.totals(index), queries.held(index)
@@ -42,6 +43,7 @@ def show(run: Run) -> int | None:
         ]
         lower = [_lower(below) for below in ctx.lower]
         leased, damaged, incomplete = _leases(ctx), _damaged(index), _incomplete(ctx)
+        users = _by_user(ctx) if by_user else None
         events = {f"last_{kind}": output.timestamp(queries.last_run(index, kind)) for kind in ("verify", "gc")}
     document: dict[str, Any] = {
         "root": ctx.root,
@@ -56,6 +58,7 @@ def show(run: Run) -> int | None:
         "incomplete": incomplete,
         "leases": leased,
         "lower": lower,
+        "by_user": users,
         **events,
         "damaged": damaged,
         "regret": {"files": regret.files, "bytes": regret.bytes, "lacking_bytes": regret.lacking},
@@ -82,6 +85,12 @@ def _damaged(index: Index) -> dict[str, int]:
     """How many files are known to be wrong, by what is wrong with them."""
     failed = queries.failed(index)
     return {name: failed.get(name, 0) for name in (*FAILED, "quarantined")}
+
+
+def _by_user(ctx: Context) -> list[dict[str, Any]]:
+    """Who has how many files and bytes, most first."""
+    found = shares(ctx, [row for row in queries.entries(ctx.index) if is_sound(row)])
+    return [{"user": one.user, "uid": one.uid, "files": one.files, "bytes": one.bytes} for one in found]
 
 
 def _lower(below: Context) -> dict[str, Any]:
@@ -177,6 +186,9 @@ def _lines(ctx: Context, document: dict[str, Any]) -> list[str]:
         f"last gc      {document['last_gc'] or 'never'}",
         f"last verify  {document['last_verify'] or 'never'}",
     ]
+    for one in document["by_user"] or ():
+        amount = f"{format_size(one['bytes'])}, {plural(one['files'], 'file')}"
+        lines.append(output.one_line(f"user         {one['user']}: {amount}"))
     for below in document["lower"]:
         amount = {"missing": "not there", "unreadable": "may not be read"}.get(
             below["state"], "no index that can be read"

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .. import stats
+from .. import mounts, stats, trust
 from ..context import Context
 from ..errors import ModelCacheError, quoted
-from . import environment, exclusion, files, lower, mounts, ownership
+from . import environment, exclusion, files, lower, ownership
 from .check import Check, Status, fail, ok, warn
 from .filesystems import judge_file_system
 from .scratch import base, scratch
+from .sharing import sharing
 from .space import space
 from .trial import Trial
 
@@ -61,8 +62,10 @@ def examine(ctx: Context) -> Report:
     mount = mounts.find(place)
     there = os.path.isdir(ctx.root)
     checks = [_root(ctx, place), judge_file_system(mount)]
+    checks += _attempt("sharing", sharing, ctx, mount)
     if there:
         checks += _attempt("permissions", ownership.permissions, ctx)
+        checks += _attempt("parents", ownership.parents, ctx)
     checks += _attempt("lower", lower.lower, ctx)
     if not ctx.settings.read_only:
         checks += _attempt("space", space, ctx, place)
@@ -75,6 +78,8 @@ def examine(ctx: Context) -> Report:
 
 def _root(ctx: Context, place: str) -> Check:
     source = ctx.settings.root_source
+    if (distrusted := trust.distrust(ctx.root)) is not None:
+        return fail("root", str(distrusted), distrusted.hint)
     if os.path.isdir(ctx.root):
         return ok("root", f"{ctx.root} (from {source})")
     if os.path.lexists(ctx.root):

@@ -2,7 +2,7 @@
 
 Filesystems:
     On NFS `flock` is a lock of bytes at the server, which grants an exclusive one only on a descriptor that is open for
-    writing (flock(2), "NFS details"); the lease of an eviction is tried on one that is not. NFSv4 and SMB clients grant
+    writing (flock(2), "NFS details"): `locks.try_exclusive` sees to that. NFSv4 and SMB clients grant
     a kernel lease only while the server has granted them one, and say "somebody has it open" for "no".
 """
 
@@ -29,7 +29,6 @@ class Flock(NamedTuple):
     exclusive_beside_shared: bool = True
     shared_beside_exclusive: bool = True
     free_after_kill: bool = False
-    read_only: bool = True  # whether a descriptor that is not open for writing can have the exclusive lock
 
 
 def flock(trial: Trial) -> Check:
@@ -50,9 +49,6 @@ def judge_flock(found: Flock) -> Check:
     if not found.free_after_kill:
         what = f"a flock was not free {_AFTER_DEATH:g} seconds after its holder was killed"
         return fail(name, f"{what}: a crashed process holds up downloads and evictions", ELSEWHERE)
-    if not found.read_only:
-        what = "an exclusive flock needs a file that is open for writing here (EBADF), as on NFS, and leases are not"
-        return fail(name, f"{what}: reads and downloads go on; gc, rm, update and repair fail", ELSEWHERE)
     return ok(name, "shared beside shared, exclusive beside neither, free when its holder is killed")
 
 
@@ -64,12 +60,11 @@ def _try_flock(trial: Trial) -> Flock:
             return Flock(there=False)
     finally:
         os.close(fd)
-    flags = os.O_RDONLY if _exclusive_on(path, os.O_RDONLY) else os.O_RDWR  # nobody has it: NFS refuses it all the same
     with trial.partner() as other:
         both = other.ask("shared", "flock") == "yes" and _shared(path)
-        over_shared = _exclusive_on(path, flags)
+        over_shared = _exclusive_on(path)
         other.ask("drop")
-        fd = os.open(path, flags | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             mine = locks.try_exclusive(fd)
             under_exclusive = mine and other.ask("shared", "flock") == "yes"
@@ -78,8 +73,8 @@ def _try_flock(trial: Trial) -> Flock:
         if not under_exclusive:
             other.ask("shared", "flock")
         other.kill()
-        free = _comes_free(trial, path, flags)
-    return Flock(True, both, over_shared, under_exclusive, free, flags == os.O_RDONLY)
+        free = _comes_free(trial, path)
+    return Flock(True, both, over_shared, under_exclusive, free)
 
 
 def _shared(path: str) -> bool:
@@ -89,18 +84,18 @@ def _shared(path: str) -> bool:
     return granted
 
 
-def _exclusive_on(path: str, flags: int) -> bool:
-    """Whether the exclusive lock is granted on a descriptor opened so."""
-    fd = os.open(path, flags | os.O_CLOEXEC)
+def _exclusive_on(path: str) -> bool:
+    """Whether the exclusive lock is granted, as eviction asks for it."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return locks.try_exclusive(fd)
     finally:
         locks.release(fd)
 
 
-def _comes_free(trial: Trial, path: str, flags: int) -> bool:
+def _comes_free(trial: Trial, path: str) -> bool:
     deadline = trial.clock.monotonic() + _AFTER_DEATH
-    while not _exclusive_on(path, flags):
+    while not _exclusive_on(path):
         if trial.clock.monotonic() >= deadline:
             return False
         trial.clock.sleep(_POLL)
@@ -188,6 +183,8 @@ def _sole_use(path: str) -> bool | None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return locks.try_sole_use(fd)
+    except PermissionError:
+        return None  # a server that makes this file another user's
     finally:
         os.close(fd)
 

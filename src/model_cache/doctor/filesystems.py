@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..mounts import Mount
+from ..volumes import BUCKETS, CLUSTER
 from .check import ELSEWHERE, Check, ok, warn
-from .mounts import Mount
 
 
 class Known(NamedTuple):
@@ -74,13 +75,12 @@ KNOWN: dict[str, Known] = {
     "afs": Known("network", "locks are local or the server's, as it is mounted; the open test sees no other host"),
     **dict.fromkeys(("9p", "virtiofs", "vboxsf", "prl_fs", "fuse.vmhgfs-fuse", "fuse.grpcfuse", "fuse.osxfs"), _HOST),
     "fakeowner": Known("guest", "two processes can get one exclusive flock, whatever a short trial says"),
+    **dict.fromkeys(CLUSTER, _CLUSTER),  # and of some of them more is known
     "ceph": Known(
         "cluster",
         "locks and mmap hold between hosts; a host that was cut off loses its locks, and reads of those files fail;"
         " the open test sees no other host",
     ),
-    "fuse.ceph": _CLUSTER,
-    "fuse.ceph-fuse": _CLUSTER,
     "lustre": Known(
         "cluster",
         "locks hold between hosts only where it is mounted with flock; the open test sees no other host",
@@ -89,8 +89,6 @@ KNOWN: dict[str, Known] = {
         "cluster",
         "locks hold on this host alone unless tuneUseGlobalFileLocks is set; the open test sees no other host",
     ),
-    **dict.fromkeys(("gpfs", "gfs2", "ocfs2", "pvfs2", "orangefs"), _CLUSTER),
-    "fuse.glusterfs": _CLUSTER,
     "fuse.juicefs": Known(
         "cluster",
         "locks and rename hold between hosts; a change is seen when the file is opened again; the open test sees no other host",
@@ -99,18 +97,7 @@ KNOWN: dict[str, Known] = {
         "network",
         "locks hold on this host alone; two names of one file look like two files; a name that another host made can stay unseen",
     ),
-    **dict.fromkeys(
-        (
-            "fuse.s3fs",
-            "fuse.gcsfuse",
-            "fuse.mountpoint-s3",
-            "fuse.goofys",
-            "fuse.geesefs",
-            "fuse.rclone",
-            "fuse.blobfuse2",
-        ),
-        _BUCKET,
-    ),
+    **dict.fromkeys(BUCKETS, _BUCKET),
 }
 
 # Options of a mount that change what the table says: (type, option) or (type, how an option begins).

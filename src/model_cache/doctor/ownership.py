@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import stat
 
+from .. import trust
 from ..context import Context
 from ..errors import quoted
+from ..stats import user_name
+from ..units import plural
+from . import fixing
 from .check import Check, fail, ok, warn
 
 _NAME = "permissions"
@@ -15,12 +19,17 @@ _NAME = "permissions"
 def permissions(ctx: Context) -> list[Check]:
     """One finding for each thing that is wrong, or one that says that nothing is."""
     # The root itself may be a symlink; nothing below it that is the cache's own may.
-    found = _look(ctx, ctx.root, os.stat(ctx.root))
-    for path in (ctx.places.own, *_inside(ctx.places.own)):
+    root = os.stat(ctx.root)
+    found = _look(ctx, ctx.root, root)
+    if (closed := judge_mode(ctx.root, root, ctx.settings.sharing)) is not None:
+        found.append(closed)
+    apart = {ctx.places.own, ctx.places.state}  # one, unless there is a state_dir
+    for path in sorted(part for place in apart for part in (place, *_inside(place))):
         try:
             found += _look(ctx, path, os.lstat(path))
         except FileNotFoundError:
             continue  # not made yet, or a file of a process that has ended
+    found += judge_modes(fixing.look(ctx).amiss, os.geteuid())
     found += [
         fail(_NAME, f"{path} is a file, where a directory is needed", f"ls -ld {quoted(path)}")
         for path in _directories(ctx)
@@ -55,7 +64,8 @@ def _look(ctx: Context, path: str, found: os.stat_result) -> list[Check]:
         for check in (
             judge_access(path, _denied(ctx, path, found)),
             judge_owner(path, found, os.geteuid(), ctx.settings.sharing),
-            judge_mode(path, found, ctx.settings.sharing),
+            # The policy's mode is somebody's choice, which `--fix` leaves alone; of all else `judge_modes` says it.
+            judge_mode(path, found, ctx.settings.sharing) if path == ctx.settings.policy_file else None,
         )
         if check is not None
     ]
@@ -83,7 +93,7 @@ def judge_owner(path: str, found: os.stat_result, user: int, sharing: str) -> Ch
     """What it means that it belongs to somebody; with `sharing=group` that may be anybody of the group."""
     if found.st_uid == user or sharing == "group":
         return None
-    what = f"{path} belongs to {_name(found.st_uid)}, and this is {_name(user)}"
+    what = f"{path} belongs to {user_name(found.st_uid)}, and this is {user_name(user)}"
     return warn(_NAME, f"{what}: what one of the two makes, the other may be unable to use", _list(path))
 
 
@@ -99,14 +109,28 @@ def judge_mode(path: str, found: os.stat_result, sharing: str) -> Check | None:
     return None
 
 
-def _name(user: int) -> str:
-    """A user as people know them."""
-    import pwd
+def judge_modes(amiss: list[fixing.Amiss], user: int) -> list[Check]:
+    """What it means that so much of what the cache made has a wrong mode: one finding, and who can repair all of it."""
+    if not amiss:
+        return []
+    first, owners = amiss[0], sorted({one.owner for one in amiss} - {user_name(user), user_name(0)})
+    more = f", and likewise {plural(len(amiss) - 1, 'other')}" if amiss[1:] else ""
+    who = f", run by {' and by '.join(owners)}, or by root" if owners and user else ""
+    return [warn(_NAME, f"{first.path} (mode {first.before:o}): {first.why}{more}", f"model-cache doctor --fix{who}")]
 
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return f"user {user}"
+
+def parents(ctx: Context) -> list[Check]:
+    """Who else than this user and root could put another directory in the place of the root."""
+    return judge_parents(ctx.root, trust.parents(ctx.root), os.geteuid())
+
+
+def judge_parents(root: str, above: list[tuple[str, os.stat_result]], user: int) -> list[Check]:
+    """What it means that these directories are above the root, with these owners and modes."""
+    found = [(path, why) for path, status in above if (why := trust.distrust_parent(path, status, user))]
+    what = "can put another directory in the place of the root, and so decide what a model is"
+    return [warn("parents", f"{why}: they {what}", f"ls -ld {quoted(path)}") for path, why in found] or [
+        ok("parents", f"only this user and root can rename {root}")
+    ]
 
 
 def _list(path: str) -> str:

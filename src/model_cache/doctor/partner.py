@@ -11,6 +11,8 @@ import subprocess
 import sys
 from types import TracebackType
 
+from ..hub.tokens import without_secrets
+
 PATIENCE = 30.0  # seconds for an answer; a network file system may need a few of them for a lock
 
 
@@ -42,10 +44,10 @@ class Partner:
         path = os.pathsep.join(entry for entry in sys.path if entry)
         command = [sys.executable, "-P", "-m", "model_cache.doctor.other"]
         # S603: the command is this very interpreter with a module of this package.
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(  # noqa: S603 # nosec B603 # this interpreter, no shell
             command,
             cwd=self._directory,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**without_secrets(os.environ), "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

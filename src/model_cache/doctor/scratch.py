@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .. import disk
+from .. import disk, modes
 from ..clock import Clock
 
 _PREFIX = ".model-cache-doctor-"
@@ -38,7 +38,7 @@ def scratch(place: str, clock: Clock) -> Iterator[str]:
     _remove_dead(place, clock)
     path = os.path.join(place, _PREFIX + os.urandom(8).hex())
     try:
-        disk.make_directory(path, 0o700)
+        modes.make_directory(path, 0o700)
         yield path
     finally:
         _remove(path)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..context import Context
-from ..errors import DownloadError, IntegrityError
+from ..errors import IntegrityError
 from ..hub.client import FileMeta, TreeItem
 from ..layout import Snapshot
 from ..listings import Listed, Listing
-
-_MOST = 200_000  # files of one repo; some 60 MB while they are looked at
 
 
 def promise(listing: Listing, file: Listed) -> FileMeta:
@@ -27,10 +27,19 @@ def ask(ctx: Context, snapshot: Snapshot, commit: str | None, deadline: float | 
     commit = commit or hub.commit(*names, snapshot.revision, deadline=deadline)
     files: dict[str, Listed] = {}
     for item in hub.tree(*names, commit, deadline=deadline):
-        if len(files) >= _MOST:
-            raise DownloadError(f"{snapshot}: the Hub lists more than {_MOST} files")
         files[item.path] = _checked(ctx, snapshot, item)
+    _refuse_clash(snapshot, files)
     return Listing(commit, files.values())
+
+
+def _refuse_clash(snapshot: Snapshot, files: Mapping[str, object]) -> None:
+    """No repo has a file and a directory of one name; begun, such a listing could not be ended."""
+    for path in files:
+        at = path.find("/")
+        while at > 0:
+            if path[:at] in files:
+                raise IntegrityError(f"{snapshot}: the Hub lists {path[:at]!r} as a file and as a directory")
+            at = path.find("/", at + 1)
 
 
 def _checked(ctx: Context, snapshot: Snapshot, item: TreeItem) -> Listed:

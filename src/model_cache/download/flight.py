@@ -96,7 +96,7 @@ class Flight:
         """W of what is free and missing, as many as may be held."""
         most = max(min(_TAKEN, stats.spare_descriptors() // _SHARE), 2)  # so that a carrier can have an heir
         taken: list[Item] = []
-        places: set[str] = set()
+        places: dict[str, str] = {}  # of each directory, a path in it
         while self._later and self.excludes and len(self._items) < most:
             entry, meta = self._later.popleft()
             fd = locks.try_write(self._ctx.places.lock(entry.key), self._ctx.settings.file_mode)
@@ -106,9 +106,9 @@ class Flight:
             self._items.append(item)
             taken.append(item)
             self.excludes = item.lock.excludes
-            places.add(os.path.dirname(entry.path(self._ctx.root)))
-        for place in places:
-            disk.refresh_directory(place)
+            places.setdefault(os.path.dirname(entry.relative), entry.relative)
+        for place in places.values():
+            disk.refresh_parent(self._ctx.root, place)
         self._learn(taken)
         return [item for item in taken if self._settle(item)] if self.excludes else []
 

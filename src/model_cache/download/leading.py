@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from .. import disk, hit, listings, recovery, stats, tiers
-from ..budget.eviction import refuse_without_flock
+from ..budget.designated import refuse_to_take
 from ..context import Context
 from ..errors import (
     AccessError,
@@ -39,7 +39,7 @@ from .waiting import out_of_time
 def lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outcome:
     """Under W: look again, settle what was left, then download."""
     assert lock.held, "who leads holds W"
-    disk.refresh_directory(os.path.dirname(entry.path(ctx.root)))
+    disk.refresh_parent(ctx.root, entry.relative)
     if ctx.folds:
         hit.refuse_clash(ctx, entry)
     replaces = (request.force and os.path.lexists(entry.path(ctx.root))) or mending.damaged(ctx, entry) is not None
@@ -60,7 +60,7 @@ def lead(ctx: Context, entry: Entry, lock: WriteLock, request: Request) -> Outco
             hint=f"move it away: mv {quoted(found.text)} {quoted(f'{found.text}.mine')}",
         )
     if found:
-        refuse_without_flock(ctx)
+        refuse_to_take(ctx)
     note = notes.begin(ctx, entry)
     job = Job(entry, lock, request, recorder, note)
     try:

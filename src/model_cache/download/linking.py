@@ -80,7 +80,7 @@ def link(ctx: Context, entry: Entry, lock: WriteLock, source: Source, recorder: 
     directory = disk.open_parent(ctx.root, entry.relative, ctx.settings.directory_mode)
     try:
         ctx.step("link:link")
-        if not disk.link(source.path, entry.filename.rpartition("/")[2], directory, found.st_ino):
+        if not disk.link(source.fd, source.path, entry.filename.rpartition("/")[2], directory):
             return False
         ctx.step("link:fsync-directory")
         disk.sync(directory)

@@ -21,6 +21,7 @@ from ..errors import StorageError
 from ..hub.client import FileMeta
 from ..layout import Entry
 from ..units import plural
+from ..volumes import is_shared
 from . import miss
 from .crew import Crew
 from .flight import Flight
@@ -132,7 +133,11 @@ class _Many:
                 flight.run(self._workers)
                 self._outcomes |= flight.outcomes
                 alone = flight.alone if flight.excludes else missing
-                if not alone and not flight.outcomes:
+                if not alone and not flight.outcomes and is_shared(self._ctx.mount):
+                    alone = missing[
+                        :1
+                    ]  # waits as a single fetch does, and goes alone where the holder is gone for good
+                elif not alone and not flight.outcomes:
                     self._wait(missing[0])
             self._fetch_alone(alone, tally)
             missing = self._look([entry for entry in missing if entry not in self._outcomes])

@@ -41,7 +41,7 @@ def damaged(ctx: Context, entry: Entry) -> Damaged | None:
     try:
         found = os.stat(entry.path(ctx.root), follow_symlinks=False)
         if not mark.fits(found):
-            fd = disk.open_regular(entry.path(ctx.root))
+            fd = disk.open_entry(ctx.root, entry.relative)
             try:
                 found = os.fstat(fd)
                 if not damage.is_marked(ctx, entry.key, found, fd):
@@ -182,13 +182,25 @@ def _link(ctx: Context, bad: Damaged, name: str) -> bool:
     ctx.step("quarantine:link")
     directory = disk.open_parent(ctx.places.quarantine.rstrip("/"), name, ctx.settings.directory_mode)
     try:
-        linked = os.path.lexists(ctx.places.quarantine + name) or disk.link(
-            bad.entry.path(ctx.root), name, directory, bad.ino
-        )
+        linked = os.path.lexists(ctx.places.quarantine + name) or _link_file(ctx, bad, name, directory)
         disk.sync(directory)
         return linked
     finally:
         os.close(directory)
+
+
+def _link_file(ctx: Context, bad: Damaged, name: str, directory: int) -> bool:
+    """Give the damaged file a name in an open directory; False if another file is at its path, or there are no links."""
+    try:
+        fd = disk.open_entry(ctx.root, bad.entry.relative)
+    except OSError:
+        return False
+    try:
+        if os.fstat(fd).st_ino != bad.ino:
+            return False
+        return disk.link(fd, bad.entry.path(ctx.root), name, directory)
+    finally:
+        os.close(fd)
 
 
 def _link_aside(ctx: Context, bad: Damaged) -> None:
@@ -210,9 +222,9 @@ def _move_aside(ctx: Context, job: Job, bad: Damaged) -> None:
         with claimed(ctx, bad.entry, bad.identity):
             disk.discard(ctx.places.quarantine + name, bad.identity)  # of a repair that did not come to its end
             ctx.step("quarantine:move")
-            kept = disk.take(path, ctx.places.quarantine + name, bad.identity)
+            kept = disk.take(ctx.root, bad.entry.relative, ctx.places.quarantine + name, bad.identity)
             disk.fsync_directory(ctx.places.quarantine)
-            disk.fsync_directory(os.path.dirname(path))
+            disk.fsync_parent(ctx.root, bad.entry.relative)
     finally:
         if not kept:
             quarantine.gone(ctx.index, [name])
@@ -233,7 +245,6 @@ def _drop(ctx: Context, job: Job, bad: Damaged) -> None:
     Raises:
         InUseError: A running program has them leased or open, and would keep their room.
     """
-    path = bad.entry.path(ctx.root)
     for known in quarantine.of(ctx.index, bad.entry):
         if known.identity == bad.identity:
             disk.remove_durably(ctx.places.quarantine + known.name)
@@ -241,8 +252,8 @@ def _drop(ctx: Context, job: Job, bad: Damaged) -> None:
     trash = ctx.places.trash + f"{bad.entry.key}.damaged"
     with claimed(ctx, bad.entry, bad.identity):
         ctx.step("quarantine:drop")
-        if disk.take(path, trash, bad.identity):
-            disk.fsync_directory(os.path.dirname(path))
+        if disk.take(ctx.root, bad.entry.relative, trash, bad.identity):
+            disk.fsync_parent(ctx.root, bad.entry.relative)
     disk.remove_durably(trash)
     quarantine.dropped(ctx.index, bad)
     place.check(ctx, job.entry)

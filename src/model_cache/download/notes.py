@@ -12,6 +12,7 @@ import os
 from .. import disk, errors
 from ..context import Context, holder_name
 from ..errors import ModelCacheError
+from ..layout import is_key
 from ..units import LARGEST, LONGEST
 
 TYPE_CHECKING = False
@@ -43,6 +44,7 @@ class Note:
         error: How this attempt failed, or None.
         endpoint: Which Hub was asked: another one may well have the file.
         parts: Of a partial with gaps, the etag that its bytes belong to, and ranges of it that are there; else None.
+        partial: Name of the partial where hosts have partials of their own; else empty.
     """
 
     def __init__(
@@ -55,9 +57,11 @@ class Note:
         error: dict[str, Any] | None = None,
         endpoint: str = "",
         parts: dict[str, Any] | None = None,
+        partial: str = "",
     ) -> None:
         self.attempt, self.holder, self.began = attempt, holder, began
         self.size, self.etag, self.error, self.endpoint, self.parts = size, etag, error, endpoint, parts
+        self.partial = partial
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Note) and vars(self) == vars(other)
@@ -91,6 +95,15 @@ def _is_time(value: object) -> bool:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
+
+
+def _is_partial(value: object) -> bool:
+    return (
+        isinstance(value, str)
+        and (not value or is_key(value.partition(".")[0]))
+        and value.isascii()
+        and "/" not in value
+    )
 
 
 def _or_none(fits: Callable[[object], bool]) -> Callable[[object], bool]:
@@ -154,13 +167,18 @@ def expect_gaps(note: Note, etag: str, held: Sequence[Range]) -> None:
     note.etag, note.parts = "", {"etag": etag, "ranges": [list(one) for one in held]}
 
 
+def place(ctx: Context, entry: Entry, note: Note) -> str:
+    """The partial that the note is about: another host's has another name."""
+    return f"{ctx.places.partials}{note.partial}" if note.partial else ctx.places.partial(entry.key)
+
+
 def arrived(ctx: Context, entry: Entry, note: Note | None = None) -> int:
     """Bytes of the entry's partial that are there, for those who watch; the size of a partial with gaps says nothing."""
+    note = note or read(ctx, entry)
     try:
-        size = os.stat(ctx.places.partial(entry.key), follow_symlinks=False).st_size
+        size = os.stat(place(ctx, entry, note), follow_symlinks=False).st_size
     except OSError:
         return 0
-    note = note or read(ctx, entry)
     return size if note.parts is None else sum(end - start for start, end in kept(note, size))
 
 
@@ -170,6 +188,9 @@ def begin(ctx: Context, entry: Entry) -> Note:
     now = ctx.clock.time()
     endpoint = ctx.settings.endpoint
     note = Note(last.attempt + 1, holder_name(), now, last.size, last.etag, endpoint=endpoint, parts=last.parts)
+    note.partial = f"{entry.key}{ctx.places.host}" if ctx.places.host else ""
+    if note.partial != last.partial:
+        note.etag, note.parts = "", None  # what is known of another host's partial is not known of this one's
     write(ctx, entry, note)
     return note
 
@@ -210,6 +231,7 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
     "error": _or_none(lambda value: isinstance(value, dict)),
     "endpoint": _is_text,
     "parts": _or_none(_are_parts),
+    "partial": _is_partial,
 }
 _FACTS: dict[str, Callable[[object], bool]] = {
     "status": _is_count,

@@ -48,7 +48,7 @@ class Partial:
         unique = "" if lock.excludes else f".{os.getpid()}-{os.urandom(4).hex()}"
         self.path = ctx.places.partial(entry.key) + unique
         try:
-            self._fd = open_own(self.path, ctx.settings.file_mode)
+            self._fd = open_own(self.path, ctx.settings.file_mode, linked=True)
             found = os.fstat(self._fd)
             if found.st_nlink > 1:
                 # The bytes have another name (a crash before this one was removed, then a move): they are not ours to

@@ -90,7 +90,7 @@ def adopt(ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, ours
     """Something stands at the path: the same bytes are taken over as they are, others are left alone."""
     path = entry.path(ctx.root)
     try:
-        fd = disk.open_regular(path)
+        fd = disk.open_entry(ctx.root, entry.relative)
     except OSError as error:
         raise disk.storage_error(error, f"{entry} was downloaded, and cannot be published: cannot open", path) from None
     try:

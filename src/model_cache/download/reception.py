@@ -24,6 +24,7 @@ from .waiting import in_progress
 
 _FAILURES = 5  # attempts in a row that bring less than a chunk
 _LONGEST_PAUSE = 20.0  # seconds, whatever the server asks for: the write lock is held meanwhile
+_UNSAID = 128 << 20  # bytes of a file of which nobody says how long it is; the Hub says it of every one
 _SLICE = 0.1  # seconds of a pause between two looks at whether it is over
 
 
@@ -85,6 +86,7 @@ class Reception:
             etag=self.meta.etag,
             deadline=self.request.deadline,
             halt=self.halt,
+            anew=self.request.anew,
         )
         with self.lock:
             self.parts.asked(self.ctx.clock.monotonic() - began)
@@ -108,6 +110,12 @@ class Reception:
         if last and part.end == self.meta.size is not None and count > part.left:
             raise IntegrityError(
                 f"{self.entry}: more than the promised {self.meta.size} bytes", expected=self.meta.size
+            )
+        if part.end is None and body.total is None and part.at + count > _UNSAID:
+            raise IntegrityError(
+                f"{self.entry}: more than {_UNSAID} bytes came, and neither promise nor answer says how many there are",
+                expected=_UNSAID,
+                hint="a mirror must pass on Content-Length or X-Linked-Size",
             )
         if not count and part.left:
             missing = part.left
@@ -144,7 +152,7 @@ class Reception:
         Raises:
             DownloadInProgressError: The caller's time would be over.
         """
-        seconds = asked if asked is not None else min(0.25 * 2**failures, 8.0) * (0.5 + random.random())  # noqa: S311 - no secret
+        seconds = asked if asked is not None else min(0.25 * 2**failures, 8.0) * (0.5 + random.random())  # noqa: S311 # nosec B311 # no secret
         seconds = min(seconds, _LONGEST_PAUSE)
         if self.request.deadline is not None and self.ctx.clock.monotonic() + seconds >= self.request.deadline:
             raise self.in_progress()

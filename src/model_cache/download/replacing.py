@@ -15,12 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .. import disk, locks, stats
+from .. import beneath, disk, locks, stats
 from ..context import Context
 from ..errors import InUseError, StorageError, quoted
 from ..index.rows import Row
 from ..layout import Entry
 from ..recorder import Recorder
+from ..volumes import is_stateless
 from . import publish
 from .partial import Partial
 
@@ -113,7 +114,7 @@ def _claimed_file(ctx: Context, entry: Entry, identity: Identity, *, same: bool)
     """(open file, whether the kernel says that nobody else has it open)."""
     path = entry.path(ctx.root)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        fd = beneath.open_entry(ctx.root, entry.relative)
     except OSError as error:
         raise disk.storage_error(error, "cannot open", path) from None
     try:
@@ -122,13 +123,21 @@ def _claimed_file(ctx: Context, entry: Entry, identity: Identity, *, same: bool)
             raise changed(path)
         if same:
             return fd, False
-        sole = locks.try_sole_use(fd) if locks.try_exclusive(fd) else False
+        sole = _sole_use(fd) if locks.try_exclusive(fd) and not is_stateless(ctx.mount) else False
         if sole is False:
             raise _in_use(path)
         return fd, sole is True
     except BaseException:
         locks.release(fd)
         raise
+
+
+def _sole_use(fd: int) -> bool | None:
+    """The open test; another user's file is replaced without it: who has it open keeps the bytes, and the path stays."""
+    try:
+        return locks.try_sole_use(fd)
+    except PermissionError:
+        return None
 
 
 def _rename(ctx: Context, one: Replacement) -> None:

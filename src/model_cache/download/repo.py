@@ -173,7 +173,10 @@ def _others(ctx: Context, snapshot: Snapshot, listing: Listing, wanted: list[Wan
 
 
 def _wanted(snapshot: Snapshot, listing: Listing, selection: Selection) -> list[Wanted]:
-    return [Wanted(_entry(snapshot, file), promise(listing, file)) for file in selection.of(listing)]
+    chosen = selection.of(listing)
+    for file in chosen:
+        _entry(snapshot, file)  # a name that is refused costs no memory for those before it
+    return [Wanted(_entry(snapshot, file), promise(listing, file)) for file in chosen]
 
 
 def check_workers(workers: int) -> int:

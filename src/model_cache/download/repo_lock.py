@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from .. import locks
 from ..errors import LockTimeoutError, quoted
 from ..layout import Snapshot
+from ..volumes import is_shared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,10 +34,13 @@ def repo_lock(ctx: Context, snapshot: Snapshot, *, shared: bool, deadline: float
         LockTimeoutError: Others held it for too long.
     """
     path, patience = ctx.places.lock(snapshot.key), ctx.settings.lock_timeout
-    last = ctx.clock.monotonic() + patience
+    began = ctx.clock.monotonic()
+    last = began + patience
     last = last if deadline is None else min(last, deadline)
     while (fd := locks.try_write(path, ctx.settings.file_mode, shared=shared)) is None:
         if ctx.clock.monotonic() >= last:
+            if shared and ctx.clock.monotonic() >= began + patience and is_shared(ctx.mount):
+                break  # its holder may be a host that is gone for good; each file is still the promised one
             doing = "updating it" if shared else "fetching or updating it"
             raise LockTimeoutError(
                 f"{snapshot}: another process has been {doing}, or asking what belongs to it, for more than {patience:g}"
@@ -47,7 +51,8 @@ def repo_lock(ctx: Context, snapshot: Snapshot, *, shared: bool, deadline: float
     try:
         yield
     finally:
-        locks.release(fd)
+        if fd is not None:
+            locks.release(fd)
 
 
 def at_its_commit(ctx: Context, entry: Entry, asked: Asked) -> AbstractContextManager[None]:

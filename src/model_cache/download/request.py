@@ -55,6 +55,7 @@ class Request(Asked):
         slots: Connections that this and other requests share; None: as many as the setting `connections` says, for this
             one alone.
         source: Opens a file outside of this cache that has the promised bytes, once W is held.
+        anew: Whatever keeps answers on the way is to ask the Hub again: what it gave was wrong.
         exact: With `force`: not again if the index knows that the bytes of the promise stand there by then.
     """
 
@@ -65,6 +66,7 @@ class Request(Asked):
     promise: FileMeta | None = None
     slots: Slots | None = None
     source: Callable[[], Source | None] | None = None
+    anew: bool = False
     exact: bool = False
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import disk
 from ..budget import admission, limits
@@ -129,7 +129,7 @@ def _from_hub(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note
         logger.warning(message)
         request.progress.warning(message)
         partial.restart()
-        received += body.receive(ctx, entry, meta, partial, note, request)
+        received += body.receive(ctx, entry, meta, partial, note, replace(request, anew=True))
         partial.check(meta, str(entry))
     return received
 

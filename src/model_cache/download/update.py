@@ -12,7 +12,7 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from ..budget.eviction import refuse_without_flock
+from ..budget.designated import refuse_to_take
 from ..context import Context
 from ..errors import InUseError, ModelCacheError, NotFoundError, OfflineMissError
 from ..hub.client import FileMeta
@@ -76,7 +76,7 @@ def update(ctx: Context, rows: list[Row], request: Request, *, whole: bool = Tru
         )
     ctx.meet_hub(request.progress)
     ctx.prepare()
-    refuse_without_flock(ctx)
+    refuse_to_take(ctx)
     snapshot = Snapshot(first.repo, first.revision, first.repo_type)
     with repo_lock(ctx, snapshot, shared=False):
         if whole:  # with what came while this waited

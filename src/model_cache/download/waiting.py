@@ -18,6 +18,7 @@ from .. import disk, stats
 from ..context import Context, holder_name
 from ..errors import DownloadInProgressError, LockTimeoutError, quoted
 from ..units import format_duration, format_size
+from ..volumes import is_shared
 from ..write_lock import WriteLock
 from . import notes
 
@@ -46,13 +47,14 @@ class _Wait:
         self._before = _inode(self._path)
         self.began = self._moved = self._told = ctx.clock.monotonic()
         note = notes.read(ctx, entry)
-        self._first_size, self._mark = notes.arrived(ctx, entry, note), _mark(ctx, entry)
+        self._first_size, self._partial = notes.arrived(ctx, entry, note), notes.place(ctx, entry, note)
+        self._mark = _mark(self._partial)
         self.attempt = note.attempt
         self.reason: _Leave | None = None
 
     def give_up(self) -> bool:
         now = self._ctx.clock.monotonic()
-        mark = _mark(self._ctx, self._entry)
+        mark = _mark(self._partial)
         if mark != self._mark:
             self._mark, self._moved = mark, now
         deadline = self._request.deadline
@@ -65,6 +67,7 @@ class _Wait:
         elif now - self._told >= _TELL_EVERY:
             self._told = now
             note = notes.read(self._ctx, self._entry)
+            self._partial = notes.place(self._ctx, self._entry, note)
             size = notes.arrived(self._ctx, self._entry, note)
             self._request.progress.waiting(str(self._entry), note.holder, size, note.size, now - self.began)
         return self.reason is not None
@@ -81,14 +84,23 @@ class _Wait:
         note = notes.read(self._ctx, self._entry)
         seconds = self._ctx.clock.monotonic() - self.began
         if self.reason is _Leave.STALLED:
+            lock = self._ctx.places.lock(self._entry.key)
             return LockTimeoutError(
                 f"{self._entry}: process {note.holder or 'unknown'} holds its lock, and nothing moved for"
-                f" {format_duration(self._ctx.settings.lock_timeout)}",
-                hint=f"fuser -v {quoted(self._ctx.places.lock(self._entry.key))}",
+                f" {format_duration(self._ctx.settings.lock_timeout)}{_held(lock)}",
+                hint=f"fuser -v {quoted(lock)}",
             )
         size = notes.arrived(self._ctx, self._entry, note)
         rate = (size - self._first_size) / seconds if seconds > 0 else 0.0
         return in_progress(self._entry, note.holder, size, note.size, rate)
+
+
+def _held(lock: str) -> str:
+    """Who holds a lock, as the kernel has it: a note is what anybody wrote."""
+    from ..users import holders
+
+    found = holders(lock)
+    return found and f"; the lock is held{found}"
 
 
 def out_of_time(ctx: Context, entry: Entry) -> DownloadInProgressError:
@@ -135,10 +147,18 @@ def write_lock(ctx: Context, entry: Entry, request: Asked) -> Iterator[WriteLock
         refused.hint = refused.hint or f"ls -l {quoted(path)}"
         raise refused from None
     if not held:
-        if wait.reason is not _Leave.APPEARED:
+        if wait.reason is _Leave.APPEARED:
+            yield None
+            return
+        if wait.reason is not _Leave.STALLED or not is_shared(ctx.mount):
             raise wait.error()
-        yield None
-        return
+        # Its holder may be a host that is gone: a server of NFSv3 never lets go of a dead client's locks.
+        message = f"{wait.error()}; this volume is shared with other hosts: downloading without waiting for it any more"
+        from ..log import logger  # who only waits need not load it
+
+        logger.warning(message)
+        request.progress.warning(message)
+        lock.go_without()
     try:
         note = notes.read(ctx, entry)
         same = note.endpoint == ctx.settings.endpoint
@@ -158,10 +178,10 @@ def _inode(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _mark(ctx: Context, entry: Entry) -> tuple[int, int, int] | None:
+def _mark(partial: str) -> tuple[int, int, int] | None:
     """What changes while the partial gets bytes; with parts coming at several places, its size alone does not."""
     try:
-        found = os.stat(ctx.places.partial(entry.key))
+        found = os.stat(partial)
     except OSError:
         return None
     return found.st_size, stats.allocated(found), found.st_mtime_ns

@@ -7,7 +7,7 @@ whole buffer is full; a caller can thus show progress, heed its deadline, and ke
 
 **Guarantees.** Bytes that arrived before a cut are handed over first, then the cut is raised. A body shorter than its
 `Content-Length` is always an error. *Not* guaranteed: a body without a length ends where the connection ends, so a cut
-looks like its end; the caller's own length and hash decide.
+looks like its end; the caller's own length and hash decide. A body that drips is cut: see `_FLOOR`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DownloadError
+from .chunks import Chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 # Seconds that `readinto` goes on to fill a buffer once it has some bytes: long enough that a fast line fills it, short
 # enough for a progress bar.
 _LINGER = 0.2
-_PIECE = 64 * 1024  # bytes per read where only urllib3's own reading is possible (chunked bodies)
+_PIECE = 64 * 1024  # bytes per read of a small answer, and where only urllib3's own reading is possible
+# A time-out of the socket begins anew with each byte. So each exchange, and each stretch of a body that brings less than
+# `_FLOOR` bytes, may take so many of them: a minute of the default ones, and 17 bytes per second are slower than any line.
+PATIENT = 6
+_FLOOR = 1024
 # Whose exceptions mean a broken body. Any other comes from a signal handler of the program, such as celery's
 # SoftTimeLimitExceeded, and is the program's own: it is no reason to try again.
 _OF_HTTP = frozenset({"builtins", "http", "requests", "ssl", "urllib3"})
@@ -77,7 +82,9 @@ class Body:
         self._failure: DownloadError | None = None
         self._ended = False
         self._count = 0
+        self._waited, self._since = 0.0, 0  # seconds spent waiting for bytes, and how many had come when that began
         self._http, self._reader = _buffered_reader(raw)
+        self._chunks = Chunks(self._reader) if self._http and self._reader and self._http.chunked else None
         self.left: int | None = self._http.length if self._http is not None else None
         self._promised = self.left
 
@@ -122,15 +129,18 @@ class Body:
     def _fill(self, buffer: memoryview) -> tuple[int, DownloadError | None]:
         """Read until the buffer is full, the body ends, or `_LINGER` has passed."""
         count = 0
-        deadline = time.monotonic() + _LINGER
+        began = now = time.monotonic()
         try:
             while count < len(buffer):
                 got = self._read_some(buffer[count:])
-                if not got:
+                if got == 0:
                     break
-                count += got
-                self._count += got
-                if time.monotonic() > deadline:
+                count += got or 0
+                self._count += got or 0
+                before, now = now, time.monotonic()
+                if self._drips(now - before):
+                    return count, self._cut(f"less than {_FLOOR} bytes in {PATIENT * self._stall:g} s")
+                if count and now > began + _LINGER:
                     break
         except TimeoutError:
             return count, self._cut(f"no byte for {self._stall:g} s")
@@ -140,7 +150,16 @@ class Body:
             return count, self._cut(self._explain(error))
         return count, None
 
-    def _read_some(self, view: memoryview) -> int:
+    def _drips(self, seconds: float) -> bool:
+        """Whether, with so many more seconds of waiting, too little came in too long a time; the caller's own is not counted."""
+        self._waited += seconds
+        if self._count - self._since >= _FLOOR:
+            self._waited, self._since = 0.0, self._count
+        return self._waited > PATIENT * self._stall
+
+    def _read_some(self, view: memoryview) -> int | None:
+        if self._chunks is not None:
+            return self._chunks.readinto(view)
         if self._reader is not None:
             return self._reader.readinto1(view)
         length = min(len(view), _PIECE)
@@ -191,12 +210,15 @@ class Body:
         if not reusable:
             with contextlib.suppress(Exception):
                 self._raw.close()
-        self._reader = self._http = None
+        self._reader = self._http = self._chunks = None
         on_close(reusable)
 
     def _settle(self) -> bool:
         """Tell http.client that the body has been read past it, and urllib3 that the connection is free."""
         if self._http is not None:
+            if self._chunks is not None and self._chunks.ended:
+                self._http.chunked = False
+                self._http.length = 0
             if self._http.length is None:
                 return False
             self._http.length = 0
@@ -206,9 +228,9 @@ class Body:
 
 
 def _buffered_reader(raw: Any) -> tuple[http.client.HTTPResponse | None, io.BufferedReader | None]:
-    """The reader below urllib3, where the body is a plain run of bytes; (None, None) sends reading through urllib3."""
+    """The reader below urllib3; (None, None), where it cannot be had, sends reading through urllib3."""
     response = getattr(raw, "_fp", None)
-    if isinstance(response, http.client.HTTPResponse) and not response.chunked:
+    if isinstance(response, http.client.HTTPResponse):
         reader = response.fp
         if isinstance(reader, io.BufferedReader):
             return response, reader

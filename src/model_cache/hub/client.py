@@ -7,13 +7,15 @@ downloads decides, by `DownloadError.transient`, whether and from which byte to 
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 from ..errors import DownloadError, SettingError
 from ..layout import is_commit
-from .body import Body
-from .failures import Refusal, Target, refused
+from .answer import Answer
+from .body import PATIENT, Body
+from .documents import COMMIT_LIMIT, PAGE_LIMIT, Pages, is_gated, parse, stated_error
+from .failures import Refusal, Shared, Target, gated, refused
 from .protocol import (
     FileMeta,
     TreeItem,
@@ -30,10 +32,10 @@ from .protocol import (
     tree_url,
 )
 from .ranges import Validators, Wanted
-from .retries import PATIENCE, repeat
+from .retries import repeat
 from .shortcut import Shortcuts
 from .tokens import Token
-from .transport import Answer, Transport
+from .transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Body", "FileMeta", "Hub", "HubClient", "TreeItem"]
 
-_API_LIMIT = 32 * 1024 * 1024  # bytes; a page of 1000 files has about 0.3 MB
-_MAX_PAGES = 10_000
 _DETAIL = 4096  # bytes read of a refusal's body
 _PROXY_HINT = "a proxy or login page may have answered; check HF_ENDPOINT and the network"
 
@@ -71,6 +71,7 @@ class Hub(Protocol):
         etag: str | None = None,
         deadline: float | None = None,
         halt: Halt | None = None,
+        anew: bool = False,
     ) -> Body:
         """The bytes of a file, from `offset` where the server can."""
 
@@ -94,6 +95,7 @@ class HubClient:
         etag_timeout: Seconds to connect and to wait for a small answer.
         download_timeout: Seconds without a byte after which a body has stalled.
         retries: How often a question is repeated.
+        shared: What it asks for is for a root that a group shares; then there is no token.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class HubClient:
         etag_timeout: float = 10.0,
         download_timeout: float = 10.0,
         retries: int = 5,
+        shared: Shared | None = None,
     ) -> None:
         for name, value in (("etag_timeout", etag_timeout), ("download_timeout", download_timeout)):
             if not value > 0:
@@ -119,6 +122,7 @@ class HubClient:
         self._etag_timeout = etag_timeout
         self._download_timeout = download_timeout
         self._retries = retries
+        self._shared = shared
         self._validators = Validators()
         self._shortcuts = Shortcuts()
 
@@ -163,9 +167,15 @@ class HubClient:
         """The 40-hex commit that a branch, tag or commit stands for; raises as `metadata` does."""
         url = revision_url(self.endpoint, repo_type, repo, revision)
         target = Target(self.endpoint, repo_type, repo, revision)
-        return repeat(
-            lambda: commit_of(self._json(url, target, deadline)[0], url), self._clock, self._retries, deadline
-        )
+
+        def ask() -> str:
+            data, *_ = self._document(url, target, deadline, COMMIT_LIMIT)
+            document = parse(data, url, plain=True)
+            if self._shared is not None and is_gated(document):
+                raise gated(self._shared, target)
+            return commit_of(document, url)
+
+        return repeat(ask, self._clock, self._retries, deadline)
 
     def tree(self, repo_type: str, repo: str, commit: str, *, deadline: float | None = None) -> Iterator[TreeItem]:
         """Each file of a repo at a commit, page by page; raises as `metadata` does.
@@ -174,19 +184,21 @@ class HubClient:
         """
         url: str | None = tree_url(self.endpoint, repo_type, repo, commit)
         target = Target(self.endpoint, repo_type, repo, commit)
-        seen: set[str] = set()
+        pages = Pages(self._clock.monotonic())
         while url is not None:
-            if url in seen or len(seen) >= _MAX_PAGES:
-                what = "leads back to a page it had" if url in seen else f"has more than {_MAX_PAGES} pages"
-                raise DownloadError(f"{redact(url)}: the listing {what}", url=redact(url))
-            seen.add(url)
-            items, url = self._page(url, target, deadline)
-            yield from items
+            pages.turn(url, self._clock.monotonic())
+            items, following = self._page(url, target, deadline)
+            yield from pages.count(items, url)
+            url = following
 
     def _page(self, url: str, target: Target, deadline: float | None) -> tuple[list[TreeItem], str | None]:
         def ask() -> tuple[list[TreeItem], str | None]:
-            document, headers, final = self._json(url, target, deadline)
-            return tree_items(document, url), next_page(headers, final, self.endpoint)
+            data, headers, final = self._document(url, target, deadline, PAGE_LIMIT)
+            items = tree_items(parse(data, url), url)
+            if any(self._transport.conceal(item.path) != item.path for item in items):
+                items.clear()  # error reporters send the variables of each frame
+                raise DownloadError(f"{redact(url)}: the listing names a file after the token", url=redact(url))
+            return items, next_page(headers, final, self.endpoint)
 
         return repeat(ask, self._clock, self._retries, deadline)
 
@@ -202,11 +214,12 @@ class HubClient:
         etag: str | None = None,
         deadline: float | None = None,
         halt: Halt | None = None,
+        anew: bool = False,
     ) -> Body:
         """Ask for the bytes of a file at a commit.
 
         Args:
-            repo_type: `model`, `dataset` or `space`.
+            repo_type: `model`, `dataset`, `space` or `kernel`.
             repo: `name` or `owner/name`.
             commit: 40 hex digits.
             filename: The path inside the repo.
@@ -217,6 +230,7 @@ class HubClient:
             etag: The Hub's etag of the bytes already there (`FileMeta.etag`).
             deadline: By the monotonic clock; then the body is cut, too.
             halt: By which another thread can cut it, whatever it waits for (but for the name of a host to be found).
+            anew: No cache on the way may answer from what it has.
 
         Raises:
             DownloadError: As for `metadata`, at once: `transient` says whether asking again can help. An expired link
@@ -225,7 +239,7 @@ class HubClient:
         if not is_commit(commit):
             raise DownloadError(f"expected a 40-hex commit of {repo!r}, found {commit!r}")
         target = Target(self.endpoint, repo_type, repo, commit, filename)
-        wanted = Wanted(self._validators, target, offset, end, etag)
+        wanted = Wanted(self._validators, target, offset, end, etag, anew)
         if shortcut := self._shortcuts.address(target, etag):
             try:
                 body = self._open(target, wanted, deadline, halt, shortcut)
@@ -237,7 +251,7 @@ class HubClient:
                 if body is not None:
                     return body
         body = self._open(target, wanted, deadline, halt)
-        body = body or self._open(target, Wanted(self._validators, target, 0, None, None), deadline, halt)
+        body = body or self._open(target, Wanted(self._validators, target, 0, None, None, anew), deadline, halt)
         assert body is not None  # what asks for no range is answered by a body or a refusal
         return body
 
@@ -278,9 +292,10 @@ class HubClient:
         """Refuse what is certainly not the file: compressed bytes, or a page for people in its place."""
         shown = redact(answer.url)
         if not is_identity(answer.headers):
-            coding = answer.headers.get("Content-Encoding", "")[:40]
+            names = ("Content-Encoding", "Transfer-Encoding")
+            coding = ", ".join(f"{name} {answer.headers[name][:40]!r}" for name in names if name in answer.headers)
             raise DownloadError(
-                f"{shown}: {target.filename!r} comes with Content-Encoding {coding!r}; expected its bytes as they are",
+                f"{shown}: {target.filename!r} comes with {coding}; expected its bytes as they are",
                 hint="a proxy or mirror on the way compresses; it must not",
                 status=answer.status,
                 url=shown,
@@ -299,8 +314,10 @@ class HubClient:
                 transient=True,
             )
 
-    def _json(self, url: str, target: Target, deadline: float | None) -> tuple[object, Mapping[str, str], str]:
-        """Document, headers and address of an answer of the API, which never comes from another host."""
+    def _document(
+        self, url: str, target: Target, deadline: float | None, limit: int
+    ) -> tuple[bytes, Mapping[str, str], str]:
+        """Bytes, headers and address of an answer of the API, which never comes from another host."""
         wanted = {"Accept": "application/json"}
         answer = self._transport.walk("GET", url, wanted, timeout=self._etag_timeout, limit=self._left(deadline))
         try:
@@ -316,20 +333,20 @@ class HubClient:
                     hint=_PROXY_HINT,
                     url=redact(url),
                 )
-            data = answer.body().read_all(_API_LIMIT, PATIENCE)
-            return _parse(self._transport.conceal(data.decode(errors="replace")), url), answer.headers, answer.url
+            data = answer.body().read_all(limit, PATIENT * self._etag_timeout)
+            return self._transport.conceal_bytes(data), answer.headers, answer.url
         finally:
             answer.close()
 
     def _refused(self, answer: Answer, target: Target) -> DownloadError:
         detail = ""
         if answer.headers.get("Content-Type", "").lower().startswith("application/json"):
-            detail = self._transport.conceal(_stated_error(answer.text(_DETAIL)))
-        now = self._clock.time()
-        return refused(
-            Refusal(answer.status, answer.headers, answer.url, detail, answer.away, self._transport.has_token, now),
-            target,
+            detail = self._transport.conceal(stated_error(answer.text(_DETAIL)))
+        now, has_token = self._clock.time(), self._transport.has_token
+        refusal = Refusal(
+            answer.status, answer.headers, answer.url, detail, answer.away, has_token, now, shared=self._shared
         )
+        return refused(refusal, target)
 
 
 def _problem(endpoint: str) -> str:
@@ -338,26 +355,4 @@ def _problem(endpoint: str) -> str:
         origin(endpoint)
     except ValueError as error:
         return str(error)
-    return ""
-
-
-def _parse(data: str, url: str) -> object:
-    try:
-        document: object = json.loads(data)
-    except (ValueError, RecursionError):
-        pass  # raised below: the exception here holds the whole text, and would hang on as the context
-    else:
-        return document
-    raise DownloadError(
-        f"{redact(url)}: expected JSON of the Hub's API, found {len(data)} characters of something else"
-    )
-
-
-def _stated_error(text: str) -> str:
-    """What a refusal's JSON says in `error`."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return ""
-    error = document.get("error") if isinstance(document, dict) else None
-    return error if isinstance(error, str) else ""
+    return "it carries a user name" if "@" in urlsplit(endpoint).netloc else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import AccessError, DownloadError, NotFoundError
+from ..errors import AccessError, DownloadError, NotFoundError, quoted
 from .protocol import page_url, printable, redact, retry_after
 
 if TYPE_CHECKING:
@@ -32,6 +32,19 @@ class Target(NamedTuple):
         return page_url(self.endpoint, self.repo_type, self.repo)
 
 
+class Shared(NamedTuple):
+    """A root that a group shares, and one of this user alone: what a token may read is for the second."""
+
+    root: str
+    private: str
+
+    def hint(self, target: Target) -> str:
+        """What to do with a repo that not everybody may read."""
+        kind = "" if target.repo_type == "model" else f" --repo-type {target.repo_type}"
+        keep = f"model-cache --root {quoted(self.private)} fetch {quoted(target.repo)}{kind}"
+        return f"{keep} has it for you alone; fetch --share-gated (share_gated=True) sends the token from here too"
+
+
 class Refusal(NamedTuple):
     """An answer that is neither the file nor a redirect.
 
@@ -43,6 +56,7 @@ class Refusal(NamedTuple):
         off_origin: It came from another host, to which a redirect led.
         has_token: A token is set.
         now: Wall-clock seconds, for dates in `Retry-After`.
+        shared: The root it was asked for, where a group shares that: no token was sent.
     """
 
     status: int
@@ -52,6 +66,7 @@ class Refusal(NamedTuple):
     off_origin: bool
     has_token: bool
     now: float
+    shared: Shared | None = None
 
 
 def refused(refusal: Refusal, target: Target) -> DownloadError:
@@ -59,6 +74,9 @@ def refused(refusal: Refusal, target: Target) -> DownloadError:
     if refusal.off_origin:
         return _storage_refused(refusal, target)
     code = refusal.headers.get("X-Error-Code", "")
+    if refusal.shared is not None and refusal.status in (401, 403):
+        state = "is gated" if code == "GatedRepo" else "is private, or does not exist"
+        return _error(AccessError, refusal, _withheld(refusal.shared, target, state), refusal.shared.hint(target))
     if code == "GatedRepo" and refusal.status in (401, 403):
         state = "this token has no access" if refusal.has_token else "no token is set"
         hint = f"accept the licence at {target.page}, then {_LOGIN}"
@@ -71,6 +89,15 @@ def refused(refusal: Refusal, target: Target) -> DownloadError:
     if refusal.status in (404, 410):
         return _not_found(refusal, target, code)
     return _failed(refusal, target)
+
+
+def gated(shared: Shared, target: Target) -> AccessError:
+    """The error for a repo that says itself that it is gated, before any of its files is asked for."""
+    return AccessError(_withheld(shared, target, "is gated"), hint=shared.hint(target), code="GatedRepo")
+
+
+def _withheld(shared: Shared, target: Target, state: str) -> str:
+    return f"{target} {state}, and {shared.root} is shared by a group: no token is sent, as what it may read not everybody may"
 
 
 def _unauthorised(refusal: Refusal, target: Target) -> DownloadError:
@@ -115,6 +142,8 @@ def _failed(refusal: Refusal, target: Target) -> DownloadError:
     if status == 429:
         asked = "" if wait is None else f", and asks to wait {wait:.0f} s"
         who = "another plan or token may allow more" if refusal.has_token else f"with a token more is allowed: {_LOGIN}"
+        if refusal.shared is not None:
+            who = "with a token more is allowed: fetch --share-gated (share_gated=True) sends it from a root that a group shares"
         return _error(
             DownloadError,
             refusal,

@@ -7,7 +7,6 @@ https://huggingface.co/docs/hub/api and of `huggingface_hub`, its own client.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -15,15 +14,19 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from ..errors import DownloadError
 from ..layout import PREFIXES, is_commit, is_sha256
+from .addresses import allows, why_not, zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .addresses import Zone
 
 MAX_HOPS = 5  # redirects in one chain; the Hub needs two
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
 
 _PORTS = {"http": 80, "https": 443}
 _ETAG_LENGTH = 256  # a sha256 has 64; longer ones are folded, so that an index row stays small
+_PATH_LENGTH = 4096  # of a file in a repo; git itself could not check a longer one out
 _MAX_SIZE = 2**63 - 1  # what SQLite holds; a length beyond it is nonsense anyway
 _ETAG_TEXT = re.compile(r"[!#-~]+")  # RFC 9110, 8.8.3, without the obsolete high half
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
@@ -121,12 +124,12 @@ def printable(text: object, length: int) -> str:
     return kept if len(kept) <= length else f"{kept[: length - 1]}…"
 
 
-def next_hop(current: str, location: str | None, endpoint: str) -> Hop:
+def next_hop(current: str, location: str | None, endpoint: str, seen: Zone | None = None) -> Hop:
     """Judge a redirect from `current` to `location`.
 
     Only https, or http where the chain was http already (so the endpoint is): a downgrade is refused. Never another
-    scheme, an address with a password, or a local address unless the endpoint is a local one itself: else the server
-    could make this machine ask its own network.
+    scheme, an address with a password, or one further inside than the endpoint (see `addresses`), whose zone is the one it
+    was `seen` in, or the one its address has as it is written.
     """
     if not location:
         return Hop("refused", "", "it says not where")
@@ -144,21 +147,10 @@ def next_hop(current: str, location: str | None, endpoint: str) -> Hop:
         return Hop("refused", url, "its address carries a user name")
     if target[0] == "http" and "https" in (here[0], home[0]):
         return Hop("refused", url, "it leads from https to http")
-    if is_local(target[1]) and not is_local(home[1]):
-        return Hop("refused", url, f"it leads to the local address {target[1]}")
+    near, zone = seen or zone_of(home[1]), zone_of(target[1])
+    if target[1] != home[1] and not allows(near, zone):
+        return Hop("refused", url, why_not(zone, printable(target[1], 60), near))
     return Hop("same-origin" if target == home else "other-origin", url, "")
-
-
-def is_local(host: str) -> bool:
-    """Whether a host is written as an address of this machine or of a private network; names are not looked up."""
-    host = host.removesuffix(".")  # the root of DNS: the same host
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return not ipaddress.ip_address(host.strip("[]")).is_global
-    except ValueError:
-        # 127.1 and 0x7f000001 are loopback to the C library too: what has no letter beyond hex digits is an address.
-        return re.fullmatch(r"(0x[0-9a-f]+|\d+)(\.(0x[0-9a-f]+|\d+))*\.?", host) is not None
 
 
 # Headers
@@ -247,7 +239,8 @@ def file_meta(answers: list[Mapping[str, str]], url: str, *, redirected: bool) -
 
 def is_identity(headers: Mapping[str, str]) -> bool:
     """Whether a body comes as it is, not compressed: only then are its length and hash the file's."""
-    return headers.get("Content-Encoding", "").strip().lower() in ("", "identity")
+    content, transfer = (headers.get(name, "").strip().lower() for name in ("Content-Encoding", "Transfer-Encoding"))
+    return content in ("", "identity") and transfer in ("", "identity", "chunked")
 
 
 def content_range(headers: Mapping[str, str]) -> tuple[int, int, int | None] | None:
@@ -323,6 +316,9 @@ def tree_items(document: object, url: str) -> list[TreeItem]:
 def _tree_item(item: object, url: str) -> TreeItem:
     if not isinstance(item, dict) or not isinstance(item.get("path"), str) or not item["path"]:
         raise DownloadError(f"{redact(url)}: expected an item with a path, found {printable(repr(item), 80)}")
+    if len(item["path"]) > _PATH_LENGTH:
+        name = printable(item["path"], 80)
+        raise DownloadError(f"{redact(url)}: expected a path of at most {_PATH_LENGTH} characters, found {name!r}")
     lfs = item.get("lfs")
     details = item if lfs is None else lfs
     size = details.get("size", item.get("size")) if isinstance(details, dict) else None

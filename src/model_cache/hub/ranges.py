@@ -48,9 +48,18 @@ class Wanted:
         end: One past the last byte, or None.
         etag: The Hub's etag of the bytes already there; without one that a header can carry, nothing would vouch for
             the rest, and the whole file is asked for.
+        anew: Not from a cache on the way (RFC 9111, 5.2.1.4): what it gave before was wrong.
     """
 
-    def __init__(self, validators: Validators, target: Target, offset: int, end: int | None, etag: str | None) -> None:
+    def __init__(
+        self,
+        validators: Validators,
+        target: Target,
+        offset: int,
+        end: int | None,
+        etag: str | None,
+        anew: bool = False,
+    ) -> None:
         self._validators = validators
         self._target = target
         self.etag = etag or ""
@@ -58,6 +67,7 @@ class Wanted:
         self.offset = offset
         last = "" if end is None else str(end - 1)
         vouched = offset == 0 or self._strong is not None
+        self._always = {"Cache-Control": "no-cache"} if anew else {}
         self._range = {"Range": f"bytes={offset}-{last}"} if vouched and (offset or last) else {}
 
     @property
@@ -67,10 +77,14 @@ class Wanted:
 
     def at_home(self) -> Mapping[str, str]:
         """Headers for the endpoint."""
-        return {**self._range, "If-Range": self._strong} if self._range and self._strong else self._range
+        vouched = {"If-Range": self._strong} if self._range and self._strong else {}
+        return {**self._always, **self._range, **vouched}
 
     def away(self, redirects: list[Mapping[str, str]]) -> Mapping[str, str]:
         """Headers for the storage, given those of the redirects that led there."""
+        return {**self._always, **self._range_away(redirects)}
+
+    def _range_away(self, redirects: list[Mapping[str, str]]) -> Mapping[str, str]:
         if not self._range or not self.etag:
             return self._range
         linked = next((headers["X-Linked-Etag"] for headers in reversed(redirects) if "X-Linked-Etag" in headers), None)

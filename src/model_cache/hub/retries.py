@@ -37,7 +37,7 @@ def repeat(ask: Callable[[], _T], clock: Clock, retries: int, deadline: float | 
             return ask()
         except DownloadError as error:
             elapsed = clock.monotonic() - started
-            jitter = random.random()  # noqa: S311 - spreads clients out; no secret depends on it
+            jitter = random.random()  # noqa: S311 # nosec B311 # spreads clients out; no secret depends on it
             allowed = min(retries, _UNREACHABLE_RETRIES) if error.unreachable else retries
             again = error.transient and attempt < allowed
             wait = next_wait(attempt, elapsed, error.retry_after, jitter) if again else None

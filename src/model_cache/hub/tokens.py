@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
+_OF_THE_HUB = ("HF_", "HUGGING_FACE_", "HUGGINGFACE_")
 _FILE_LIMIT = 8192  # bytes; a token has about 40
 
 
@@ -85,6 +86,15 @@ def token_path(environ: Mapping[str, str]) -> str:
         return os.path.join(_expand(environ["HF_HOME"], environ), "token")
     caches = environ.get("XDG_CACHE_HOME") or _expand("~/.cache", environ)
     return os.path.join(_expand(caches, environ), "huggingface", "token") if caches else ""
+
+
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a child that has no business with the Hub: no tokens, and no proxies with their passwords."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.upper().startswith(_OF_THE_HUB) and not name.upper().endswith("_PROXY")
+    }
 
 
 def _expand(path: str, environ: Mapping[str, str]) -> str:

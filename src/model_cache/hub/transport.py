@@ -29,8 +29,11 @@ from requests.auth import AuthBase
 
 from ..errors import DownloadError
 from ..version import __version__
-from .body import Body
-from .network import reason_of, too_long, unanswered
+from .addresses import zone_of
+from .answer import Answer
+from .body import PATIENT
+from .network import too_long, unanswered
+from .peers import Gate, check_all
 from .protocol import MAX_HOPS, REDIRECTS, next_hop, origin, redact
 from .redaction import REDACTION
 from .watch import Halt, Watch, announce_all
@@ -45,9 +48,7 @@ logger = logging.getLogger("model_cache.hub")
 
 _AGENT = f"model-cache/{__version__}"  # who asks, for whoever runs the Hub or a mirror
 _IDLE = 16  # sessions kept for reuse; more threads than that at once open new ones
-_EXCHANGE = 60.0  # seconds for the headers of one answer, however many bytes keep coming; longer for longer time-outs
 _SHORTEST = 8  # characters of a token that is looked for in answers; a shorter one would be found in any text
-_DRAIN = 64 * 1024  # bytes of a redirect's own body worth reading to keep the connection
 
 
 class Transport:
@@ -62,8 +63,12 @@ class Transport:
         self.endpoint = endpoint
         self.has_token = token is not None
         self._token = token
-        self._bearer = _Bearer(token, origin(endpoint))
-        self._nobody = _Bearer(None, origin(endpoint))
+        self._home = origin(endpoint)
+        self._seen = self._home[
+            1
+        ]  # where the endpoint is: its host, then the address of the last connection that served
+        self._bearer = _Bearer(token, self._home)
+        self._nobody = _Bearer(None, self._home)
         self._reset()
         _TRANSPORTS.add(self)
 
@@ -85,6 +90,11 @@ class Transport:
         """A server's text without the token, which it knows and may repeat."""
         secret = "" if self._token is None else self._token.reveal()
         return text.replace(secret, "***") if len(secret) >= _SHORTEST else text
+
+    def conceal_bytes(self, data: bytes) -> bytes:
+        """The same of a document that is not decoded yet."""
+        secret = b"" if self._token is None else self._token.reveal().encode()
+        return data.replace(secret, b"***") if len(secret) >= _SHORTEST else data
 
     def walk(
         self,
@@ -115,16 +125,33 @@ class Transport:
         Raises:
             DownloadError: No answer, too many redirects, or one that is refused.
         """
+        try:
+            return self._walk(method, url, headers, timeout, leave, limit, halt or Halt())
+        except DownloadError as error:
+            # Error reporters send the variables of each frame, and the frames below have whole addresses in theirs.
+            failure = error.with_traceback(None)
+        raise failure
+
+    def _walk(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        timeout: float,
+        leave: Callable[[list[Mapping[str, str]]], Mapping[str, str]] | None,
+        limit: float | None,
+        halt: Halt,
+    ) -> Answer:
         passed: list[Mapping[str, str]] = []
         away = False
         until = None if limit is None else time.monotonic() + limit
         while True:
             left = None if until is None else until - time.monotonic()
-            answer = self._send(method, url, headers, timeout=timeout, left=left, away=away, halt=halt or Halt())
+            answer = self._send(method, url, headers, timeout=timeout, left=left, away=away, halt=halt)
             answer.passed = passed
             if answer.status not in REDIRECTS:
                 return answer
-            hop = next_hop(url, answer.location, self.endpoint)
+            hop = next_hop(url, answer.location, self.endpoint, zone_of(self._seen))
             if hop.verdict == "refused" or len(passed) == MAX_HOPS:
                 answer.close()
                 reason = hop.reason or f"it is redirect number {MAX_HOPS + 1} in a row"
@@ -152,7 +179,7 @@ class Transport:
         away: bool,
         halt: Halt,
     ) -> Answer:
-        bound = max(_EXCHANGE, 2 * timeout) if left is None else left
+        bound = PATIENT * timeout if left is None else left
         if bound <= 0:
             raise too_long(url, 0.0)
         timeout = min(timeout, bound)
@@ -161,8 +188,10 @@ class Transport:
         response, failure = None, None
         watch = Watch(bound)
         halt.add(watch)
+        home = origin(url) == self._home
+        gate = Gate(zone_of(self._seen), self._seen, home=home, shown=redact(url))
         try:
-            with REDACTION, watch:
+            with REDACTION, watch, gate:
                 response = session.request(
                     method,
                     url,
@@ -193,6 +222,8 @@ class Transport:
             logger.debug("%s %s: %s", method, redact(url), failure.message)
             raise failure
         assert response is not None
+        if home and gate.peer:  # not before: until TLS has said who it is, an address is anybody's
+            self._seen = gate.peer
         seconds = time.monotonic() - started
         logger.debug("%s %s -> %d in %.3f s", method, redact(url), response.status_code, seconds)
         if left is not None:
@@ -222,77 +253,6 @@ class Transport:
         session.close()
 
 
-class Answer:
-    """One answer, its body not yet read.
-
-    Attributes:
-        status: HTTP status.
-        headers: By name in any case.
-        url: Address that answered, not redacted.
-        away: It came from another origin than the endpoint's, or from the endpoint after the chain had left it.
-        leads_away: It is a redirect off the endpoint that was not followed.
-        passed: Headers of the redirects before it.
-    """
-
-    def __init__(
-        self, response: requests.Response, url: str, away: bool, timeout: float, give: Callable[[bool], None]
-    ) -> None:
-        self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-        self.url = url
-        self.away = away
-        self.leads_away = False
-        self.passed: list[Mapping[str, str]] = []
-        self._timeout = timeout
-        self._body = Body(
-            response.raw,
-            name=redact(url),
-            status=self.status,
-            start=0,
-            total=None,
-            stall=timeout,
-            explain=reason_of,
-            on_close=give,
-        )
-
-    @property
-    def location(self) -> str | None:
-        """Where a redirect leads; http.client reads headers as Latin-1, but what is not ASCII in them is UTF-8."""
-        location = self.headers.get("Location")
-        if location is None or location.isascii():
-            return location
-        return location.encode("latin-1", errors="replace").decode("utf-8", errors="replace")
-
-    def body(self, start: int = 0, total: int | None = None) -> Body:
-        """The body, which then is the caller's to close."""
-        self._body.start, self._body.total = start, total
-        return self._body
-
-    def drain(self) -> None:
-        """Read the little a redirect says and keep the connection; cut it where that is not little."""
-        try:
-            if self._body.left is None or self._body.left > _DRAIN:
-                return
-            self._body.read_all(_DRAIN, self._timeout)
-        except DownloadError:
-            pass
-        finally:
-            self.close()
-
-    def text(self, limit: int) -> str:
-        """The beginning of the body as text, at most `limit` bytes; empty where it cannot be read."""
-        buffer = memoryview(bytearray(limit))
-        try:
-            count = self._body.readinto(buffer)
-        except DownloadError:
-            count = 0
-        return bytes(buffer[:count]).decode("utf-8", errors="replace")
-
-    def close(self) -> None:
-        """Give the connection back, or cut it if bytes are left."""
-        self._body.close()
-
-
 class _Session(requests.Session):
     """A session for one borrower at a time: no redirects, no cookies, no retries of its own."""
 
@@ -320,12 +280,13 @@ class _Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
-    """An adapter whose connections announce themselves to the watch over their exchange, whatever proxy they go by."""
+    """An adapter whose connections announce themselves to the watch over their exchange, and pass its gate if direct."""
 
     def init_poolmanager(self, *args: Any, **more: Any) -> None:
         """Make the pools for direct connections."""
         super().init_poolmanager(*args, **more)
         announce_all(self.poolmanager)
+        check_all(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
         """The pools for one proxy."""

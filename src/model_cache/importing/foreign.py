@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .. import disk
 from ..errors import InvalidNameError, StorageError
 from ..hub.client import FileMeta
 from ..hub.protocol import hashes
@@ -72,7 +73,7 @@ def survey(directory: str) -> Iterator[Candidate | Skipped]:
     found = [repo for name in names if (repo := _repo(top, name)) is not None]
     if not found:
         raise StorageError(
-            f"{directory}: expected a Hugging Face cache, found no models--…, datasets--… or spaces--… in it",
+            f"{directory}: expected a Hugging Face cache, found no models--…, datasets--… or the like in it",
             hint="it is the directory hub below HF_HOME",
             path=directory,
         )
@@ -107,8 +108,8 @@ def _refs(repo: _Repo) -> dict[str, str]:
     found = {}
     for path in _below(f"{repo.path}/refs"):
         try:
-            with open(path, "rb") as file:
-                commit = file.read(_REF_LIMIT).decode("ascii", "replace").strip()
+            # What is no regular file could keep us waiting, or lead anywhere.
+            commit = disk.read_small(path, _REF_LIMIT).decode("ascii", "replace").strip()
         except OSError:
             continue  # its snapshot is taken over under its commit
         if is_commit(commit):

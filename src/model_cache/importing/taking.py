@@ -1,8 +1,9 @@
 """`import-hf`: take the files of a Hugging Face cache over, each verified against the name of its blob.
 
 A file comes as a miss does, from W to `row:ready`, with the blob in the place of the network: room is made, the bytes are
-copied (sharing blocks where the file system can) and hashed, and only then have a name. Nothing is asked of the Hub, and
-nothing in the other cache is changed, but for the second names that `link` gives its blobs.
+copied (sharing blocks where the file system can) and hashed, and only then have a name. Nothing in the other cache is
+changed, but for the second names that `link` gives its blobs. The Hub is asked nothing, but for a root that a group shares:
+whether everybody may read the repo.
 
 Concurrency:
     I1, I2, I4, I7, I10. The repo's lock, shared, is held while its files come: no update mixes commits. What stands at a
@@ -25,6 +26,7 @@ from ..download.repo_lock import repo_lock
 from ..download.request import Request
 from ..download.waiting import write_lock
 from ..errors import (
+    DownloadError,
     FileTooLargeError,
     IndexUnavailableError,
     IntegrityError,
@@ -33,7 +35,7 @@ from ..errors import (
     StorageError,
 )
 from ..index.ledger import Ledger
-from ..layout import Entry, Snapshot
+from ..layout import DEFAULT_REVISION, Entry, Snapshot
 from . import trees
 from .foreign import Candidate, Skipped, survey
 
@@ -75,8 +77,11 @@ def take_over(ctx: Context, directory: str, request: Request, *, link: bool, dry
         raise OfflineMissError("MODEL_CACHE_READ_ONLY is set, and importing writes", hint="unset MODEL_CACHE_READ_ONLY")
     found = list(survey(directory))
     report = ImportReport(skipped=[one for one in found if isinstance(one, Skipped)])
+    refused: dict[tuple[str, str], str] = {}
     for snapshot, candidates in _by_snapshot(one for one in found if isinstance(one, Candidate)):
-        if dry_run:
+        if reason := _refusal(ctx, snapshot, refused):
+            report.skipped += [Skipped(one.path, reason) for one in candidates]
+        elif dry_run:
             for candidate in _of_one_commit(ctx, snapshot, candidates, report):
                 _plan(ctx, candidate, report, link=link)
         else:
@@ -134,6 +139,22 @@ def _of_one_commit(
         Skipped(one.path, f"{one.entry} is of another commit than the repo here ({here[:12]})") for one in candidates
     ]
     return []
+
+
+def _refusal(ctx: Context, snapshot: Snapshot, known: dict[tuple[str, str], str]) -> str:
+    """Why not everybody may read a repo, or why that cannot be told, in a root that a group shares; empty if everybody may.
+
+    Args:
+        known: What the Hub was asked before.
+    """
+    repo = (snapshot.repo_type, snapshot.repo)
+    if ctx.settings.sends == "nothing" and repo not in known:
+        try:
+            ctx.hub.commit(*repo, DEFAULT_REVISION)
+            known[repo] = ""
+        except DownloadError as error:
+            known[repo] = str(error)
+    return known.get(repo, "")
 
 
 def _commit(ctx: Context, snapshot: Snapshot) -> str | None:

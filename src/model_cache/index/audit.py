@@ -107,7 +107,7 @@ class Audit:
                 return []
             # A time in the future was written under another clock, and says nothing.
             found = connection.execute(
-                f"SELECT id, key, {_DAMAGED} FROM entries WHERE {_RECORDED} AND {self._where}"  # noqa: S608 - constants
+                f"SELECT id, key, {_DAMAGED} FROM entries WHERE {_RECORDED} AND {self._where}"  # noqa: S608 # nosec B608 # constants
                 " AND (verified_at IS NULL OR verified_at < iif(coalesce(verdict IN (?, ?, ?, ?), 0), ?, ?) OR verified_at > ?)"
                 f" ORDER BY coalesce({_DAMAGED}, 0) DESC, verified_at, id",
                 (*self._values, *FAILED, max(before, began), before, self._index.clock.time() + 1),
@@ -160,7 +160,7 @@ class Audit:
             for start in range(0, len(ids) if connection is not None else 0, PAGE):
                 page = ids[start : start + PAGE]
                 assert connection is not None, "the range is empty without one"
-                asked = f"SELECT CAST(total(size) AS INTEGER) FROM entries WHERE id IN ({', '.join('?' * len(page))})"  # noqa: S608 - question marks
+                asked = f"SELECT CAST(total(size) AS INTEGER) FROM entries WHERE id IN ({', '.join('?' * len(page))})"  # noqa: S608 # nosec B608 # question marks
                 total += int(connection.execute(asked, tuple(page)).fetchall()[0][0])
         return total
 
@@ -170,7 +170,7 @@ class Audit:
             if connection is None:
                 return set()
             found = connection.execute(
-                f"SELECT path FROM entries WHERE NOT (state = 'ready' AND origin = 'placed') AND {self._where}",  # noqa: S608 - constants
+                f"SELECT path FROM entries WHERE NOT (state = 'ready' AND origin = 'placed') AND {self._where}",  # noqa: S608 # nosec B608 # constants
                 self._values,
             ).fetchall()
         return {path for (path,) in found}
@@ -187,14 +187,14 @@ def _record(connection: sqlite3.Connection, finding: Finding, now: float) -> boo
     if finding.verdict == "unknown":
         # What was recorded cannot be believed: from here on it is a file like one that somebody placed.
         done = connection.execute(
-            f"UPDATE entries SET origin = 'placed', sha256 = NULL, etag = NULL, \"commit\" = NULL, verdict = NULL,"  # noqa: S608 - constants
+            f"UPDATE entries SET origin = 'placed', sha256 = NULL, etag = NULL, \"commit\" = NULL, verdict = NULL,"  # noqa: S608 # nosec B608 # constants
             f" verified_at = NULL, ino = ?, mtime_ns = ?, size = ? WHERE {same}",
             (finding.ino, finding.mtime_ns, finding.size, *values),
         )
     elif finding.verdict in ("rebound", "corrupt"):
         done = connection.execute(
             # Names of one file count once; names that became files of their own each count.
-            "UPDATE entries SET verdict = ?, verified_at = ?, ino = ?, mtime_ns = ?, size = ?, origin ="  # noqa: S608 - constants
+            "UPDATE entries SET verdict = ?, verified_at = ?, ino = ?, mtime_ns = ?, size = ?, origin ="  # noqa: S608 # nosec B608 # constants
             " iif(origin <> 'placed', origin, iif(\"commit\" IS NULL, 'adopted', 'download')), charged = iif("
             "EXISTS (SELECT 1 FROM entries AS other WHERE other.id <> entries.id AND other.ino = ? AND other.mtime_ns = ?"
             f" AND other.size = ? AND other.charged > 0), 0, ?) WHERE {same}",
@@ -202,7 +202,7 @@ def _record(connection: sqlite3.Connection, finding: Finding, now: float) -> boo
         )
     else:
         done = connection.execute(
-            f"UPDATE entries SET verdict = ?, verified_at = ? WHERE {same}",  # noqa: S608 - constants
+            f"UPDATE entries SET verdict = ?, verified_at = ? WHERE {same}",  # noqa: S608 # nosec B608 # constants
             (finding.verdict, now, *values),
         )
     if done.rowcount and finding.verdict in ("rebound", "corrupt", "unknown"):

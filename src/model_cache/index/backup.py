@@ -83,6 +83,7 @@ class _open_sound:
         self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)
         try:
             self._connection.execute("PRAGMA trusted_schema = OFF")
+            self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, schema.LONGEST_ROW)
             found = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
             if not 0 < found <= version or not is_sound(self._connection):
                 raise sqlite3.DatabaseError("not a copy of the index")
@@ -112,9 +113,7 @@ def _copy(
 ) -> bool:
     """Copy a whole index into a new, durable file; False if the copy is damaged."""
     disk.remove(target)
-    fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    os.fchmod(fd, mode)
-    os.close(fd)
+    os.close(disk.create(target, mode))
     copy = sqlite3.connect(f"file:{quote(target)}?mode=rw", uri=True, isolation_level=None)
     try:
         source.backup(copy)

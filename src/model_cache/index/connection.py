@@ -150,6 +150,7 @@ class Index:
         if slot.pid != os.getpid():
             _abandoned.append(slot.connection)
         elif slot.identity == state.identity(self.path):
+            state.refuse_foreign_journal(self.path)
             return slot.connection
         else:
             slot.connection.close()
@@ -175,8 +176,11 @@ class Index:
         return f"{os.path.dirname(self.path)}/backup"
 
     def _open(self, *, write: bool, restore: bool = True) -> sqlite3.Connection:
-        for path in (self.path, f"{self.path}-journal"):
-            state.refuse_odd(path)
+        state.refuse_odd(self.path)
+        state.refuse_odd(f"{self.path}-journal")
+        if write and state.is_stranded(f"{self.path}-journal"):
+            disk.remove(f"{self.path}-journal")
+        state.refuse_foreign_journal(self.path)
         if write and state.is_empty(self.path) and not (restore and self._restore()):
             self._create_file()
         uri = f"file:{quote(self.path)}?mode={'ro' if self._read_only else 'rw'}"
@@ -188,6 +192,8 @@ class Index:
                 connection.execute("PRAGMA journal_mode = PERSIST")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA trusted_schema = OFF")
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, schema.LONGEST_ROW)
+            schema.refuse_planted(connection)
             if write and schema.version(connection) != schema.VERSION:
                 connection.execute("BEGIN IMMEDIATE")
                 schema.migrate(connection)
@@ -207,13 +213,9 @@ class Index:
         return backup.restore(self._backups, self.path, self._mode, schema.VERSION, self._step)
 
     def _create_file(self) -> None:
-        """Make an empty file of the right mode; SQLite gives its journal the same one."""
-        try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, self._mode)
-        except FileExistsError:
-            return
-        os.fchmod(fd, self._mode)
-        os.close(fd)
+        """Make an empty file of the right mode."""
+        with suppress(FileExistsError):
+            os.close(disk.create(self.path, self._mode))
 
     def back_up(self, max_age: float) -> bool:
         """Keep a copy of the index, unless there is one that is younger than `max_age` seconds; whether one was made.
@@ -328,8 +330,7 @@ class Index:
                 hint = "no model file is affected; model-cache verify, or the next download, brings its backup back"
             raise IndexUnavailableError(f"index {self.path}: {error}", hint=hint) from None
         except LockTimeoutError as error:
-            hint = f"fuser -v {quoted(self._lock_path)}"
-            raise IndexUnavailableError(f"index {self.path}: {error}", hint=hint) from None
+            raise IndexUnavailableError(f"index {self.path}: {error}", hint=error.hint, exit_code=11) from None
         except OSError as error:
             if error.filename not in (self.path, f"{self.path}-journal", self._lock_path):
                 raise

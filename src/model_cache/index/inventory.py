@@ -106,14 +106,14 @@ class Inventory:
         """
         with self._index.reading() as connection:
             if connection is None or not (
-                connection.execute(f"SELECT 1 FROM entries WHERE {_OVERCHARGED} LIMIT 1").fetchall()  # noqa: S608 - a constant
-                or connection.execute(f"SELECT 1 FROM totals WHERE {_MISCOUNTED} LIMIT 1").fetchall()  # noqa: S608 - a constant
+                connection.execute(f"SELECT 1 FROM entries WHERE {_OVERCHARGED} LIMIT 1").fetchall()  # noqa: S608 # nosec B608 # a constant
+                or connection.execute(f"SELECT 1 FROM totals WHERE {_MISCOUNTED} LIMIT 1").fetchall()  # noqa: S608 # nosec B608 # a constant
             ):
                 return False
         with self._index.transaction("row:recount") as connection:
             blocks = "(size + 4095) / 4096 * 4096"
-            connection.execute(f"UPDATE entries SET charged = {blocks} WHERE {_OVERCHARGED}")  # noqa: S608 - constants
-            connection.execute(f"UPDATE totals SET files = {_FILES}, bytes = {_BYTES} WHERE {_COUNTED}")  # noqa: S608 - constants
+            connection.execute(f"UPDATE entries SET charged = {blocks} WHERE {_OVERCHARGED}")  # noqa: S608 # nosec B608 # constants
+            connection.execute(f"UPDATE totals SET files = {_FILES}, bytes = {_BYTES} WHERE {_COUNTED}")  # noqa: S608 # nosec B608 # constants
             return True
 
     def recorded(self) -> dict[str, Recorded]:
@@ -122,7 +122,7 @@ class Inventory:
             if connection is None:
                 return {}
             found = connection.execute(
-                f"SELECT path, id, ino, size, mtime_ns, origin = 'placed', charged = 0 FROM entries WHERE {_SETTLED}"  # noqa: S608 - a constant
+                f"SELECT path, id, ino, size, mtime_ns, origin = 'placed', charged = 0 FROM entries WHERE {_SETTLED}"  # noqa: S608 # nosec B608 # a constant
             ).fetchall()
         return {row[0]: row for row in found}
 
@@ -132,7 +132,7 @@ class Inventory:
             if connection is None or not ids:
                 return {}
             found = connection.execute(
-                'SELECT id, sha256, etag, "commit", origin, pinned, downloaded_at FROM entries'  # noqa: S608 - question marks
+                'SELECT id, sha256, etag, "commit", origin, pinned, downloaded_at FROM entries'  # noqa: S608 # nosec B608 # question marks
                 f" WHERE id IN ({', '.join('?' * len(ids))})",
                 tuple(ids),
             ).fetchall()
@@ -161,7 +161,7 @@ class Inventory:
 
         def drop(connection: sqlite3.Connection, row: Known) -> int:
             same = f"id = ? AND {_SETTLED} AND ino IS ? AND size IS ? AND mtime_ns IS ?"
-            return connection.execute(f"DELETE FROM entries WHERE {same}", (row.id, *row.identity)).rowcount  # noqa: S608 - a constant
+            return connection.execute(f"DELETE FROM entries WHERE {same}", (row.id, *row.identity)).rowcount  # noqa: S608 # nosec B608 # a constant
 
         return self._pages(rows, "row:forget", drop)
 
@@ -181,7 +181,7 @@ def _enter(connection: sqlite3.Connection, file: Placed, now: float) -> int:
     if file.known is not None:
         same = f"id = ? AND {_SETTLED} AND ino IS ? AND size IS ? AND mtime_ns IS ?"
         return connection.execute(
-            "UPDATE entries SET origin = 'placed', verdict = NULL, verified_at = NULL, ino = ?, mtime_ns = ?, size = ?,"  # noqa: S608 - a constant
+            "UPDATE entries SET origin = 'placed', verdict = NULL, verified_at = NULL, ino = ?, mtime_ns = ?, size = ?,"  # noqa: S608 # nosec B608 # a constant
             f" charged = ? WHERE {same}",
             (*values, file.known.id, *file.known.identity),
         ).rowcount

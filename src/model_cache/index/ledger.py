@@ -247,7 +247,7 @@ def installing(connection: sqlite3.Connection, entry: Entry, file: Installed, *,
     """Write which inode is about to stand at the path, in the caller's transaction."""
     prefix = "next_" if replacing else ""
     connection.execute(
-        f"UPDATE entries SET {prefix}state = 'installing', {prefix}ino = ?, {prefix}mtime_ns = ?, {prefix}size = ?,"  # noqa: S608 - two constants
+        f"UPDATE entries SET {prefix}state = 'installing', {prefix}ino = ?, {prefix}mtime_ns = ?, {prefix}size = ?,"  # noqa: S608 # nosec B608 # two constants
         f" {prefix}charged = ?, {prefix}sha256 = ? WHERE key = ?",
         (file.ino, file.mtime_ns, file.size, file.charged, file.sha256, entry.key),
     )
@@ -267,7 +267,7 @@ def ready(connection: sqlite3.Connection, entry: Entry, source: str, now: float,
         return
     _settle(connection, entry)
     record(connection, now, source, entry)
-    if source in ("download", "resume"):
+    if source in ("download", "resume", "tier"):
         _regret(connection, now, entry)
 
 

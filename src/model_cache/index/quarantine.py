@@ -93,7 +93,7 @@ def _rows(index: Index, where: str = "1", values: tuple[object, ...] = ()) -> li
     with index.reading() as connection:
         if connection is None:
             return []
-        found = connection.execute(f"SELECT id, {_COLUMNS} FROM quarantine WHERE {where} ORDER BY at, id", values)  # noqa: S608 - constants
+        found = connection.execute(f"SELECT id, {_COLUMNS} FROM quarantine WHERE {where} ORDER BY at, id", values)  # noqa: S608 # nosec B608 # constants
         return [(row[0], Aside(*row[1:])) for row in found.fetchall()]
 
 
@@ -127,10 +127,10 @@ def alone(index: Index, bad: Damaged, name: str) -> None:
         mine = "key = ? AND state = 'ready' AND ino IS ? AND size IS ? AND mtime_ns IS ?"
         # Whoever pinned the entry wants it pinned when it comes again: that is kept, like a partial without a byte.
         connection.execute(
-            f"UPDATE entries SET state = 'partial', charged = 0, ino = NULL, verdict = NULL WHERE pinned AND {mine}",  # noqa: S608 - a constant
+            f"UPDATE entries SET state = 'partial', charged = 0, ino = NULL, verdict = NULL WHERE pinned AND {mine}",  # noqa: S608 # nosec B608 # a constant
             (bad.entry.key, *bad.identity),
         )
-        connection.execute(f"DELETE FROM entries WHERE {mine}", (bad.entry.key, *bad.identity))  # noqa: S608 - a constant
+        connection.execute(f"DELETE FROM entries WHERE {mine}", (bad.entry.key, *bad.identity))  # noqa: S608 # nosec B608 # a constant
         # A trigger has handed the charge over, unless the entry had no row, or other entries have the file too.
         connection.execute(
             "UPDATE quarantine SET charged = ? WHERE name = ? AND charged = 0 AND NOT EXISTS (SELECT 1 FROM entries"

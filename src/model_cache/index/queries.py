@@ -158,7 +158,7 @@ def pages(index: Index, repo: str | None = None) -> Iterator[list[tuple[Any, ...
             if connection is not None:
                 page = _fetch(
                     connection,
-                    f"SELECT {_LISTED} FROM entries WHERE {where} (repo_type, repo, revision, filename) > (?, ?, ?, ?)"  # noqa: S608 - constants
+                    f"SELECT {_LISTED} FROM entries WHERE {where} (repo_type, repo, revision, filename) > (?, ?, ?, ?)"  # noqa: S608 # nosec B608 # constants
                     f" ORDER BY repo_type, repo, revision, filename LIMIT {_PAGE:d}",
                     (*after, *names),
                 )

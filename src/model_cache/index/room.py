@@ -76,7 +76,7 @@ class Room:
             if connection is None or not inodes:
                 return {}
             several = (
-                f"SELECT ino FROM entries WHERE ino IN ({', '.join('?' * len(inodes))})"  # noqa: S608 - question marks
+                f"SELECT ino FROM entries WHERE ino IN ({', '.join('?' * len(inodes))})"  # noqa: S608 # nosec B608 # question marks
                 " AND state IN ('ready', 'deleting') GROUP BY ino HAVING count(*) > 1"
             )
             where = f"WHERE ino IN ({several}) AND state IN ('ready', 'deleting')"

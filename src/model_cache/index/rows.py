@@ -90,7 +90,7 @@ COLUMNS = ", ".join(f'"{name}"' for name in Row._fields)
 
 def select(connection: sqlite3.Connection, rest: str = "", values: tuple[object, ...] = ()) -> list[Row]:
     """All rows that match, fetched before returning: an open cursor would make another process's commit fail."""
-    return [Row(*found) for found in connection.execute(f"SELECT {COLUMNS} FROM entries {rest}", values).fetchall()]  # noqa: S608 - constants
+    return [Row(*found) for found in connection.execute(f"SELECT {COLUMNS} FROM entries {rest}", values).fetchall()]  # noqa: S608 # nosec B608 # constants
 
 
 class Provenance(NamedTuple):

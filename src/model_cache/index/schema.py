@@ -13,6 +13,8 @@ from ..errors import IndexUnavailableError
 from .rows import SEALED, Row
 
 VERSION = 2
+LONGEST = 1 << 16  # characters of a value; a path has 4095 bytes at most
+LONGEST_ROW = 1 << 20  # bytes; anybody may have written more, which would all be read into memory
 EVENTS_KEPT = 10_000  # rows; about 1.5 MB
 
 # The states of an entry; the totals are kept per state.
@@ -107,7 +109,7 @@ _EVENTS = (
     "CREATE INDEX events_of ON events (repo, filename, kind)",
     f"""CREATE TRIGGER events_bounded AFTER INSERT ON events BEGIN
         DELETE FROM events WHERE id <= NEW.id - {EVENTS_KEPT};
-    END""",  # noqa: S608 - a constant
+    END""",  # noqa: S608 # nosec B608 # a constant
 )
 
 # For people who open a copy of the index with the sqlite-utils command or Datasette.
@@ -260,12 +262,14 @@ def _odd(texts: tuple[str, ...], numbers: tuple[str, ...]) -> list[str]:
 _ODD = " OR ".join(
     (
         *(f"typeof({name}) <> 'text'" for name in _TEXTS),
+        *(f"length({name}) > {LONGEST}" for name in (*_TEXTS, *_TEXTS_OR_NONE, *_NEXT_TEXTS)),
         *_odd(_TEXTS_OR_NONE, _NUMBERS),
         *(f"typeof({name}) NOT IN ('real', 'null') OR abs({name}) > 1e15" for name in _TIMES),
         f"next_state IS NOT NULL AND ({' OR '.join(_odd(_NEXT_TEXTS, _NEXT_NUMBERS))})",
     )
 )
 
+_ODD_META = f"SELECT 1 FROM meta WHERE typeof(value) <> 'text' OR length(value) > {LONGEST}"  # noqa: S608 # nosec B608 # a constant
 _TABLES = ("entries", "totals", "meta", "events")
 _TRIED = {
     "entries": ", ".join(f'entries."{name}"' for name in Row._fields),  # alone, what is quoted may be a text too
@@ -275,6 +279,22 @@ _TRIED = {
     "events": "at, kind, repo_type, repo, revision, filename, size, detail",
     "counters": "kind, events, bytes",
 }
+
+
+def refuse_planted(connection: sqlite3.Connection) -> None:
+    """Refuse a schema in which our statements would do something else than we wrote: foreign triggers, views as our tables.
+
+    A view in the place of a table can be a query without end, and a virtual table whatever its module does.
+
+    Raises:
+        sqlite3.DatabaseError: With the code of a damaged index, as which it is treated.
+    """
+    for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_schema").fetchall():
+        virtual = str(sql).lstrip().upper().startswith("CREATE VIRTUAL")
+        if (kind == "trigger" and sql not in _KNOWN) or (name in _TRIED and (kind != "table" or virtual)):
+            error = sqlite3.DatabaseError(f"its schema has a {kind} that this cache did not make")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
 
 
 def is_sound(connection: sqlite3.Connection) -> bool:
@@ -289,15 +309,14 @@ def is_sound(connection: sqlite3.Connection) -> bool:
 
 def _is_ours(connection: sqlite3.Connection) -> bool:
     for table, columns in _TRIED.items() if version(connection) == VERSION else ():
-        connection.execute(f"SELECT {columns} FROM {table} LIMIT 0")  # noqa: S608 - constants
-    made = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()}
-    tables = connection.execute(f"SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN {_TABLES}")  # noqa: S608 - constants
+        connection.execute(f"SELECT {columns} FROM {table} LIMIT 0")  # noqa: S608 # nosec B608 # constants
+    refuse_planted(connection)
+    tables = connection.execute(f"SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN {_TABLES}")  # noqa: S608 # nosec B608 # constants
     return (
-        made <= _KNOWN
-        and tables.fetchone()[0] == len(_TABLES)
-        and not connection.execute(f"SELECT 1 FROM entries WHERE {_ODD} LIMIT 1").fetchall()  # noqa: S608 - constants
+        tables.fetchone()[0] == len(_TABLES)
+        and not connection.execute(f"SELECT 1 FROM entries WHERE {_ODD} LIMIT 1").fetchall()  # noqa: S608 # nosec B608 # constants
         and not connection.execute("SELECT 1 FROM totals WHERE typeof(files + bytes) <> 'integer'").fetchall()
-        and not connection.execute("SELECT 1 FROM meta WHERE typeof(value) <> 'text'").fetchall()
+        and not connection.execute(_ODD_META).fetchall()
     )
 
 

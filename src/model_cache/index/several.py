@@ -57,7 +57,7 @@ class Several:
                 assert connection is not None, "the range is empty without one"
                 page = tuple(wanted[start : start + _PAGE])
                 for column in ("sha256", "etag"):
-                    asked = f"SELECT {column} FROM entries WHERE {column} IN ({_marks(page)}) AND state = 'ready'"  # noqa: S608 - a constant and question marks
+                    asked = f"SELECT {column} FROM entries WHERE {column} IN ({_marks(page)}) AND state = 'ready'"  # noqa: S608 # nosec B608 # a constant and question marks
                     found.update(value for (value,) in connection.execute(asked, page).fetchall())
         return found
 

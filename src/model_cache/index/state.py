@@ -6,9 +6,12 @@ import os
 import sqlite3
 import stat
 
+from .. import disk
 from ..errors import IndexUnavailableError, quoted
 
-_DAMAGED = frozenset([sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB])
+_BESIDE = ("journal", "wal", "shm")
+_MAGIC = bytes.fromhex("d9d505f920a163d7")  # ends a journal that has a super-journal
+_DAMAGED = frozenset([sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG])
 
 
 def is_damage(error: BaseException) -> bool:
@@ -39,12 +42,63 @@ def is_empty(path: str) -> bool:
         return True
 
 
-def refuse_odd(path: str) -> None:
-    """SQLite would follow a symlink that somebody planted here to a file anywhere, and write it; a FIFO would hang it."""
+def is_stranded(journal: str) -> bool:
+    """Whether there is an empty journal that this process may not write: its maker died before SQLite gave it its mode."""
     try:
-        mode = os.lstat(path).st_mode
+        return os.lstat(journal).st_size == 0 and not os.access(journal, os.W_OK)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def refuse_odd(path: str) -> None:
+    """SQLite opens by path: what somebody planted there could lead it anywhere, hang it, or have it change another file.
+
+    Raises:
+        IndexUnavailableError: The directory is a symlink; the index or what SQLite keeps beside it is no regular file, or
+            has a second name somewhere.
+    """
+    own = os.path.dirname(path)
+    if os.path.islink(own):
+        raise _odd(own, "a symlink")
+    for name in (path, *(f"{path}-{more}" for more in _BESIDE)):
+        try:
+            found = os.lstat(name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if not stat.S_ISREG(found.st_mode):
+            raise _odd(name, "a symlink" if stat.S_ISLNK(found.st_mode) else "no regular file")
+        if found.st_nlink > 1:
+            raise _odd(name, "a file with another name besides, which would be changed with it")
+
+
+def _odd(path: str, kind: str) -> IndexUnavailableError:
+    return IndexUnavailableError(f"index {path} is {kind}, and is not opened", hint=f"ls -l {quoted(path)}")
+
+
+def refuse_foreign_journal(path: str) -> None:
+    """Refuse a journal that names another file: SQLite would take it back, and then *remove the file it names*.
+
+    A transaction over several databases leaves such a journal; there is never one here, so somebody planted it. Asked
+    before each transaction: SQLite looks at the journal each time, however long the index has been open.
+
+    Source: https://sqlite.org/fileformat2.html#the_rollback_journal, "super-journal"; pager_delsuper() in SQLite's pager.c.
+
+    Raises:
+        IndexUnavailableError: There is one.
+    """
+    journal = f"{path}-journal"
+    try:
+        fd = disk.open_regular(journal)
     except (FileNotFoundError, NotADirectoryError):
         return
-    if not stat.S_ISREG(mode):
-        kind = "a symlink" if stat.S_ISLNK(mode) else "no regular file"
-        raise IndexUnavailableError(f"index {path} is {kind}, and is not opened", hint=f"ls -l {quoted(path)}")
+    except OSError as error:
+        if is_stranded(journal):
+            return  # it names nothing; who writes removes it
+        raise IndexUnavailableError(f"index {journal}: {error.strerror}", hint=f"ls -l {quoted(journal)}") from None
+    try:
+        size = os.fstat(fd).st_size
+        foreign = os.pread(fd, len(_MAGIC), max(size - len(_MAGIC), 0)) == _MAGIC
+    finally:
+        os.close(fd)
+    if foreign:
+        raise _odd(journal, "a journal that names another file, which SQLite would remove")

@@ -119,4 +119,4 @@ class Readers:
         if entry is None:
             return Reading(missing=True)
         expected = Expected(row.identity, row.sha256)
-        return read(entry.path(self._ctx.root), expected, self._pace, self._ctx.clock, direct=self._limits.direct)
+        return read(self._ctx.root, entry.relative, expected, self._pace, self._ctx.clock, direct=self._limits.direct)

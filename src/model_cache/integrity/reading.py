@@ -13,7 +13,7 @@ import stat
 import threading
 from typing import NamedTuple
 
-from .. import digest, stats
+from .. import beneath, digest, stats
 from ..clock import Clock
 from .verdict import Reading
 
@@ -70,8 +70,8 @@ class Expected(NamedTuple):
     sha256: str | None = None
 
 
-def read(path: str, expected: Expected, pace: Pace, clock: Clock, *, direct: bool = False) -> Reading:
-    """Hash the file at a path; where it differs from what was expected, read it again past the page cache.
+def read(root: str, relative: str, expected: Expected, pace: Pace, clock: Clock, *, direct: bool = False) -> Reading:
+    """Hash the file at a path below a root; where it differs from what was expected, read it again past the page cache.
 
     Args:
         direct: Drop the file's pages first, so that the disk is read and not the memory.
@@ -79,12 +79,16 @@ def read(path: str, expected: Expected, pace: Pace, clock: Clock, *, direct: boo
     Raises:
         Stopped: The run was told to end.
     """
+    path = f"{root}/{relative}"
     try:
-        fd = _open(path, clock)
-    except (FileNotFoundError, NotADirectoryError):
+        fd = _open(root, relative, clock)
+    except FileNotFoundError:
         return Reading(missing=True)
+    except NotADirectoryError:
+        # Below a symlink is nothing of this cache's, whatever is there: no hit either.
+        return Reading(odd=True) if os.path.lexists(path) else Reading(missing=True)
     except OSError as error:
-        if error.errno == errno.ELOOP:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symlink, a socket
             return Reading(odd=True)
         return Reading(identity=stats.identity_at(path), error=error.errno or errno.EIO)
     try:
@@ -98,12 +102,12 @@ def read(path: str, expected: Expected, pace: Pace, clock: Clock, *, direct: boo
         os.close(fd)
 
 
-def _open(path: str, clock: Clock) -> int:
+def _open(root: str, relative: str, clock: Clock) -> int:
     failed = False
     for _ in range(_BUSY_TRIES):
         try:
-            # O_NONBLOCK: neither a FIFO nor a kernel lease that an evictor holds for its test may hang us.
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+            # Neither a FIFO nor a kernel lease that an evictor holds for its test hangs us.
+            return beneath.open_entry(root, relative)
         except BlockingIOError:
             clock.sleep(_BUSY_WAIT)
         except OSError as error:
@@ -111,7 +115,7 @@ def _open(path: str, clock: Clock) -> int:
             if failed or error.errno != errno.EIO:
                 raise
             failed = True
-    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), relative)
 
 
 def _hashed(fd: int, path: str, expected: Expected, pace: Pace, before: os.stat_result) -> Reading:

@@ -175,7 +175,7 @@ def _judge(ctx: Context, file: Placed, memory: _Memory, pace: Pace) -> Hashed | 
     identity = (file.ino, file.size, file.mtime_ns)
     if mark is not None and mark.identity == identity and mark.sha256:
         return _damaged(file, mark)
-    reading = read(file.entry.path(ctx.root), Expected(), pace, ctx.clock)
+    reading = read(ctx.root, file.entry.relative, Expected(), pace, ctx.clock)
     if not reading.sha256 or not reading.steady or reading.identity != identity:
         return None
     if mark is not None and mark.found == reading.sha256:

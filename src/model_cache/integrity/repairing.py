@@ -10,7 +10,7 @@ Concurrency:
 
 from __future__ import annotations
 
-from ..budget.eviction import refuse_without_flock
+from ..budget.designated import refuse_to_take
 from ..context import Context
 from ..download import mending, notes
 from ..download.request import Request
@@ -40,7 +40,7 @@ def repair(ctx: Context, report: VerifyReport, progress: Progress) -> None:
             continue
         try:
             ctx.prepare(entry)
-            refuse_without_flock(ctx)
+            refuse_to_take(ctx)
             if _repair(ctx, entry, Request(offline=ctx.settings.offline, progress=progress)):
                 report.repaired.append(trouble.row)
         except OfflineMissError as error:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
-from .. import disk, stats, tiers, walk
+from .. import stats, tiers, walk
 from ..context import Context
 from ..integrity.reading import Expected, Pace, read
 from ..integrity.verdict import Reading
@@ -99,13 +99,10 @@ def _read(ctx: Context, file: Locked, pace: Pace, how: How) -> Reading:
     path = file.entry.path(ctx.root)
     if not os.path.lexists(path) and (below := tiers.holder_below(ctx, file.entry)):
         ctx, path = below, file.entry.path(below.root)
-    if disk.leads_out(ctx.root, file.entry.relative):
-        # Below a symlink is nothing of this cache's: no hit either.
-        return Reading(odd=True) if os.path.lexists(path) else Reading(missing=True)
     reading = Reading(steady=False)
     for _ in range(_TRIES):
         expected = Expected(stats.identity_at(path), file.sha256)
-        reading = read(path, expected, pace, ctx.clock, direct=how.direct)
+        reading = read(ctx.root, file.entry.relative, expected, pace, ctx.clock, direct=how.direct)
         if reading.steady:
             break
     return reading

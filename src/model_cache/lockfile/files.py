@@ -44,6 +44,7 @@ def check_target(path: str | os.PathLike[str], *, force: bool = False) -> str:
     """
     name = os.fsdecode(path)
     try:
+        _refuse_foreign_link(name)
         target = os.path.realpath(name)
         mode = os.stat(target).st_mode
     except FileNotFoundError:
@@ -64,6 +65,15 @@ def check_target(path: str | os.PathLike[str], *, force: bool = False) -> str:
                 path=name,
             ) from None
     return target
+
+
+def _refuse_foreign_link(name: str) -> None:
+    """Who made a symlink chose the file that would be written, with the rights of whoever writes."""
+    found = os.lstat(name)
+    if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
+        raise StorageError(
+            f"{name} is a symlink that another user made, and is not followed", hint=f"ls -ld {quoted(name)}", path=name
+        )
 
 
 def write(ctx: Context, path: str | os.PathLike[str], files: list[Locked], *, force: bool = False) -> None:

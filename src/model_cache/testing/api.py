@@ -11,13 +11,13 @@ from .answers import Answer, Request, json_answer, refusal
 from .files import Asked
 from .repos import Commit, Content, Repo, RepoStore
 
-_TYPES = {"models": "model", "datasets": "dataset", "spaces": "space"}
+_TYPES = {"models": "model", "datasets": "dataset", "spaces": "space", "kernels": "kernel"}
 _WORDS = ("revision", "tree", "paths-info")
 _DATE = "2026-01-01T00:00:00.000Z"
 
 
 def parse_api(path: str) -> tuple[Asked, str] | None:
-    """`/api/{models|datasets|spaces}/{repo}[/{word}/{revision}[/{path}]]`: what it names, and the word.
+    """`/api/{models|datasets|spaces|kernels}/{repo}[/{word}/{revision}[/{path}]]`: what it names, and the word.
 
     The word is `revision`, `tree`, `paths-info`, or empty. None if it is no such path.
     """

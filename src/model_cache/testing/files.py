@@ -15,7 +15,7 @@ from .repos import Commit, Content, Repo, RepoStore
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
 _COMMIT = re.compile(r"[0-9a-f]{40}$")
-_PREFIXES = {"models": "model", "datasets": "dataset", "spaces": "space"}
+_PREFIXES = {"models": "model", "datasets": "dataset", "spaces": "space", "kernels": "kernel"}
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Asked:
 
 
 def parse_resolve(path: str) -> Asked | None:
-    """`/[datasets/|spaces/]{repo}/resolve/{revision}/{filename}`, percent-encoded; None if it is no such path."""
+    """`/[datasets/|spaces/|kernels/]{repo}/resolve/{revision}/{filename}`, percent-encoded; None if it is no such path."""
     parts = path.strip("/").split("/")
-    repo_type = _PREFIXES.get(parts[0], "model") if parts[0] in ("datasets", "spaces") else "model"
+    repo_type = _PREFIXES.get(parts[0], "model") if parts[0] != "models" else "model"
     parts = parts[1:] if repo_type != "model" else parts
     for length in (1, 2):
         if len(parts) > length + 2 and parts[length] == "resolve":
@@ -40,7 +40,7 @@ def parse_resolve(path: str) -> Asked | None:
 
 
 def parse_pinned(path: str, top: str) -> Asked | None:
-    """`/{top}/{models|datasets|spaces}/{repo}/{commit}/{filename}`; None if it is no such path."""
+    """`/{top}/{models|datasets|spaces|kernels}/{repo}/{commit}/{filename}`; None if it is no such path."""
     parts = path.removeprefix(f"/{top}/").split("/")
     if not path.startswith(f"/{top}/") or parts[0] not in _PREFIXES:
         return None

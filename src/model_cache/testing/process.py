@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
+from ..hub.tokens import without_secrets
 from .repos import LFS_THRESHOLD
 from .server import LoopbackHub
 
@@ -48,7 +49,9 @@ class HubProcess:
 
     def __enter__(self) -> HubProcess:
         # S603: the command is this very interpreter with a module of this package.
-        self._child = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        self._child = subprocess.Popen(  # noqa: S603 # nosec B603 # this interpreter, no shell
+            self._command, env=without_secrets(os.environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         assert self._child.stdout is not None
         self.pid, self.url = self._child.pid, self._child.stdout.readline().strip()
         if not self.url:
@@ -119,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Serves a folder by the Hub's protocol on 127.0.0.1, and prints the endpoint's URL. "
         "Ends when stdin (if it is a pipe or a terminal) closes, when its parent ends, or when the time is up.",
     )
-    parser.add_argument("folder", help="holds models/{repo}/…, datasets/{repo}/…, spaces/{repo}/…")
+    parser.add_argument("folder", help="holds models/{repo}/…, datasets/{repo}/…, spaces/{repo}/…, kernels/{repo}/…")
     parser.add_argument("--port-file", help="a file that gets the port, written in one step")
     parser.add_argument("--seconds", type=float, default=_SECONDS, help="how long to serve at most (%(default)g)")
     parser.add_argument("--token", help="the token that opens gated and private repos (any)")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LFS_THRESHOLD = 1 << 20  # bytes; at this size and above the Hub keeps a file in LFS and serves it by redirect
-REPO_TYPES = ("model", "dataset", "space")
+REPO_TYPES = ("model", "dataset", "space", "kernel")
 _BLOCK = 1 << 20
 _SHORT_COMMIT = 7  # the Hub resolves abbreviated commits from this many digits on
 
@@ -100,7 +100,7 @@ class Repo:
     """One repo: its commits, and the branches and tags that name them.
 
     Attributes:
-        repo_type: `model`, `dataset` or `space`.
+        repo_type: `model`, `dataset`, `space` or `kernel`.
         repo_id: `name` or `owner/name`.
         gated: Files want a token with access; the metadata is public.
         private: Without a token with access the repo does not exist.
@@ -132,8 +132,8 @@ class RepoStore:
     """All repos of a hub: those added, and those found in a folder.
 
     Args:
-        folder: A directory with `models/{repo}/…`, `datasets/{repo}/…`, `spaces/{repo}/…`; a repo in it is read when it
-            is first asked for, served as `main`, and not read again.
+        folder: A directory with `models/{repo}/…`, `datasets/{repo}/…`, `spaces/{repo}/…`, `kernels/{repo}/…`; a
+            repo in it is read when it is first asked for, served as `main`, and not read again.
         lfs_threshold: Files of this many bytes or more are large.
     """
 

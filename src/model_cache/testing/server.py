@@ -38,8 +38,8 @@ class LoopbackHub:
             assert hub.body_gets("model.bin") == 1
 
     Args:
-        folder: A directory to serve: `models/{repo}/…`, `datasets/{repo}/…`, `spaces/{repo}/…`, each as `main`. A repo
-            is read when it is first asked for; later changes in the folder are not seen.
+        folder: A directory to serve: `models/{repo}/…`, `datasets/{repo}/…`, `spaces/{repo}/…`, `kernels/{repo}/…`, each
+            as `main`. A repo is read when it is first asked for; later changes in the folder are not seen.
         token: The token that opens gated and private repos; any other is refused. None accepts every token.
         guest_tokens: Valid tokens that open neither.
         page_size: Items on one page of a listing, at most.
@@ -139,7 +139,7 @@ class LoopbackHub:
         Args:
             repo_id: `name` or `owner/name`.
             files: Bytes, or the path of a file that must not change while it is served.
-            repo_type: `model`, `dataset` or `space`.
+            repo_type: `model`, `dataset`, `space` or `kernel`.
             revision: The branch.
             gated: The files want a token with access; of the whole repo, from now on.
             private: The repo looks missing without a token with access; of the whole repo, from now on.

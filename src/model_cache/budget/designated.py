@@ -1,0 +1,50 @@
+"""Who may take files away from a root that several hosts share; the policy key `evictor` names the one that may.
+
+On a shared volume no host sees who has a file open on another. One of them evicts, removes and replaces, so that there is one
+place to look at, one index that knows what went, and one clock that says what is old.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import locks
+from ..context import Context
+from ..errors import StorageError, quoted
+
+
+def this_host() -> str:
+    """The name of this host, as `uname -n` says it."""
+    return os.uname().nodename
+
+
+def is_designated(ctx: Context) -> bool:
+    """Whether this host may take files away: the named one, in full or up to the first dot, or any where none is named."""
+    evictor, host = ctx.settings.evictor, this_host().lower()
+    return evictor is None or evictor.lower() in (host, host.partition(".")[0])
+
+
+def refuse_to_take(ctx: Context) -> None:
+    """Nothing is taken away by other hosts than the designated one, or where locks do not exclude.
+
+    Raises:
+        StorageError: This is another host; or this file system has no flock.
+    """
+    if not is_designated(ctx):
+        evictor = ctx.settings.evictor or ""
+        raise StorageError(
+            f"in {ctx.root} only the host {quoted(evictor)} removes and replaces files (evictor, from"
+            f" {ctx.settings.sources['evictor']}), and this is {this_host()}",
+            hint=f"do it there: ssh {quoted(evictor)}",
+            path=ctx.root,
+        )
+    fd = locks.open_own(ctx.places.evictor_lock, ctx.settings.file_mode)
+    try:
+        if not locks.flock_works(fd):
+            raise StorageError(
+                f"the file system of {ctx.root} has no file locks, so nothing can be removed safely",
+                hint="keep the cache on a local file system: MODEL_CACHE_DIR",
+                path=ctx.root,
+            )
+    finally:
+        os.close(fd)

@@ -1,0 +1,149 @@
+"""Modes and groups of what the cache made, all of it; looked at, and repaired where that is asked for and allowed.
+
+What the cache made: everything in `.model-cache/` but the policy, whose mode somebody may have chosen; the files that the
+index has a download of; and the directories in which there is nothing else. The root itself, and what somebody placed, is
+left alone.
+
+Concurrency:
+    Beside everything: only modes and groups change, each of the file that was looked at, by a descriptor of it, never
+    through a symlink. A file of the cache's own with a second name somewhere is left alone: who may plant a hard link
+    here could have root open a file of the system to a group.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .. import disk, modes, stats
+from ..context import Context
+from ..errors import IndexUnavailableError
+from ..index import queries
+from ..index.rows import Row
+from ..layout import OWN
+
+_PATH = os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_NONBLOCK)
+_POLICY = f"{OWN}/config.toml"
+
+
+class Amiss(NamedTuple):
+    """A file or directory whose mode or group is wrong.
+
+    Attributes:
+        path: Absolute.
+        why: What is wrong with it.
+        before, after: Permission bits as they are, and as they are to be.
+        owner: Whose it is: they or root can repair it.
+    """
+
+    path: str
+    why: str
+    before: int
+    after: int
+    owner: str
+
+
+@dataclass
+class Modes:
+    """What was found amiss; of it, what was repaired and what could not be."""
+
+    amiss: list[Amiss] = field(default_factory=list)
+    fixed: list[Amiss] = field(default_factory=list)
+
+    @property
+    def left(self) -> list[Amiss]:
+        """What could not be repaired, or was only looked at."""
+        return [one for one in self.amiss if one not in self.fixed]
+
+
+def judge(found: os.stat_result, sharing: str, group: int) -> str:
+    """What is wrong with something of the cache's own in a root of this group; empty if nothing is. Pure."""
+    directory = stat.S_ISDIR(found.st_mode)
+    if why := modes.wrong(stat.S_IMODE(found.st_mode), sharing, directory=directory):
+        return why
+    return "it belongs to another group than the root" if sharing == "group" and found.st_gid != group else ""
+
+
+def look(ctx: Context, *, fix: bool = False) -> Modes:
+    """Look at all that the cache made, and repair it.
+
+    Raises:
+        StorageError: The root cannot be looked at.
+    """
+    result = Modes()
+    try:
+        _walk(ctx, result, os.stat(ctx.root).st_gid, fix=fix)
+    except OSError as error:
+        raise disk.storage_error(error, "cannot look into", ctx.root) from None
+    return result
+
+
+def _walk(ctx: Context, result: Modes, group: int, *, fix: bool) -> None:
+    recorded = _recorded(ctx)
+    ours: set[str] = set()  # directories, relative to the root, in which everything is the cache's own
+    for top, directories, files, fd in os.fwalk(ctx.real_root, topdown=False):
+        relative = top.removeprefix(ctx.real_root).strip("/")
+        below = f"{relative}/" if relative else ""
+        alone = True
+        for name in (*files, *directories):
+            path = f"{below}{name}"
+            mine = path.partition("/")[0] == OWN or path in ours or path in recorded
+            alone = alone and mine
+            if mine and path != _POLICY:
+                _one(ctx, result, (fd, name, path), recorded.get(path), group, fix=fix)
+        if relative and alone and relative.partition("/")[0] != OWN and (files or directories):
+            ours.add(relative)
+
+
+def _one(
+    ctx: Context,
+    result: Modes,
+    at: tuple[int, str, str],
+    recorded: tuple[int | None, ...] | None,
+    group: int,
+    *,
+    fix: bool,
+) -> None:
+    """Judge one file or directory by a descriptor, and repair that very one."""
+    parent, name, path = at
+    try:
+        fd = os.open(name, _PATH, dir_fd=parent)
+    except OSError:
+        return  # gone, or nothing that has a mode of ours
+    try:
+        found = os.fstat(fd)
+        if not _is_ours(found, recorded) or not (why := judge(found, ctx.settings.sharing, group)):
+            return
+        right = modes.right(ctx.settings.sharing, directory=stat.S_ISDIR(found.st_mode))
+        before, owner = stat.S_IMODE(found.st_mode), stats.user_name(found.st_uid)
+        amiss = Amiss(f"{ctx.root}/{path}", why, before, right, owner)
+        result.amiss.append(amiss)
+        if fix:
+            ctx.step("fix:mode")
+            if modes.repair(fd, right, group if ctx.settings.sharing == "group" else found.st_gid):
+                result.fixed.append(amiss)
+    finally:
+        os.close(fd)
+
+
+def _is_ours(found: os.stat_result, recorded: tuple[int | None, ...] | None) -> bool:
+    if recorded is not None:
+        return stat.S_ISREG(found.st_mode) and stats.identity(found) == recorded
+    return stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)
+
+
+def _recorded(ctx: Context) -> dict[str, tuple[int | None, ...]]:
+    """The identities of the files that the cache made, by their paths in the root; none where the index cannot be read."""
+    try:
+        rows = queries.entries(ctx.index)
+    except IndexUnavailableError:
+        return {}
+    return {row.path: row.identity for row in rows if _made(row)}
+
+
+def _made(row: Row) -> bool:
+    return (
+        row.state == "ready" and row.origin not in ("placed", "adopted") and row.is_sealed and row.entry() is not None
+    )
