@@ -14,6 +14,7 @@ from typing import NamedTuple
 from model_cache import ModelCache
 from model_cache.doctor.fixing import look
 from model_cache.download import notes
+from model_cache.fleet import objects
 from model_cache.hf.local import place_file
 from model_cache.layout import Entry
 from model_cache.pace import Pace
@@ -248,6 +249,25 @@ def _foreign(site: Site) -> None:
     (site.own / "hub").symlink_to(top.parent)
 
 
+def _shelved(site: Site) -> None:
+    """A tier that has what the root lacks; it is where nobody else looks, so that a copy of the site has one of its own."""
+    data = site.bytes(NEW)
+    name = objects.of_bytes(hashlib.sha256(data).hexdigest(), None)
+    assert name is not None
+    shelf = site.own / "shelf" / name
+    shelf.parent.mkdir(parents=True, exist_ok=True)
+    shelf.write_bytes(data)
+
+
+def _with_tier(cache: ModelCache) -> object:
+    """Fetch with a tier that is a folder; nothing is left to do in a thread when this returns."""
+    cache._ctx.settings.tier = f"file://{cache.root / OWN / 'shelf'}"
+    try:
+        return cache.fetch(REPO, NEW)
+    finally:
+        cache.wait_for_uploads()
+
+
 def _note_tree(top: Path, site: Site, commit: str) -> None:
     """The other cache knows what belongs to the commit."""
     store = site.hub.store
@@ -350,6 +370,8 @@ OPERATIONS = {
         Operation("resume-repo", _fetch_repo(1), _halted_whole, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
         Operation("copy", _copy, _layered, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
         Operation("update-repo", lambda cache: cache.update(WHOLE), _moved_whole, about=(WHOLE, LARGEST)),
+        Operation("tier", _with_tier, _shelved, about=(REPO, NEW)),
+        Operation("offer", _with_tier, about=(REPO, NEW)),
         Operation("import", _import(), _foreign, about=(REPO, NEW)),
         Operation("import-link", _import(link=True), _foreign, about=(REPO, NEW)),
         Operation("local-dir", _local_dir, _at_its_commit, about=(REPO, NEW)),

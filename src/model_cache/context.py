@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from .fleet.fleet import Fleet
     from .hub.client import Hub
     from .hub.tokens import Token
     from .index import Index
@@ -75,6 +76,7 @@ class Places:
         self.locks = f"{own}/locks/"
         self.trash = f"{own}/trash/"
         self.quarantine = f"{own}/quarantine/"
+        self.engines = f"{own}/engine-"
 
     def listing(self, key: str) -> str:
         """The listing of a repo."""
@@ -131,6 +133,7 @@ class Context:
         self._hub_is_for = ""  # what `settings.sends` was when the client was made; empty for one that was handed in
         self._unsaid = ""  # a warning about the Hub that the caller has not been given
         self._index: Index | None = None
+        self._fleets: dict[tuple[str | None, str | None], Fleet] = {}  # by the settings they were made of
         self._root_path: Path | None = None
         self._real_root = ""
         self._distrust: StorageError | None = None
@@ -298,6 +301,29 @@ class Context:
                 read_only=self.settings.read_only,
             )
         return self._index
+
+    @property
+    def fleet(self) -> Fleet | None:
+        """What is shared with other hosts, made on first use; None, and nothing of it loaded, where no setting names it."""
+        engines = (self.settings.tier, self.settings.lead)
+        if engines[0] is None:
+            return None
+        if engines not in self._fleets:
+            from .fleet import fleet
+
+            usable = engines if not (said := self.settings.foreign_engines) else (None, None)
+            if said:
+                from .log import logger
+
+                logger.warning(said)
+            made = fleet.opened(*usable, self.places.engines, self.settings.file_mode, self.clock)
+            self._fleets.setdefault(engines, made)  # of threads that come at once, one made it
+        return self._fleets[engines]
+
+    @property
+    def fleets(self) -> list[Fleet]:
+        """Those that were made so far."""
+        return list(self._fleets.values())
 
     def close(self) -> None:
         """Close this thread's connections to the indexes, if there are any: not when a thread's locals are torn down."""

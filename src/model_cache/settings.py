@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 DEFAULT_ENDPOINT = "https://huggingface.co"
 POLICY_LIMIT = 1 << 20  # bytes; a policy has a few lines
 
+
+def _tier(value: object, what: str) -> str | None:
+    from .fleet.address import parse_tier  # only who sets one pays for it
+
+    return parse_tier(value, what)
+
+
+def _lead(value: object, what: str) -> str | None:
+    from .fleet.address import parse_lead
+
+    return parse_lead(value, what)
+
+
 # Every policy key: how its text is read, and its default. None: off.
 KEYS: dict[str, tuple[Callable[..., object], object]] = {
     "max_size": (parse_budget, None),
@@ -37,6 +50,8 @@ KEYS: dict[str, tuple[Callable[..., object], object]] = {
     "evictor": (values.host, None),
     "evict_untested": (values.flag, False),
     "share_gated": (values.flag, False),
+    "tier": (_tier, None),
+    "lead": (_lead, None),
 }
 
 # What a process is told by its environment alone; the names that users of the Hub's own client know come second.
@@ -73,6 +88,8 @@ class Settings:
         sharing: `private` or `group`.
         endpoint: Address of the Hub, without a closing slash.
         lower: Roots that are looked at before the Hub is asked, and only read.
+        tier: Address of a bucket that is shared with other hosts, or None.
+        lead: Address of the database that says which of them downloads, or None; it may have a password in it.
         state_dir: Directory on this host's own disk for what is not shared with other hosts, or None: in the root.
         evictor: Name of the only host that may take files away, or None: any.
         evict_untested: Evict another user's file although this process may not ask the kernel who has it open.
@@ -92,6 +109,8 @@ class Settings:
     sharing: str
     endpoint: str
     lower: tuple[str, ...]
+    tier: str | None
+    lead: str | None
     state_dir: str | None
     evictor: str | None
     evict_untested: bool
@@ -158,7 +177,23 @@ class Settings:
     @property
     def endpoint_is_foreign(self) -> bool:
         """Whether the endpoint was named by a policy file that others than this user and root can write."""
-        return self._foreign and self.sources["endpoint"] == f"endpoint in {self.policy_file}"
+        return self.is_foreign("endpoint")
+
+    def is_foreign(self, key: str) -> bool:
+        """Whether a key was set by a policy file that others than this user and root can write."""
+        return self._foreign and self.sources[key] == f"{key} in {self.policy_file}"
+
+    @property
+    def foreign_engines(self) -> str:
+        """What is wrong with engines that others may have named: this user's credentials are not for them; empty if nothing."""
+        named = [key for key in ("tier", "lead") if self.is_foreign(key)]
+        if not named:
+            return ""
+        variables = " and ".join(f"MODEL_CACHE_{key.upper()}" for key in named)
+        return (
+            f"{' and '.join(named)} in {self.policy_file}: not used, because others than this user and root can write that"
+            f" file; if it is right, set {variables}"
+        )
 
     @property
     def policy_file(self) -> str:

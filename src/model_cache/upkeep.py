@@ -52,6 +52,17 @@ class Upkeep(LockFiles):
 
         return queries.totals(self._ctx.index)
 
+    def wait_for_uploads(self, timeout: float | None = None) -> int:
+        """Wait until what this process downloaded is in the tier; returns how many files are not there yet.
+
+        A process that ends waits by itself. Not one that is killed, or leaves by `os._exit`, as the workers of
+        `multiprocessing` do.
+
+        Args:
+            timeout: Seconds; None: as long as bytes move.
+        """
+        return sum(fleet.uploads.wait(timeout) for fleet in self._ctx.fleets)
+
     @in_family
     def pin(self, repo: str, *filenames: str, revision: str = DEFAULT_REVISION, repo_type: str = "model") -> list[Row]:
         """Keep entries (all of the repo at the revision, if no filename is given) from eviction until `unpin`.

@@ -23,7 +23,11 @@ _PARTS = (
     "several connections of one download: as `body:open` and `body:write`, with a note that says which bytes are there;"
     " test_parts and the sweeps come through it"
 )
+_TIER = "a tier that hosts share: on this host bytes that come from it are a download; the tests of the fleet play its faults"
 LEFT_OUT = {
+    "tier:offer": _TIER,
+    "tier:open": _TIER,
+    "tier:write": _TIER,
     "copy:write": "a copy from a lower root, or where nothing can be linked: a download whose bytes come from a file",
     "fix:mode": "repairs the mode of a file or directory: no name, byte or row is another",
     "local:replace": _LOCAL,

@@ -26,7 +26,8 @@ _COLUMNS = ("calls", "effects", "cuts", "states", "distinct", "recoveries")
 T = TypeVar("T")
 
 # `fix` changes modes, which an image does not lose.
-SWEPT = [name for name in OPERATIONS if name != "fix"]
+# `tier`, `offer`: the tier is another system, which keeps what it has by its own means; to the root they do what `fetch` does.
+SWEPT = [name for name in OPERATIONS if name not in ("fix", "tier", "offer")]
 _RECORDINGS = 6  # of an operation with threads
 _SHOWN = 5  # violations of one operation
 

@@ -58,6 +58,7 @@ class Run:
 
     def __init__(self, root: str | None, *, json: bool, quiet: bool) -> None:
         self.root, self.json, self.quiet = root, json, quiet
+        self._contexts: list[Context] = []
 
     def context(self, **arguments: object) -> Context:
         """The root and its policy; touches nothing.
@@ -68,7 +69,22 @@ class Run:
         settings = Settings(os.environ, root=self.root, **arguments)
         if self.root is not None:
             settings.root_source = "--root"
-        return Context(settings)
+        self._contexts.append(Context(settings))
+        return self._contexts[-1]
+
+    def finish(self) -> None:
+        """Wait for what other hosts are to have of this one's downloads, as long as it moves."""
+        for fleet in [fleet for ctx in self._contexts for fleet in ctx.fleets]:
+            try:
+                left = fleet.uploads.wait()
+            except KeyboardInterrupt:
+                fleet.uploads.abandon()
+                raise
+            if left:
+                fleet.uploads.abandon()
+                self.note(f"warning: {left} uploads to the tier were not complete; another host downloads these")
+            for message in fleet.news():
+                self.note(f"warning: {message}")
 
     def existing(self) -> Context:
         """The root, for commands that only look.
@@ -135,8 +151,12 @@ def command(*exits: int, interrupted: str = "", **more: Any) -> Callable[[Callab
         def call(root: str | None, as_json: bool, quiet: bool, **values: object) -> int | None:
             before = click.get_current_context().find_object(dict) or {}
             chosen = root if root is not None else before.get("root")
+            run = Run(chosen, json=as_json, quiet=quiet)
             try:
-                return function(Run(chosen, json=as_json, quiet=quiet), **values)
+                try:
+                    return function(run, **values)
+                finally:
+                    run.finish()
             except KeyboardInterrupt:
                 raise Interrupted(interrupted) from None  # of an interrupt itself click makes an empty line
 

@@ -69,14 +69,20 @@ def _described(settings: Settings, key: str) -> dict[str, Any]:
     value = getattr(settings, key)
     if key == "max_size" and isinstance(value, float):
         value = text_of(settings, key)
+    if key == "lead" and value is not None:
+        value = text_of(settings, key)
     return {"value": value, "source": settings.sources[key]}
 
 
 def text_of(settings: Settings, key: str) -> str:
-    """A value as it can be given again; empty for off."""
+    """A value as it can be given again, but for a password; empty for off."""
     value = getattr(settings, key)
     if value is None or value is False:
         return ""
+    if key == "lead":
+        from ..fleet.address import without_secrets
+
+        return without_secrets(value)
     if value is True:
         return "true"
     if isinstance(value, tuple):

@@ -120,13 +120,22 @@ def _whole(
         click.echo(path)
 
 
+_WORDS = {
+    "download": "downloaded",
+    "resume": "resumed",
+    "tier": "from the tier",
+    "link": "linked",
+    "copy": "copied",
+    "hit": "there already",
+}
+
+
 def _told_whole(snapshot: Snapshot, commit: str, outcomes: list[Outcome], seconds: float) -> str:
     """How a repo came of which not everything was there."""
-    counts = dict.fromkeys(("download", "resume", "link", "copy", "hit"), 0)
+    counts = dict.fromkeys(_WORDS, 0)
     for outcome in outcomes:
         counts[outcome.source] += 1
-    words = {"download": "downloaded", "resume": "resumed", "link": "linked", "copy": "copied", "hit": "there already"}
-    told = ", ".join(f"{count} {words[source]}" for source, count in counts.items() if count)
+    told = ", ".join(f"{count} {_WORDS[source]}" for source, count in counts.items() if count)
     size = sum(outcome.downloaded for outcome in outcomes)
     return (
         f"{snapshot} at {commit[:12]}: {plural(len(outcomes), 'file')}, {told}; {format_size(size)} in"
@@ -166,6 +175,8 @@ def _told(entry: Entry, outcome: Outcome, seconds: float) -> str:
         return f"copied {entry} from a lower root, verified"
     amount = f"{format_size(outcome.downloaded)} in {format_duration(seconds)}"
     rate = f"{format_size(outcome.downloaded / seconds)}/s"
+    if outcome.source == "tier":
+        return f"{entry} came from the tier: {amount}, {rate}, verified"
     if outcome.source != "resume":
         return f"downloaded {entry}: {amount}, {rate}, verified"
     if not outcome.downloaded:

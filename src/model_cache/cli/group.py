@@ -28,6 +28,7 @@ COMMANDS = {
     "lock": ("lock", "Write down commit, size and sha256 of what a deployment needs."),
     "sync": ("sync", "Make the cache hold what a lock file names, or fail."),
     "import-hf": ("import_hf", "Take the files of a Hugging Face cache over."),
+    "tier": ("tier", "List, verify or thin out the bucket that hosts share."),
     "pin": ("pins", "Keep files from eviction."),
     "unpin": ("pins", "Let pinned files be evicted again."),
     "doctor": ("doctor", "Try whether the cache works on this file system."),

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from ..lockfile.format import Locked
     from ..lockfile.syncing import SyncReport
 
-_CAME = {"hit": "there", "download": "downloaded", "resume": "resumed", "link": "linked", "copy": "copied"}
+_CAME = {
+    "hit": "there",
+    "download": "downloaded",
+    "resume": "resumed",
+    "tier": "from the tier",
+    "link": "linked",
+    "copy": "copied",
+}
 
 
 @command(10, 11, 12, interrupted="what has arrived is kept; the same command goes on from there")

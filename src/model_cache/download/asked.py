@@ -34,7 +34,8 @@ class Outcome:
 
     Attributes:
         found: The file.
-        source: `hit`, `download`, `resume`, `link`, or `copy` for a file that stands in a lower root.
+        source: `hit`, `download`, `resume`, `link`, `copy` for a file that stands in a lower root, or `tier` for one that
+            another host had brought.
         downloaded: Bytes that this call received from the network.
     """
 

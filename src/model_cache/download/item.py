@@ -67,7 +67,8 @@ def bring(ctx: Context, item: Item, request: Request, tally: Tally) -> None:
         note = _begin(ctx, item, partial)
         item.way = "resume" if partial.held else "download"
         asked = replace(request, progress=tally.part(str(item.entry), item.size))
-        item.received = staging.receive_verified(ctx, item.entry, item.meta, partial, note, asked)
+        came, item.received = staging.receive_verified(ctx, item.entry, item.meta, partial, note, asked)
+        item.way = came or item.way
         item.file = publish.seal(ctx, item.entry, partial)
     except BaseException as error:  # noqa: BLE001 - told in the thread that waits for it
         item.error = error

@@ -113,9 +113,20 @@ def _download(ctx: Context, job: Job, row: Row | None) -> tuple[str, int]:
     Args:
         row: The file that is to be replaced, None where the path is free.
     """
-    meta = _metadata(ctx, job.entry, job.request, job.recorder)
+    meta = _metadata(ctx, job)
     if row is None:
         place.check(ctx, job.entry)
+    try:
+        return _bring(ctx, job, meta, row)
+    except IntegrityError as error:
+        if not job.recorded:
+            raise
+        _distrust(ctx, job, meta, error)
+    return _bring(ctx, job, _metadata(ctx, job), row)
+
+
+def _bring(ctx: Context, job: Job, meta: FileMeta, row: Row | None) -> tuple[str, int]:
+    """What was promised, from wherever it can be had."""
     source = None if job.request.force else _source(ctx, job, meta)
     try:
         if source is not None and source.sha256 and _link(ctx, job, meta, source):
@@ -182,11 +193,23 @@ def _loosen(ctx: Context, entry: Entry, meta: FileMeta) -> None:
         raise disk.storage_error(error, "cannot write", listings.place(ctx, snapshot)) from None
 
 
-def _metadata(ctx: Context, entry: Entry, request: Request, recorder: Recorder) -> FileMeta:
+def _distrust(ctx: Context, job: Job, meta: FileMeta, error: IntegrityError) -> None:
+    """A record of the tier promised other bytes than the Hub has: the Hub is asked from now on."""
+    from . import records
+
+    message = f"{error}; the tier's record of it is dropped, and the Hub is asked"
+    logger.warning(message)
+    job.request.progress.warning(message)
+    records.drop(ctx, job.entry, meta.commit)
+    job.distrusted = True
+
+
+def _metadata(ctx: Context, job: Job) -> FileMeta:
     """What the Hub promises of the file, from the commit that the repo's other files came from if it has it.
 
     Where the whole repo was asked for before, its listing says so, and the Hub is not asked again.
     """
+    entry, request, recorder = job.entry, job.request, job.recorder
     if request.promise is not None:
         return request.promise
     snapshot = Snapshot(entry.repo, entry.revision, entry.repo_type)
@@ -200,7 +223,7 @@ def _metadata(ctx: Context, entry: Entry, request: Request, recorder: Recorder) 
         sibling = sibling or tiers.commit_below(ctx, snapshot)
     if sibling is not None:
         try:
-            meta = _ask(ctx, entry, request, sibling)
+            meta = _ask(ctx, job, sibling)
         except NotFoundError:
             message = (
                 f"{entry} is not in commit {sibling[:12]}, which the other files of this repo came from; taking the"
@@ -209,7 +232,7 @@ def _metadata(ctx: Context, entry: Entry, request: Request, recorder: Recorder) 
             logger.warning(message)
             request.progress.warning(message)
     if meta is None:
-        meta = _ask(ctx, entry, request, entry.revision)
+        meta = _ask(ctx, job, entry.revision)
     if meta.sha256 is None and meta.git_sha1 is None:
         raise IntegrityError(
             f"{entry}: {ctx.settings.endpoint} promised neither a sha256 nor a git-sha1, so nothing could be verified",
@@ -218,7 +241,15 @@ def _metadata(ctx: Context, entry: Entry, request: Request, recorder: Recorder) 
     return meta
 
 
-def _ask(ctx: Context, entry: Entry, request: Request, revision: str) -> FileMeta:
+def _ask(ctx: Context, job: Job, revision: str) -> FileMeta:
+    entry, request = job.entry, job.request
+    if ctx.settings.tier is not None and not request.force and not job.distrusted:
+        from . import records
+
+        if (known := records.find(ctx, entry, revision)) is not None:
+            job.recorded = True
+            return known
+    job.recorded = False
     try:
         return ctx.hub.metadata(entry.repo_type, entry.repo, revision, entry.filename, deadline=request.deadline)
     except DownloadError as error:

@@ -88,6 +88,15 @@ class Partial:
         self.held = []
         self._sha256 = hashlib.sha256()
 
+    def cut(self) -> None:
+        """Throw away what is behind the first gap."""
+        os.ftruncate(self._fd, self.size)
+        self.held = [(0, self.size)] if self.size else []
+
+    def touch(self) -> None:
+        """Let those who wait on this host see that something goes on."""
+        os.utime(self._fd)
+
     def put(self, data: memoryview, offset: int) -> None:
         """Write bytes where they belong; they are hashed once all before them are there.
 

@@ -29,18 +29,25 @@ from .request import Request
 
 @dataclass
 class Job:
-    """The work on one entry, whose W (`lock`) is held: what was asked, and where it is written down."""
+    """The work on one entry, whose W (`lock`) is held: what was asked, and where it is written down.
+
+    Attributes:
+        recorded: What the file has to be was read in the tier, not asked of the Hub.
+        distrusted: And it was wrong.
+    """
 
     entry: Entry
     lock: WriteLock
     request: Request
     recorder: Recorder
     note: Note
+    recorded: bool = False
+    distrusted: bool = False
 
 
 @dataclass
 class Staged:
-    """Verified bytes in a partial; how they came (`download`, `resume`, `link`, `copy`), how many over the network."""
+    """Verified bytes in a partial; how they came (`download`, `resume`, `tier`, `link`, `copy`), how many over the network."""
 
     partial: Partial
     way: str
@@ -72,8 +79,8 @@ def stage(
             ctx.step("copy:write")
             partial.copy(source.fd)
         partial.limit = claim.wanted if meta.size is None and claim.limit is not None else None
-        received = receive_verified(ctx, entry, meta, partial, job.note, job.request)
-        yield Staged(partial, "download" if source is not None and received else way, received)
+        came, received = receive_verified(ctx, entry, meta, partial, job.note, job.request)
+        yield Staged(partial, came or ("download" if source is not None and received else way), received)
     except BaseException as error:
         if not partial.published:  # else the row says `installing`, which recovery settles
             _stop(ctx, job, partial, error, replacing=replacing)
@@ -92,7 +99,24 @@ def reserve(ctx: Context, job: Job, meta: FileMeta, *, replacing: bool) -> Claim
     return claim
 
 
-def receive_verified(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: Note, request: Request) -> int:
+def receive_verified(
+    ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: Note, request: Request
+) -> tuple[str, int]:
+    """Have the promised bytes in the partial, from the tier if other hosts share one and it has them, else from the Hub.
+
+    Returns:
+        `tier` if that is where what was missing came from, else nothing; and the bytes that came over the network.
+    """
+    if ctx.settings.tier is None:
+        return "", _from_hub(ctx, entry, meta, partial, note, request)
+    from . import sharing
+
+    coming = sharing.Coming(ctx, entry, meta, partial, note, request)
+    shared, received = sharing.receive(coming, lambda: _from_hub(ctx, entry, meta, partial, note, request))
+    return "tier" if shared else "", received
+
+
+def _from_hub(ctx: Context, entry: Entry, meta: FileMeta, partial: Partial, note: Note, request: Request) -> int:
     """Receive and compare with the promise; once more from zero if it differs, for it may be the prefix that was bad."""
     received = body.receive(ctx, entry, meta, partial, note, request)
     ctx.step("verify:hash")

@@ -267,7 +267,7 @@ def ready(connection: sqlite3.Connection, entry: Entry, source: str, now: float,
         return
     _settle(connection, entry)
     record(connection, now, source, entry)
-    if source in ("download", "resume"):
+    if source in ("download", "resume", "tier"):
         _regret(connection, now, entry)
 
 

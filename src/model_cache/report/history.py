@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from .facts import Event
 
-CAME = ("download", "resume", "copy", "adopt")
+CAME = ("download", "resume", "tier", "copy", "adopt")
 WENT = ("evict", "expire", "asked", "remove")
 
 

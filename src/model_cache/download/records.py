@@ -1,0 +1,65 @@
+"""What the Hub said of a file, or of a repo, at a commit: kept in the tier, because it never changes.
+
+A record is believed, as the Hub is: what it names is still hashed. So whoever may write into the bucket decides what a
+pinned commit consists of for all who read it.
+"""
+
+from __future__ import annotations
+
+from ..context import Context
+from ..fleet import objects
+from ..hub.client import FileMeta
+from ..layout import Entry, is_commit, is_sha256
+from ..units import LARGEST
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..fleet.fleet import Fleet
+
+
+def find(ctx: Context, entry: Entry, commit: str) -> FileMeta | None:
+    """What a file has to be at a commit, by the tier; None where it does not say, or is not asked."""
+    if not is_commit(commit) or ctx.fleet is None:
+        return None
+    ctx.step("tier:open")
+    facts = ctx.fleet.facts(objects.of_record(entry.repo_type, entry.repo, commit, entry.filename))
+    names = {"repo_type": entry.repo_type, "repo": entry.repo, "commit": commit, "filename": entry.filename}
+    if facts is None or any(facts.get(name) != value for name, value in names.items()):
+        return None
+    etag, size, sha256, git_sha1 = (facts.get(name) for name in ("etag", "size", "sha256", "git_sha1"))
+    if not isinstance(etag, str) or type(size) is not int or not 0 <= size <= LARGEST:
+        return None
+    if not (is_sha256(sha256) if sha256 is not None else is_commit(git_sha1)):
+        return None
+    return FileMeta(commit, etag, size, sha256, git_sha1)
+
+
+def settle(fleet: Fleet, entry: Entry, meta: FileMeta) -> None:
+    """See to it that there is a record of a file whose bytes were in the tier already."""
+    if fleet.facts(objects.of_record(entry.repo_type, entry.repo, meta.commit, entry.filename)) is None:
+        offer(fleet, entry, meta)
+
+
+def drop(ctx: Context, entry: Entry, commit: str) -> None:
+    """Take a record away that did not hold what it promised."""
+    if ctx.fleet is not None:
+        ctx.fleet.drop(objects.of_record(entry.repo_type, entry.repo, commit, entry.filename))
+
+
+def offer(fleet: Fleet, entry: Entry, meta: FileMeta) -> None:
+    """Write the record of a file that was verified."""
+    if not is_commit(meta.commit):
+        return
+    name = objects.of_record(entry.repo_type, entry.repo, meta.commit, entry.filename)
+    facts = {
+        "repo_type": entry.repo_type,
+        "repo": entry.repo,
+        "commit": meta.commit,
+        "filename": entry.filename,
+        "etag": meta.etag,
+        "size": meta.size,
+        "sha256": meta.sha256,
+        "git_sha1": meta.git_sha1,
+    }
+    data = objects.pack(facts)
+    fleet.offer(name, data, len(data))

@@ -1,0 +1,255 @@
+"""A file that other hosts may have, or may want: from the tier, else led by one of them from the Hub, and offered to the rest.
+
+The order is tier → lead → tier again → Hub. Who waited for the lead and finds the object lets the lead go before it reads, so all
+who waited read at once. Who downloads keeps the lead until the object is in the tier: a lead that went before would have the
+next one download too. Who finds the very object again that it found damaged keeps it as well, and replaces that one. Nothing
+here can make a download fail that would not fail without it.
+
+Concurrency:
+    W of the entry is held on this host: of each host one process comes here. I1 is kept by the hash and the rename alone, as in
+    every download; the lead only saves work, and one who loses it meanwhile does no harm.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .. import stats
+from ..context import Context
+from ..errors import IntegrityError
+from ..fleet import objects
+from ..fleet.protocols import EngineError
+from ..hub.client import FileMeta
+from ..layout import Entry, is_commit
+from ..log import logger
+from . import notes, records
+from .notes import Note
+from .partial import Partial
+from .request import Request
+from .waiting import in_progress
+
+if TYPE_CHECKING:
+    from ..fleet.fleet import Blob, Fleet, Lead
+
+_PATIENCE = 4 << 20  # bytes: for each of so many of a file a wait may be a second longer
+_BLOCK = 1 << 20  # bytes of a read for an upload
+
+
+@dataclass
+class Coming:
+    """One file that is on its way, as `body.receive` is told of it."""
+
+    ctx: Context
+    entry: Entry
+    meta: FileMeta
+    partial: Partial
+    note: Note
+    request: Request
+    damaged: str = ""  # the version of the tier's object that was found to have other bytes
+
+
+def receive(coming: Coming, from_hub: Callable[[], int]) -> tuple[bool, int]:
+    """Fill the partial with the promised bytes, from the tier or `from_hub`; returns whether all came from there, and how many.
+
+    Args:
+        from_hub: Receives and verifies what is missing; returns how many bytes came.
+    """
+    fleet, name = coming.ctx.fleet, objects.of_bytes(coming.meta.sha256, coming.meta.git_sha1)
+    whole = coming.meta.size is not None and coming.partial.held == [(0, coming.meta.size)]
+    if fleet is None or name is None or coming.meta.size is None or coming.request.offline or whole:
+        return False, from_hub()  # what is whole already is only to be verified
+    if coming.request.force:
+        return False, _download(fleet, coming, name, None, from_hub)
+    try:
+        return _receive(fleet, coming, name, from_hub)
+    finally:
+        for message in fleet.news():
+            coming.request.progress.warning(message)
+
+
+def _receive(fleet: Fleet, coming: Coming, name: str, from_hub: Callable[[], int]) -> tuple[bool, int]:
+    received = _take(coming, name, _look(fleet, coming, name))
+    if received is not None:
+        return True, received
+    lead = fleet.lead(name, _Patience(coming))
+    try:
+        found = _look(fleet, coming, name) if lead.held else None
+        if found is not None and coming.damaged and found.version == coming.damaged:
+            found = None  # nobody has replaced it yet: this one does, and the others wait for that
+        if found is not None:
+            lead.release()
+            received = _take(coming, name, found)
+            if received is not None:
+                return True, received
+        return False, _download(fleet, coming, name, lead, from_hub)
+    except BaseException:
+        lead.release()
+        raise
+
+
+def _download(fleet: Fleet, coming: Coming, name: str, lead: Lead | None, from_hub: Callable[[], int]) -> int:
+    """From the Hub, and then to the tier while nobody waits; the lead is let go once it is there."""
+    received = from_hub()
+    upload = _Upload(fleet, coming, name, lead)
+    try:
+        fleet.uploads.submit(upload.run)
+    except RuntimeError as error:  # no thread is to be had
+        logger.warning("%s: not offered to the tier: %s", coming.entry, error)
+        if lead is not None:
+            lead.release()
+    return received
+
+
+def _look(fleet: Fleet, coming: Coming, name: str) -> Blob | None:
+    """The object, from where the partial ends; None where it is not there or cannot be the promised one."""
+    coming.ctx.step("tier:open")
+    found = fleet.read(name, coming.partial.size)
+    if found is None or found.size == coming.meta.size:
+        return found
+    _report(coming, name, f"has {found.size} bytes instead of {coming.meta.size}")
+    return None
+
+
+def _take(coming: Coming, name: str, found: Blob | None) -> int | None:
+    """Write what the tier sends into the partial and verify it; None if it is not all there, or not the promised bytes."""
+    if found is None:
+        return None
+    ctx, partial, size = coming.ctx, coming.partial, coming.meta.size or 0
+    _begin(coming)
+    first = at = partial.size
+    coming.request.progress.started(str(coming.entry), size, at)
+    try:
+        partial.hash_up_to(at)
+        for chunk in found.chunks:
+            view = memoryview(chunk)[: size - at]
+            ctx.step("tier:write")
+            partial.append(view, at)
+            at += len(view)
+            coming.request.progress.advanced(at)
+            if at < size:
+                _refuse_late(coming, at)
+    except EngineError:
+        return None  # the Hub goes on from here
+    finally:
+        partial.reached([(0, at)] if at else [])
+        coming.request.progress.finished()
+    if at < size:
+        _report(coming, name, f"ended after {at} of {size} bytes")
+        coming.damaged = found.version
+        return None
+    ctx.step("verify:hash")
+    try:
+        partial.check(coming.meta, str(coming.entry))
+    except IntegrityError:
+        _report(coming, name, "has other bytes than its name says")
+        partial.restart()
+        coming.damaged = found.version
+        return None
+    fleet = coming.ctx.fleet
+    if fleet is not None and is_commit(coming.entry.revision):
+        entry, meta = coming.entry, coming.meta
+        fleet.uploads.submit(lambda: records.settle(fleet, entry, meta))
+    return at - first
+
+
+def _begin(coming: Coming) -> None:
+    """Of a partial with gaps only the start is kept: the note says so before a byte is written behind it."""
+    partial = coming.partial
+    if partial.held not in ([], [(0, partial.size)]):
+        partial.cut()
+        notes.describe(coming.note, coming.meta.etag, partial.held)
+        notes.write(coming.ctx, coming.entry, coming.note)
+
+
+def _refuse_late(coming: Coming, at: int) -> None:
+    deadline = coming.request.deadline
+    if deadline is not None and coming.ctx.clock.monotonic() >= deadline:
+        raise in_progress(coming.entry, coming.note.holder, at, coming.meta.size, 0.0)
+
+
+def _report(coming: Coming, name: str, what: str) -> None:
+    message = f"{coming.entry}: the tier's {name} {what}; the Hub is asked, and it is replaced"
+    logger.warning(message)
+    coming.request.progress.warning(message)
+
+
+class _Patience:
+    """Says how long a wait for another host goes on; while it does, those who wait on this host see something move."""
+
+    def __init__(self, coming: Coming) -> None:
+        self._coming = coming
+        self._began = coming.ctx.clock.monotonic()
+        self._longest = coming.ctx.settings.lock_timeout + (coming.meta.size or 0) / _PATIENCE
+
+    def __call__(self) -> bool:
+        coming = self._coming
+        now = coming.ctx.clock.monotonic()
+        if coming.request.deadline is not None and now >= coming.request.deadline:
+            return False
+        if now - self._began >= self._longest:
+            logger.warning("%s: another host has led for %d s; going alone", coming.entry, now - self._began)
+            return False
+        if now > self._began:
+            coming.partial.touch()
+            name, size = str(coming.entry), coming.partial.size
+            coming.request.progress.waiting(name, "another host", size, coming.meta.size, now - self._began)
+        return True
+
+
+class _Upload:
+    """A verified file on its way into the tier, and what is known of it at its commit.
+
+    The file is opened when its turn has come, by the name that it has then. Only an inode that is as it was verified is
+    sent, and what turns out to have been written to meanwhile is taken away again.
+    """
+
+    def __init__(self, fleet: Fleet, coming: Coming, name: str, lead: Lead | None) -> None:
+        self._fleet, self._coming, self._name, self._lead = fleet, coming, name, lead
+        self._identity = stats.identity(os.fstat(coming.partial.fileno()))
+        self._step = coming.ctx.step
+
+    def run(self) -> None:
+        """Send it, in whatever thread."""
+        try:
+            self._step("tier:offer")
+            self._send()
+        except OSError as error:
+            logger.warning("%s: not offered to the tier: %s", self._coming.entry, error.strerror)
+        finally:
+            if self._lead is not None:
+                self._lead.release()
+
+    def _send(self) -> None:
+        fd = self._open()
+        if fd is None:
+            return
+        try:
+            size = self._coming.meta.size or 0
+            sent = self._fleet.offer(self._name, self._blocks(fd, size), size)
+            if sent and stats.identity(os.fstat(fd)) != self._identity:
+                self._fleet.drop(self._name)  # somebody wrote to it
+            elif sent:
+                records.offer(self._fleet, self._coming.entry, self._coming.meta)
+        finally:
+            os.close(fd)
+
+    def _open(self) -> int | None:
+        for path in (self._coming.entry.path(self._coming.ctx.root), self._coming.partial.path):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except OSError:
+                continue
+            if stats.identity(os.fstat(fd)) == self._identity:
+                return fd
+            os.close(fd)
+        return None  # it did not come to a name, or is gone already
+
+    def _blocks(self, fd: int, size: int) -> Iterator[bytes]:
+        at = 0
+        while at < size and (block := os.pread(fd, _BLOCK, at)):
+            at += len(block)
+            self._fleet.uploads.moved()
+            yield block

@@ -1,0 +1,142 @@
+"""A bucket as a tier; the one owner of obstore.
+
+Time-outs: 2 s to connect, 5 s without a byte of an answer, one retry; a body as a whole may take any time. Sending is given a
+minute for the answer to each part, because that time begins before the part is sent.
+
+Concurrency:
+    Safe to share between threads, not over `fork`: the library's own threads do not exist in a forked child, where it would
+    wait for ever. There the tier is refused, and the Hub used.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import from_url
+
+from .protocols import Blob, EngineError, NotHereError, Stored
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+_CHUNK = 1 << 20  # bytes of a read, at least
+_PART = 8 << 20  # bytes of a part of an upload
+_MOST_PARTS = 9000  # of one object; S3 takes 10,000
+_PARTS_AT_A_TIME = 2
+_ANY_TIME = timedelta(days=365)
+_ERRORS = (BaseError, OSError, ValueError)
+
+_stores: dict[str, ObjectStore] = {}  # of memory, by address: all caches of a process see the same one
+_used_by = 0  # the process in which the library's threads are
+
+
+class Bucket:
+    """The objects below one address.
+
+    Args:
+        address: As the setting `tier` has it; credentials come from the environment, as obstore reads it.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        try:
+            self._reading = _open(address, 5.0)
+            self._writing = _open(address, 60.0)
+        except _ERRORS as error:
+            raise EngineError(_text(error)) from None
+
+    def fetch(self, name: str, offset: int = 0) -> Blob | None:
+        """The bytes of an object from `offset`, None if there is no such object."""
+        _refuse_fork()
+        try:
+            if not offset:
+                got = obstore.get(self._reading, name)
+            else:
+                got = obstore.get(self._reading, name, options={"range": {"offset": offset}})
+            # What rots keeps its ETag, and what replaces it has the same one: the time tells them apart.
+            version = f"{got.meta['e_tag']} {got.meta['last_modified'].isoformat()}"
+            return Blob(got.meta["size"], _chunks(got), version)
+        except FileNotFoundError:
+            return None
+        except _ERRORS as error:
+            raise EngineError(_text(error)) from None
+
+    def offer(self, name: str, data: bytes | Iterable[bytes], size: int) -> None:
+        """Put an object there, in parts where it is large."""
+        _refuse_fork()
+        part = max(_PART, size // _MOST_PARTS + 1)
+        try:
+            if isinstance(data, bytes) or size <= part:
+                whole = data if isinstance(data, bytes) else b"".join(data)
+                obstore.put(self._writing, name, whole, use_multipart=False)
+            else:
+                obstore.put(self._writing, name, iter(data), chunk_size=part, max_concurrency=_PARTS_AT_A_TIME)
+        except _ERRORS as error:
+            raise EngineError(_text(error)) from None
+
+    def drop(self, name: str) -> None:
+        """Take an object away."""
+        _refuse_fork()
+        try:
+            obstore.delete(self._writing, name)
+        except FileNotFoundError:
+            return
+        except _ERRORS as error:
+            raise EngineError(_text(error)) from None
+
+    def stored(self, prefix: str) -> Iterator[Stored]:
+        """What there is below a prefix."""
+        _refuse_fork()
+        try:
+            for one in itertools.chain.from_iterable(obstore.list(self._reading, prefix=prefix)):
+                yield Stored(one["path"], one["size"], one["last_modified"].timestamp())
+        except _ERRORS as error:
+            raise EngineError(_text(error)) from None
+
+
+def _open(address: str, answer: float) -> ObjectStore:
+    if address.startswith("memory:"):
+        return _stores.setdefault(address, from_url("memory:///"))
+    if address.startswith("file:"):
+        return from_url(address, mkdir=True)
+    options: dict[str, Any] = {
+        "connect_timeout": timedelta(seconds=2),
+        "read_timeout": timedelta(seconds=answer),
+        "timeout": _ANY_TIME,
+    }
+    if any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS):
+        options["allow_http"] = True  # whoever names such an endpoint means it
+    retries: Any = {"max_retries": 1, "backoff": {"max_backoff": timedelta(seconds=1)}}
+    return from_url(address, client_options=options, retry_config=retries)  # type: ignore[call-overload,no-any-return]
+
+
+# Where the environment names another server than the cloud's own.
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
+
+
+def _chunks(got: Any) -> Iterator[bytes]:
+    try:
+        yield from got.stream(min_chunk_size=_CHUNK)
+    except _ERRORS as error:
+        raise EngineError(_text(error)) from None
+
+
+def _refuse_fork() -> None:
+    global _used_by  # noqa: PLW0603 - the library's threads are of the process, too
+    if not _used_by:
+        _used_by = os.getpid()
+    if _used_by != os.getpid():
+        raise NotHereError("it was used before this process was forked, and cannot be used in it")
+
+
+def _text(error: BaseException) -> str:
+    """What the library says, in one line: without its debug output, and the query of an address, which may be signed."""
+    line = str(error).split("\n\nDebug source", 1)[0].split("\n", 1)[0]
+    words = [word.split("?", 1)[0] if "://" in word else word for word in line.split()]
+    return " ".join(words)[:300] or type(error).__name__

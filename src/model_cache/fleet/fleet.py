@@ -1,0 +1,168 @@
+"""What one root shares with other hosts, as a download uses it: no engine ever makes one fail.
+
+Whatever an engine does wrong is a warning, closes its gate for a while, and is answered as if the engine had nothing.
+
+Concurrency:
+    Safe to share between threads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..log import logger
+from . import engines, objects
+from .gate import Gate
+from .protocols import Alone, Blob, EngineError, Lead, NoLead, NotHereError, NoTier
+from .uploads import Uploads
+
+if TYPE_CHECKING:
+    from ..clock import Clock
+    from .protocols import BlobTier, Flight
+
+T = TypeVar("T")
+_MOST_LEADS = 16  # at a time in one process: each is a connection to the database
+
+__all__ = ["Blob", "Fleet", "Lead", "NoLead"]
+
+
+class Fleet:
+    """The engines of one root.
+
+    Args:
+        tier: The bucket.
+        flight: Who leads; of no use without a tier, where who waited could look.
+        place: Where it is remembered that an engine fails; the engine's name comes behind.
+        mode: Of that file.
+        uploads: What is offered while nobody waits.
+    """
+
+    def __init__(
+        self, tier: BlobTier, flight: Flight, place: str, mode: int, clock: Clock, uploads: Uploads | None = None
+    ) -> None:
+        self._tier, self._flight = tier, flight
+        self._tier_gate = Gate(f"{place}tier", mode, clock, "the tier", "the Hub is asked instead")
+        self._lead_gate = Gate(f"{place}lead", mode, clock, "the lead", "this host goes alone")
+        self._leads = 0
+        self._news: deque[str] = deque(maxlen=8)
+        self.uploads = uploads or Uploads()
+
+    def news(self) -> Iterator[str]:
+        """What went wrong and was not told anybody yet."""
+        while self._news:
+            yield self._news.popleft()
+
+    def read(self, name: str, offset: int = 0) -> Blob | None:
+        """An object that is there; what goes wrong while its chunks are read is an EngineError."""
+        found = self._ask(lambda: self._tier.fetch(name, offset))
+        return None if found is None else Blob(found.size, self._watched(found.chunks), found.version)
+
+    def facts(self, name: str, limit: int = objects.LARGEST_RECORD) -> dict[str, Any] | None:
+        """What a record says, None if there is none that is as it was written."""
+        found = self.read(name)
+        if found is None or found.size > limit:
+            return None
+        try:
+            data = b"".join(found.chunks)
+        except EngineError:
+            return None
+        facts = objects.unpack(data)
+        if facts is None:
+            logger.warning("the tier: %s is damaged, and is passed over", name)
+        return facts
+
+    def offer(self, name: str, data: bytes | Iterator[bytes], size: int) -> bool:
+        """Put an object there; whether it is."""
+
+        def put() -> bool:
+            self._tier.offer(name, data, size)
+            return True
+
+        return self._ask(put) is True
+
+    def drop(self, name: str) -> None:
+        """Take an object away."""
+        self._ask(lambda: self._tier.drop(name))
+
+    def lead(self, name: str, go_on: Callable[[], bool]) -> Lead:
+        """Lead the download of an object, after whoever does now; without the lead where nobody can say who does."""
+        if self._tier_gate.is_closed or self._leads >= _MOST_LEADS or not self._lead_gate.is_open():
+            return NoLead()
+        self._leads += 1
+        try:
+            lead = self._flight.lead(name, go_on)
+        except EngineError as error:
+            self._leads -= 1
+            self._news.append(self._lead_gate.failed(error))
+            return NoLead()
+        except BaseException:
+            self._leads -= 1
+            raise
+        self._lead_gate.worked()
+        return _Counted(lead, self._returned)
+
+    def _returned(self) -> None:
+        self._leads -= 1
+
+    def _ask(self, question: Callable[[], T]) -> T | None:
+        if not self._tier_gate.is_open():
+            return None
+        try:
+            answer = question()
+        except EngineError as error:
+            self._failed(error)
+            return None
+        self._tier_gate.worked()
+        return answer
+
+    def _watched(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        try:
+            yield from chunks
+        except EngineError as error:
+            self._failed(error)
+            raise
+
+    def _failed(self, error: EngineError) -> None:
+        if isinstance(error, NotHereError):
+            logger.warning("the tier: %s; the Hub is asked instead", error)
+            self._tier = NoTier()
+        else:
+            self._news.append(self._tier_gate.failed(error))
+
+
+def opened(tier: str | None, lead: str | None, place: str, mode: int, clock: Clock) -> Fleet:
+    """The engines at two addresses, the null ones where there is none; `place`, `mode` and `clock` as `Fleet` has them.
+
+    Raises:
+        SettingError: What an engine needs is not installed.
+    """
+    bucket: BlobTier = NoTier()
+    flight: Flight = Alone()
+    try:
+        bucket = engines.tier(tier)
+        flight = engines.flight(lead if tier is not None else None)
+    except EngineError as error:  # of an address, which asking again does not mend
+        logger.warning("%s; this host does without", error)
+    return Fleet(bucket, flight, place, mode, clock)
+
+
+class _Counted:
+    """A lead that tells when it is let go."""
+
+    def __init__(self, lead: Lead, returned: Callable[[], None]) -> None:
+        self._lead, self._returned = lead, returned
+        self._over = False
+
+    @property
+    def held(self) -> bool:
+        """Whether this one leads."""
+        return self._lead.held
+
+    def release(self) -> None:
+        """Let the next one lead."""
+        if not self._over:
+            self._over = True
+            self._returned()
+        self._lead.release()

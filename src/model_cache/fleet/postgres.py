@@ -1,0 +1,157 @@
+"""Who leads, by advisory locks of PostgreSQL; the one owner of psycopg.
+
+A lock belongs to a session of its own, which no transaction pooler may stand in front of. The server frees it when the session
+ends, so a leader that is killed is succeeded at once. For one whose host lost its power the server has to find out: it is told
+to ask after 5 s, and three times every 2 s, while a system's own default is two hours.
+
+A wait is asked for in slices of 2 s, which the server ends by itself: a server that hangs is told from a leader that is busy.
+
+Concurrency:
+    A lead may be released from any thread. A forked child closes its copy of the connection, or the lead would last as long
+    as the child.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import select
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import conninfo
+from psycopg.pq import ExecStatus
+
+from .address import without_secrets
+from .protocols import EngineError, Lead, NoLead
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from psycopg.pq.abc import PGconn
+
+_CONNECT = 2  # seconds
+_SLICE = 2.0  # seconds that the server lets one wait take
+_ANSWER = 5.0  # seconds beyond that after which it hangs
+_LOOK = 0.5  # seconds between two questions whether to go on
+_NOT_AVAILABLE = b"55P03"  # lock_not_available: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_KEEPALIVES = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+_OPTIONS = (
+    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+    f" -c statement_timeout=0 -c lock_timeout={int(_SLICE * 1000)}"
+)
+
+_sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
+
+
+class PostgresFlight:
+    """Leads of one database.
+
+    Args:
+        address: As the setting `lead` has it, or a `conninfo`; what it lacks comes from the environment (`PGPASSWORD`, …).
+    """
+
+    def __init__(self, address: str) -> None:
+        self._name = without_secrets(address)
+        try:
+            given = conninfo.conninfo_to_dict(address)
+        except psycopg.Error:
+            raise EngineError(f"{self._name} is not understood as an address of PostgreSQL") from None
+        options = f"{given.pop('options', None) or ''} {_OPTIONS}".strip()
+        chosen = {"connect_timeout": _CONNECT, "application_name": "model-cache", **given}
+        self._conninfo = conninfo.make_conninfo("", **chosen, **_KEEPALIVES, options=options)
+
+    def lead(self, key: str, go_on: Callable[[], bool]) -> Lead:
+        """Wait until nobody leads this key, and lead it."""
+        try:
+            connection = psycopg.connect(self._conninfo, autocommit=True)
+        except psycopg.Error as error:
+            raise EngineError(f"{self._name}: {_text(error)}") from None
+        session = _Session(connection)
+        try:
+            if session.wait(number(key), go_on):
+                return session
+        except (psycopg.Error, OSError) as error:
+            session.release()
+            raise EngineError(f"{self._name}: {_text(error)}") from None
+        except BaseException:
+            session.release()
+            raise
+        session.release()
+        return NoLead()
+
+
+def number(key: str) -> int:
+    """The lock of a key: 64 bits of its hash; two keys that share them wait for each other, and nothing worse."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
+
+
+class _Session:
+    """A connection, and the one lock that it may hold."""
+
+    held = False
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+        self._pid = os.getpid()
+        _sessions.add(self)
+
+    def wait(self, lock: int, go_on: Callable[[], bool]) -> bool:
+        """Have the lock, or (False) be told to go on without; raises psycopg.Error where the server does not answer."""
+        raw = self._connection.pgconn
+        while go_on():
+            raw.send_query_params(b"SELECT pg_advisory_lock($1::bigint)", [str(lock).encode()])
+            raw.flush()
+            if not _answered(raw, go_on):
+                return False
+            state, why = None, b""
+            while (result := raw.get_result()) is not None:
+                state, why = result.status, result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) or b""
+            if state == ExecStatus.TUPLES_OK:
+                self.held = True
+                return True
+            if why != _NOT_AVAILABLE:
+                raise psycopg.OperationalError(f"the lock was refused (SQLSTATE {why.decode() or 'unknown'})")
+        return False
+
+    def release(self) -> None:
+        """End the session, and with it the lock."""
+        self.held = False
+        if self._pid == os.getpid():
+            self._connection.close()
+
+    def forget(self) -> None:
+        """In a forked child: close the copy of the socket, which says nothing to the server."""
+        if not self._connection.closed:
+            os.close(self._connection.pgconn.socket)
+
+
+def _answered(raw: PGconn, go_on: Callable[[], bool]) -> bool:
+    """Wait for an answer, False when told not to; raises psycopg.OperationalError where none comes in time."""
+    poll, end = select.poll(), time.monotonic() + _SLICE + _ANSWER
+    poll.register(raw.socket, select.POLLIN)
+    while raw.is_busy():
+        if poll.poll(_LOOK * 1000):
+            raw.consume_input()
+        elif time.monotonic() >= end:
+            raise psycopg.OperationalError(f"no answer for {_SLICE + _ANSWER:g} s")
+        elif not go_on():
+            return False
+    return True
+
+
+def _text(error: BaseException) -> str:
+    """The first line of what the library says; it names host, user and database, and no password."""
+    return str(error).strip().split("\n", 1)[0][:300] or type(error).__name__
+
+
+def _close_inherited() -> None:
+    for session in list(_sessions):
+        session.forget()
+    _sessions.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)

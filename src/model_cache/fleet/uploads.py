@@ -1,0 +1,101 @@
+"""What is put into the bucket while nobody waits for it, and the wait at the end, so that nothing is lost in silence.
+
+Concurrency:
+    Daemon threads, two at a time. A process that ends waits for them while bytes move; one that is killed, or leaves by
+    `os._exit`, loses what was not complete, which costs another host a download. A forked child has nothing to wait for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import Protocol
+
+from ..log import logger
+from ..threads import Threads
+
+_AT_A_TIME = 2
+STALLED = 20.0  # seconds without a byte after which nobody waits any longer
+_SLICE = 0.25  # seconds
+
+
+class Doer(Protocol):
+    """Has what is submitted done by and by."""
+
+    def submit(self, call: Callable[[], None]) -> Future[None]:
+        """Have it called; raises RuntimeError where nobody can."""
+
+
+class Uploads:
+    """The uploads of one cache in this process.
+
+    Args:
+        doer: Who does them; None: threads of this process.
+    """
+
+    def __init__(self, doer: Doer | None = None) -> None:
+        self._lock = threading.Lock()
+        self._doer = doer or Threads(_AT_A_TIME, "model-cache upload", _nothing)
+        self._pending: set[Future[None]] = set()
+        self._pid = os.getpid()
+        self._moved = time.monotonic()
+        reference = weakref.ref(self)
+        atexit.register(_at_exit, reference)
+
+    def submit(self, upload: Callable[[], None]) -> None:
+        """Have it done; it says itself what went wrong."""
+        with self._lock:
+            self._forget_parents()
+            self._moved = time.monotonic()
+            future = self._doer.submit(upload)
+            self._pending.add(future)
+        future.add_done_callback(self._done)
+
+    def moved(self) -> None:
+        """Bytes were read of a file that is uploaded."""
+        self._moved = time.monotonic()
+
+    def wait(self, longest: float | None = None) -> int:
+        """Wait until all is uploaded, nothing moves any more, or it takes too long; returns how many are not done."""
+        began = time.monotonic()
+        with self._lock:
+            self._forget_parents()
+            pending = set(self._pending)
+        self._moved = max(self._moved, began)
+        while pending:
+            _, pending = wait(pending, _SLICE)
+            now = time.monotonic()
+            if now - self._moved >= STALLED or (longest is not None and now - began >= longest):
+                break
+        return len(pending)
+
+    def abandon(self) -> None:
+        """Wait for nothing any more: somebody said that he does not."""
+        with self._lock:
+            self._pending = set()
+
+    def _done(self, future: Future[None]) -> None:
+        self._moved = time.monotonic()
+        with self._lock:
+            self._pending.discard(future)
+
+    def _forget_parents(self) -> None:
+        if self._pid != os.getpid():
+            self._pid, self._pending = os.getpid(), set()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _at_exit(reference: weakref.ref[Uploads]) -> None:
+    uploads = reference()
+    if uploads is not None and (left := uploads.wait()):
+        logger.warning(
+            "%d uploads to the tier were not complete when the process ended; another host downloads these", left
+        )

@@ -1,0 +1,75 @@
+"""Hosts of a fleet: each with a root of its own, one bucket, one database, one hub."""
+
+import pytest
+from fleet_equipment import SIZE, SMALL, Bucket, Postgres, Wire, name_bucket
+from support import FILE, REPO, pattern
+
+from model_cache import ModelCache
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """One S3 server for the tests of a module."""
+    bucket = Bucket(tmp_path_factory.mktemp("bucket"))
+    try:
+        bucket.run()
+        yield bucket
+    finally:
+        bucket.stop()
+
+
+@pytest.fixture
+def bucket(served, monkeypatch):
+    """The S3 server with nothing in it, named by the environment."""
+    served.begin()
+    name_bucket(monkeypatch.setenv, served.port)
+    return served
+
+
+@pytest.fixture
+def wire(bucket, monkeypatch):
+    """A wire to the S3 server, which the environment names in its place."""
+    wire = Wire(bucket.port)
+    name_bucket(monkeypatch.setenv, wire.port)
+    yield wire
+    wire.close()
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """One PostgreSQL for the tests of a module."""
+    engine = Postgres()
+    try:
+        engine.run()
+        yield engine
+    finally:
+        engine.stop()
+
+
+@pytest.fixture
+def data(hub):
+    """The bytes of a large file that the hub has, beside a small one."""
+    data = pattern(SIZE)
+    hub.add_repo(REPO, {FILE: data, SMALL: b'{"small": true}'})
+    return data
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """A folder as a tier."""
+    return tmp_path / "shelf"
+
+
+@pytest.fixture
+def host(tmp_path, hub, shelf):
+    """Makes a host; when the test ends, none of them is still uploading."""
+    made = []
+
+    def make(name, tier=f"file://{shelf}", **settings):
+        given = {"endpoint": hub.url, "token": False, **settings}
+        made.append(ModelCache(tmp_path / name, tier=tier, **given))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.wait_for_uploads(30)
