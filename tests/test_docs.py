@@ -1,7 +1,9 @@
 """The documentation is true: its code runs, its output is what comes out, its links lead somewhere, nothing is left out."""
 
+import inspect
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -12,10 +14,12 @@ import picture_graphs
 import pytest
 
 import model_cache
-from model_cache import errors, settings
+from model_cache import errors, metrics, settings
 from model_cache.cli.command import EXIT_CODES
 from model_cache.cli.group import group
 from model_cache.index.rows import Row
+from model_cache.index.schema import _TRIED as TRIED
+from model_cache.report.history import CAME, WENT
 from model_cache.testing.faults import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -239,6 +243,21 @@ def test_the_reference_has_no_option_that_is_not_there():
             assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= known, command_name
 
 
+def test_the_reference_has_no_command_that_is_not_there():
+    """The command page has a section on each command, a line of the first table that leads to it, and no others."""
+    page = REFERENCE / "command.md"
+    commands = group.list_commands(click.Context(group))
+    assert sorted(sections(page)) == sorted([*commands, "Every command"])
+    table = page.read_text(encoding="utf-8").split("\n## ")[0]
+    assert sorted(re.findall(r"\[`([a-z-]+)`\]\(#\1\)", table)) == sorted(commands)
+
+
+def test_the_help_texts_are_those_of_the_command():
+    """The page of help texts has what each `--help` prints; `python docs/site/help_page.py` writes it anew."""
+    made = runpy.run_path(str(ROOT / "docs" / "site" / "help_page.py"))["page"]()
+    assert (REFERENCE / "help.md").read_text(encoding="utf-8") == made
+
+
 def test_every_policy_key_and_variable_is_in_the_reference():
     """The configuration page has each policy key, and each variable that is read."""
     text = (REFERENCE / "configuration.md").read_text(encoding="utf-8")
@@ -250,6 +269,25 @@ def test_every_public_name_is_in_the_reference():
     """The Python page names everything that `model_cache` exports."""
     text = (REFERENCE / "python.md").read_text(encoding="utf-8")
     assert [name for name in model_cache.__all__ if f"`{name}" not in text] == []
+
+
+def test_the_api_page_has_the_docstring_of_every_public_name():
+    """It asks for the docstring of each name that `model_cache` exports, once, and of no other; all have one."""
+    text = (REFERENCE / "api.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^::: model_cache\.(\w+)$", text, re.MULTILINE)) == sorted(model_cache.__all__)
+    public = [getattr(model_cache, name) for name in model_cache.__all__]
+    public += [member for name, member in inspect.getmembers(model_cache.ModelCache) if not name.startswith("_")]
+    assert [member for member in public if not inspect.getdoc(member)] == []
+
+
+def test_the_api_page_says_what_is_awaited():
+    """It names the methods that `AsyncModelCache` takes over as they are."""
+    text = (REFERENCE / "api.md").read_text(encoding="utf-8")
+    own = vars(model_cache.AsyncModelCache)
+    taken = {name for name, value in own.items() if not name.startswith("_") and hasattr(value, "__wrapped__")}
+    assert len(taken) > 10
+    (sentence,) = re.findall(r"and are awaited: (.*?)\.$", text, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", sentence)) == taken
 
 
 def test_every_error_stands_beside_its_exit_code():
@@ -264,9 +302,68 @@ def test_every_error_stands_beside_its_exit_code():
 
 
 def test_every_exit_code_is_in_the_reference():
-    """The command page has each exit code."""
-    text = (REFERENCE / "command.md").read_text(encoding="utf-8")
-    assert [code for code in EXIT_CODES if f"| {code} |" not in text] == []
+    """The command page has each exit code, and no other."""
+    text = sections(REFERENCE / "command.md")["Every command"]
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)] == list(EXIT_CODES)
+
+
+def rows_of(text):
+    """{first cell: all cells} of the rows of tables that begin with one name in code."""
+    cells = [
+        [cell.strip() for cell in row.strip("| ").split("|")] for row in re.findall(r"^\| `.*$", text, re.MULTILINE)
+    ]
+    return {row[0].strip("`"): row for row in cells}
+
+
+class Counted(dict):
+    """Counters of an index; which kinds were asked for is noted."""
+
+    def __init__(self):
+        self.asked = set()
+
+    def get(self, kind, default=None):
+        """One of each."""
+        self.asked.add(kind)
+        return (1, 1)
+
+
+def everything(counters):
+    """The metrics of a root of which everything is known."""
+    runs = dict.fromkeys(("verify", "verify_success", "gc"), 1.0)
+    recorded = metrics.Recorded({}, 0, runs, {}, 1.0, 0, counters, {("model", "gpt2"): (1, 1)})
+    return metrics.collect(metrics.Reading("/models", "0", 1, 1, 1, recorded))
+
+
+def test_every_metric_is_in_the_reference():
+    """The page on metrics has the name, type and labels of each, and no other."""
+    rows = rows_of((REFERENCE / "metrics.md").read_text(encoding="utf-8"))
+    shown = {
+        name: (row[1], set(re.findall(r"`(\w+)`", row[2]))) for name, row in rows.items() if name != "model_cache_…"
+    }
+    made = {
+        metric.name.removeprefix("model_cache_"): (metric.type, set(metric.samples[0].labels) - {"root"})
+        for metric in everything(Counted())
+    }
+    assert shown == made
+
+
+def test_every_kind_of_event_is_in_the_reference():
+    """The page on events has each kind that is counted or drawn, what leaves usage as it was, and no other."""
+    tables = (REFERENCE / "events.md").read_text(encoding="utf-8").split("| `kind` | noted when")
+    counters = Counted()
+    everything(counters)
+    assert set(rows_of(tables[1])) == {*CAME, *WENT, *counters.asked, "link", "gc"}
+    shown = re.findall(r"`(\w+)`", "".join(row[0] for row in re.findall(r"^(\|[^|]*\|)(.*)$", tables[0], re.MULTILINE)))
+    assert shown == ["id", *TRIED["events"].split(", ")]
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "adr").glob("*.md")), ids=name_of)
+def test_a_decision_says_what_it_costs(page):
+    """Each decision has a number, what was decided, why, what it costs, and what would change it, in this order."""
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(f"# {int(page.name[:4])}. ")
+    parts = ["Decision", "Why", "It costs", "What would change it"]
+    assert re.findall(r"^\*\*([A-Z][\w ]+)\.\*\*", text, re.MULTILINE) == parts
 
 
 def test_every_column_of_the_index_is_in_the_reference():

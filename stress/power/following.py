@@ -152,10 +152,14 @@ class Follower:
         """open, openat, creat."""
         at = 1 if call.name == "openat" else 0
         self._open.pop(call.result, None)
-        found = self._find(call, at - 1, at)
         flags = call.args[at + 1] if len(call.args) > at + 1 else ""
         if call.name == "creat":
             raise Unexplained("files that are made in this way")
+        again = self._open.get(call.fd(at - 1)) if at and call.text(at) == b"." else None
+        if again is not None and "O_TMPFILE" not in flags:  # an open directory once more
+            self._open[call.result] = again
+            return
+        found = (TOP, "") if again is not None else self._find(call, at - 1, at)
         if found is None:
             return
         if "O_TMPFILE" in flags:  # a file without a name, which `linkat` gives it

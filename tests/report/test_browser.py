@@ -1,7 +1,6 @@
 """The page in a real browser: at the width of a telephone and of a desk, in the light and in the dark, nothing is cut off."""
 
 import os
-import shutil
 
 import pytest
 from report_equipment import busy, facts, file
@@ -9,7 +8,6 @@ from report_equipment import busy, facts, file
 from model_cache.report import page
 
 pytestmark = pytest.mark.engine
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 # Of the page as it is shown: what is wider than it, texts that leave their tile or picture, pairs of colours too alike.
 LOOK = r"""() => {
@@ -69,19 +67,6 @@ PAGES = {
     ),
     "many": facts([file(f"owner/{n % 300}", f"model-{n}.bin", 1000 + n) for n in range(10_000)], budget=10**6),
 }
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, without a network."""
-    if CHROMIUM is None:
-        pytest.skip("needs Debian's package chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        yield found
-        found.close()
 
 
 @pytest.fixture

@@ -44,8 +44,8 @@ def check_target(path: str | os.PathLike[str], *, force: bool = False) -> str:
     """
     name = os.fsdecode(path)
     try:
-        _refuse_foreign_link(name)
         target = os.path.realpath(name)
+        _refuse_foreign_link(name)
         mode = os.stat(target).st_mode
     except FileNotFoundError:
         return target
