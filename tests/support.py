@@ -1,5 +1,9 @@
 """Names, bytes and waits that many tests share."""
 
+import os
+import subprocess
+from contextlib import contextmanager
+
 from model_cache.clock import Clock
 
 REPO, FILE = "owner/name", "model.bin"
@@ -28,6 +32,23 @@ def pattern(size, seed=0):
     """Bytes in which every position differs from its neighbours, so that shifts and cuts show."""
     block = bytes((seed + i * 131 + (i >> 8) * 17) & 0xFF for i in range(65521))
     return (block * (size // len(block) + 1))[:size]
+
+
+@contextmanager
+def nested(directory):
+    """Directories in one another, more than Python calls functions, while the block lasts; `shutil` could not remove them."""
+    directory.mkdir()
+    fd = os.open(directory, os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir("d", dir_fd=fd)
+        inner = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+    try:
+        yield
+    finally:
+        subprocess.run(["rm", "-rf", str(directory)], check=True)
 
 
 def finish(process, timeout=60):

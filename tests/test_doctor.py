@@ -7,13 +7,14 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from support import Later
+from support import Later, nested
 
 from model_cache import ModelCache, locks, mounts
 from model_cache.context import Context
 from model_cache.doctor import Status, environment, examine, exclusion, files, filesystems, ownership, space
 from model_cache.doctor.exclusion import Flock, OpenTest
 from model_cache.doctor.files import Linked, Watched
+from model_cache.doctor.fixing import look
 from model_cache.doctor.partner import Partner, PartnerError
 from model_cache.settings import Settings
 
@@ -340,6 +341,32 @@ def test_modes_that_let_everybody_in_are_told(root):
         (WARN, "model-cache doctor --fix"),
     ]
     assert checks[1].detail.startswith(f"{root}/.model-cache (mode 777): every user can write it")
+
+
+def test_a_file_with_several_names_is_repaired_if_all_are_recorded(cache, hub, root, tmp_path):
+    """Names that share their bytes here are no reason to leave a mode; a further name somewhere else is one."""
+    hub.add_repo("owner/name", {"a.bin": b"same", "b.bin": b"same"})
+    paths = [cache.fetch("owner/name", name) for name in ("a.bin", "b.bin")]
+    assert paths[0].samefile(paths[1])
+    shared = ModelCache(root, sharing="group")._ctx
+    (tmp_path / "elsewhere").hardlink_to(paths[0])
+    assert {one.path for one in look(shared, fix=True).left} == set(map(str, paths))
+    checks = by_name(examine(shared))["permissions"]
+    assert any("outside of this cache" in check.detail and check.hint == f"rm {paths[0]}" for check in checks)
+    assert paths[0].stat().st_mode & 0o777 == 0o600
+    (tmp_path / "elsewhere").unlink()
+    assert look(shared, fix=True).left == []
+    assert paths[0].stat().st_mode & 0o777 == 0o664
+
+
+def test_directories_without_end_are_no_error(cache, hub, root):
+    """What a neighbour nested deeper than Python calls functions keeps no mode from being looked at and repaired."""
+    hub.add_repo("owner/name", {"a.bin": b"1"})
+    path = cache.fetch("owner/name", "a.bin")
+    path.chmod(0o666)
+    with nested(root / ".model-cache" / "planted"):
+        assert str(path) in {one.path for one in look(cache._ctx, fix=True).fixed}
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("damage", [b"SQLite format 3\0" + bytes(range(256)) * 40, b"no index at all" * 100])

@@ -189,6 +189,25 @@ def test_a_copy_that_was_interrupted_is_made_anew(hub, root, local, step):
     assert held(local) == {"config.json": b"{}"}
 
 
+def test_the_longest_names_have_room_for_a_copy(given, local, hub):
+    """A name of as many bytes as a file system takes is copied, also where each character has several."""
+    files = {"a" * 255: b"1", f"sub/{'é' * 127}": b"2"}
+    hub.add_repo(REPO, files)
+    snapshot_download(REPO, **given)
+    assert held(local) == files
+
+
+def test_after_an_error_no_further_file_is_begun(given, local, hub):
+    """What cannot be copied ends the call, before the rest is downloaded."""
+    files = {"0/file.bin": b"1"} | {f"{number}.bin": pattern(1_000, number) for number in range(1, 5)}
+    hub.add_repo(REPO, files)
+    local.mkdir()
+    (local / "0").write_bytes(b"in the way")
+    with pytest.raises(ModelCacheError, match="a file, where a directory is needed"):
+        snapshot_download(REPO, **given, max_workers=1)
+    assert not any(hub.body_gets(name) for name in files if name != "0/file.bin")
+
+
 def test_a_dry_run_says_what_would_come(given, hub, root, local):
     """It tells commit, size and place of each file, and whether it would be downloaded; nothing is made."""
     commit = hub.add_repo(REPO, FILES)

@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from support import pattern
+from support import nested, pattern
 
 from model_cache import ModelCache, OfflineMissError, StorageError, locks
+from model_cache.doctor.fixing import look
 from model_cache.layout import Snapshot
 from model_cache.operations import hf_directory
 
@@ -276,6 +277,66 @@ def test_linked_files_are_counted_and_not_evicted_while_the_other_cache_has_them
     gone = {row.filename for row, *_ in report.evicted}
     assert (gone, report.freed_bytes) == (set(FILES), counted)
     assert cache.usage().all == 0
+
+
+def blobs(directory):
+    """The files of the other cache."""
+    return [path for path in directory.glob("models--*/blobs/*") if path.is_file()]
+
+
+def test_a_blob_that_is_closed_to_the_group_is_copied_into_its_root(root, hub, other):
+    """With `link` too: a second name would have the mode of the first, and shut out all others who share the root."""
+    hub.add_repo(REPO, FILES)
+    directory = other((REPO, "model", "main"))
+    for path in blobs(directory):
+        path.chmod(0o600)
+    cache = ModelCache(root, endpoint=hub.url, token=False, sharing="group")
+    assert {one.way for one in cache.import_hf(directory, link=True).imported} == {"copy"}
+    assert {cache.path(REPO, name).stat().st_mode & 0o777 for name in FILES} == {0o664}
+    assert {path.stat().st_mode & 0o777 for path in blobs(directory)} == {0o600}
+
+
+def test_a_blob_that_the_group_may_use_is_linked_into_its_root(root, hub, other):
+    """Where mode and group are those of the root, `link` copies nothing."""
+    hub.add_repo(REPO, FILES)
+    directory = other((REPO, "model", "main"))
+    root.mkdir(exist_ok=True)
+    for path in blobs(directory):
+        os.chown(path, -1, root.stat().st_gid)
+        path.chmod(0o664)
+    cache = ModelCache(root, endpoint=hub.url, token=False, sharing="group")
+    assert {one.way for one in cache.import_hf(directory, link=True).imported} == {"link"}
+
+
+def test_a_groups_root_asks_nothing_while_the_network_is_off(root, hub, other):
+    """Whether everybody may read a repo is not asked then, and its files are skipped with that reason."""
+    hub.add_repo(REPO, FILES)
+    directory = other((REPO, "model", "main"))
+    report = ModelCache(root, endpoint=hub.url, sharing="group", offline=True).import_hf(directory)
+    assert (report.imported, len(report.skipped)) == ([], len(FILES))
+    assert all("the network is switched off" in one.reason for one in report.skipped)
+    assert not hub.requests
+
+
+def test_no_repair_of_modes_reaches_the_other_cache(root, hub, other):
+    """What was linked has a name that is not this cache's: a mode that is wrong here is told, and left as it is there."""
+    hub.add_repo(REPO, FILES)
+    directory = other((REPO, "model", "main"))
+    for path in blobs(directory):
+        path.chmod(0o600)
+    ModelCache(root, endpoint=hub.url, token=False).import_hf(directory, link=True)
+    found = look(ModelCache(root, sharing="group")._ctx, fix=True)
+    assert {one.path for one in found.left} == {f"{root}/{REPO}/{name}" for name in FILES}
+    assert all(one.elsewhere for one in found.left)
+    assert {path.stat().st_mode & 0o777 for path in blobs(directory)} == {0o600}
+
+
+def test_directories_without_end_in_the_other_cache_are_no_error(cache, hub, other):
+    """What is nested deeper than Python calls functions is walked all the same."""
+    commit = hub.add_repo(REPO, FILES)
+    directory = other((REPO, "model", "main"))
+    with nested(next(directory.glob(f"models--*/snapshots/{commit}")) / "d"):
+        assert len(cache.import_hf(directory).imported) == len(FILES)
 
 
 def test_what_is_no_hugging_face_cache_is_refused(cache, tmp_path):

@@ -29,7 +29,7 @@ PREFIXES = {"model": "", "dataset": "datasets/", "space": "spaces/", "kernel": "
 
 _REPO_LENGTH = 96  # the Hub's limit for each part of a repo id
 _PART_BYTES = 255  # NAME_MAX of ext4, XFS, APFS, NTFS
-_PATH_BYTES = 4095  # PATH_MAX of Linux, less the closing NUL
+PATH_BYTES = 4095  # PATH_MAX of Linux, less the closing NUL
 _REPO_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 # Names that Windows keeps for devices, with any extension; refused everywhere so that a root can be moved.
 _DEVICES = frozenset(
@@ -99,8 +99,8 @@ class Entry:
         """The entry's place below `root`; raises InvalidNameError where that is longer than a path may be."""
         path = f"{root}/{self.relative}" if root != "/" else f"/{self.relative}"
         # No character takes more than four bytes: what is short need not be encoded to be measured.
-        if len(path) * 4 > _PATH_BYTES and len(os.fsencode(path)) > _PATH_BYTES:
-            raise _refused("filename", self.filename, f"makes a path of more than {_PATH_BYTES} bytes below {root}")
+        if len(path) * 4 > PATH_BYTES and len(os.fsencode(path)) > PATH_BYTES:
+            raise _refused("filename", self.filename, f"makes a path of more than {PATH_BYTES} bytes below {root}")
         return path
 
 

@@ -1,7 +1,7 @@
-"""Every file below a root that can be an entry: its path, and what `stat` says of it.
+"""What is below a root: every file that can be an entry, with what `stat` says of it; every directory.
 
-What is the cache's own is left out, and so is what is no regular file: a symlink is not followed and never an entry. Nor is the
-name that an NFS client gives to a removed file which somebody has open: it goes when that one closes it.
+Of files, what is the cache's own is left out, and so is what is no regular file: a symlink is not followed and never an
+entry. Nor is the name that an NFS client gives to a removed file which somebody has open: it goes when that one closes it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import stat
 
 from . import beneath
-from .layout import OWN
+from .layout import OWN, PATH_BYTES
 from .volumes import is_silly
 
 TYPE_CHECKING = False
@@ -47,6 +47,27 @@ def files(root: str, below: str = "") -> Iterator[tuple[str, os.stat_result]]:
             yield from _within(fd, place, waiting)
         finally:
             os.close(fd)
+
+
+def directories(root: str) -> list[str]:
+    """Every directory below a root, the cache's own too, and before them the root itself (empty); each after the one it is in.
+
+    No recursion, and nothing deeper than a path can lead: somebody may have nested them without end.
+    """
+    found = [""]
+    for place in found:  # which grows meanwhile
+        below = f"{place}/" if place else ""
+        try:
+            fd = beneath.open_entry_directory(root, below)
+        except OSError:
+            continue
+        try:
+            with os.scandir(fd) as entries:
+                inner = [f"{below}{entry.name}" for entry in entries if entry.is_dir(follow_symlinks=False)]
+        finally:
+            os.close(fd)
+        found += [path for path in inner if len(os.fsencode(path)) <= PATH_BYTES]
+    return found
 
 
 def _within(fd: int, place: str, waiting: list[str]) -> Iterator[tuple[str, os.stat_result]]:

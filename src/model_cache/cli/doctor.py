@@ -65,14 +65,20 @@ def _tell(run: Run, modes: Modes) -> None:
     if len(modes.fixed) > _TOLD:
         run.note(f"fixed: {len(modes.fixed) - _TOLD} more (all of them with --json)")
     for one in modes.left[:_TOLD]:
-        run.note(f"not fixed: {one.path}: {one.why}; it belongs to {one.owner}, who can fix it, as root can")
+        run.note(f"not fixed: {one.path}: {one.why}; {_whose(one)}")
     if len(modes.left) > _TOLD:
         run.note(f"not fixed: {len(modes.left) - _TOLD} more (all of them with --json)")
     if not modes.amiss:
         run.note("nothing to fix: everything that the cache made has its mode")
 
 
-def _described(one: Amiss) -> dict[str, str]:
+def _whose(one: Amiss) -> str:
+    if one.elsewhere:
+        return "it has a name outside of this cache too, which a change would reach: rm it, and fetch it again"
+    return f"it belongs to {one.owner}, who can fix it, as root can"
+
+
+def _described(one: Amiss) -> dict[str, Any]:
     return {**one._asdict(), "before": f"{one.before:04o}", "after": f"{one.after:04o}"}
 
 

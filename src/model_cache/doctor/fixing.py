@@ -6,8 +6,9 @@ left alone.
 
 Concurrency:
     Beside everything: only modes and groups change, each of the file that was looked at, by a descriptor of it, never
-    through a symlink. A file of the cache's own with a second name somewhere is left alone: who may plant a hard link
-    here could have root open a file of the system to a group.
+    through a symlink. A file with a name that is none of the cache's is left alone: who may plant a hard link here, and
+    write the index, could have root open a file of the system to a group; and what `import-hf --link` shares with another
+    cache has the mode that it has there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .. import disk, modes, stats
+from .. import beneath, disk, modes, stats, walk
 from ..context import Context
 from ..errors import IndexUnavailableError
 from ..index import queries
@@ -36,6 +37,7 @@ class Amiss(NamedTuple):
         why: What is wrong with it.
         before, after: Permission bits as they are, and as they are to be.
         owner: Whose it is: they or root can repair it.
+        elsewhere: Whether the file has a name that is none of the cache's, and so is nobody's to repair here.
     """
 
     path: str
@@ -43,6 +45,7 @@ class Amiss(NamedTuple):
     before: int
     after: int
     owner: str
+    elsewhere: bool
 
 
 @dataclass
@@ -66,6 +69,41 @@ def judge(found: os.stat_result, sharing: str, group: int) -> str:
     return "it belongs to another group than the root" if sharing == "group" and found.st_gid != group else ""
 
 
+class _Recorded:
+    """The files that the cache made, by their paths in the root; none where the index cannot be read."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._root = ctx.real_root
+        self.identities: dict[str, tuple[int | None, ...]] = {}
+        self._paths: dict[tuple[int | None, ...], list[str]] = {}
+        try:
+            rows = queries.entries(ctx.index)
+        except IndexUnavailableError:
+            return
+        for row in filter(_made, rows):
+            self.identities[row.path] = row.identity
+            self._paths.setdefault(row.identity, []).append(row.path)
+
+    def has_all_names(self, found: os.stat_result) -> bool:
+        """Whether every name of a file is one that is recorded of it, and is there."""
+        if found.st_nlink == 1:
+            return True
+        paths = self._paths.get(stats.identity(found), [])
+        return sum(self._is_at(path, found) for path in paths) >= found.st_nlink
+
+    def _is_at(self, path: str, found: os.stat_result) -> bool:
+        try:
+            parent, name = beneath.open_entry_parent(self._root, path)
+        except OSError:
+            return False
+        try:
+            return os.path.samestat(os.stat(name, dir_fd=parent, follow_symlinks=False), found)
+        except OSError:
+            return False
+        finally:
+            os.close(parent)
+
+
 def look(ctx: Context, *, fix: bool = False) -> Modes:
     """Look at all that the cache made, and repair it.
 
@@ -81,19 +119,25 @@ def look(ctx: Context, *, fix: bool = False) -> Modes:
 
 
 def _walk(ctx: Context, result: Modes, group: int, *, fix: bool) -> None:
-    recorded = _recorded(ctx)
+    recorded = _Recorded(ctx)
     ours: set[str] = set()  # directories, relative to the root, in which everything is the cache's own
-    for top, directories, files, fd in os.fwalk(ctx.real_root, topdown=False):
-        relative = top.removeprefix(ctx.real_root).strip("/")
+    for relative in reversed(walk.directories(ctx.real_root)):  # what is in a directory before the directory
         below = f"{relative}/" if relative else ""
-        alone = True
-        for name in (*files, *directories):
-            path = f"{below}{name}"
-            mine = path.partition("/")[0] == OWN or path in ours or path in recorded
-            alone = alone and mine
-            if mine and path != _POLICY:
-                _one(ctx, result, (fd, name, path), recorded.get(path), group, fix=fix)
-        if relative and alone and relative.partition("/")[0] != OWN and (files or directories):
+        try:
+            fd = beneath.open_entry_directory(ctx.real_root, below)
+        except OSError:
+            continue  # gone, or closed: that is seen from above
+        try:
+            alone, names = True, os.listdir(fd)
+            for name in names:
+                path = f"{below}{name}"
+                mine = path.partition("/")[0] == OWN or path in ours or path in recorded.identities
+                alone = alone and mine
+                if mine and path != _POLICY:
+                    _one(ctx, result, (fd, name, path), recorded, group, fix=fix)
+        finally:
+            os.close(fd)
+        if relative and alone and relative.partition("/")[0] != OWN and names:
             ours.add(relative)
 
 
@@ -101,7 +145,7 @@ def _one(
     ctx: Context,
     result: Modes,
     at: tuple[int, str, str],
-    recorded: tuple[int | None, ...] | None,
+    recorded: _Recorded,
     group: int,
     *,
     fix: bool,
@@ -114,13 +158,14 @@ def _one(
         return  # gone, or nothing that has a mode of ours
     try:
         found = os.fstat(fd)
-        if not _is_ours(found, recorded) or not (why := judge(found, ctx.settings.sharing, group)):
+        if not _is_ours(found, recorded.identities.get(path)) or not (why := judge(found, ctx.settings.sharing, group)):
             return
         right = modes.right(ctx.settings.sharing, directory=stat.S_ISDIR(found.st_mode))
         before, owner = stat.S_IMODE(found.st_mode), stats.user_name(found.st_uid)
-        amiss = Amiss(f"{ctx.root}/{path}", why, before, right, owner)
+        elsewhere = not stat.S_ISDIR(found.st_mode) and not recorded.has_all_names(found)
+        amiss = Amiss(f"{ctx.root}/{path}", why, before, right, owner, elsewhere)
         result.amiss.append(amiss)
-        if fix:
+        if fix and not elsewhere:
             ctx.step("fix:mode")
             if modes.repair(fd, right, group if ctx.settings.sharing == "group" else found.st_gid):
                 result.fixed.append(amiss)
@@ -132,15 +177,6 @@ def _is_ours(found: os.stat_result, recorded: tuple[int | None, ...] | None) -> 
     if recorded is not None:
         return stat.S_ISREG(found.st_mode) and stats.identity(found) == recorded
     return stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)
-
-
-def _recorded(ctx: Context) -> dict[str, tuple[int | None, ...]]:
-    """The identities of the files that the cache made, by their paths in the root; none where the index cannot be read."""
-    try:
-        rows = queries.entries(ctx.index)
-    except IndexUnavailableError:
-        return {}
-    return {row.path: row.identity for row in rows if _made(row)}
 
 
 def _made(row: Row) -> bool:

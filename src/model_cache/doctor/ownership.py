@@ -115,6 +115,10 @@ def judge_modes(amiss: list[fixing.Amiss], user: int) -> list[Check]:
         return []
     first, owners = amiss[0], sorted({one.owner for one in amiss} - {user_name(user), user_name(0)})
     more = f", and likewise {plural(len(amiss) - 1, 'other')}" if amiss[1:] else ""
+    if all(one.elsewhere for one in amiss):
+        what = "it has a name outside of this cache too, and is its own once it was removed here and fetched again"
+        detail = f"{first.path} (mode {first.before:o}): {first.why}{more}; {what}"
+        return [warn(_NAME, detail, f"rm {quoted(first.path)}")]
     who = f", run by {' and by '.join(owners)}, or by root" if owners and user else ""
     return [warn(_NAME, f"{first.path} (mode {first.before:o}): {first.why}{more}", f"model-cache doctor --fix{who}")]
 

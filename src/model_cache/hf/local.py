@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -29,6 +30,8 @@ from .promised import Promised
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..selection import Patterns
+
+_BEGUN = 200  # bytes of a file's name in that of its unfinished copy, which may have 255
 
 
 @in_family
@@ -80,9 +83,24 @@ def place_repo(
         if force or not held or isinstance(error, (NotFoundError, AccessError)):
             raise
         return local_dir
+    failed = threading.Event()
+
+    def bring(want: Promised) -> None:
+        if failed.is_set():
+            return  # who gets an error gets it now, not after all the rest
+        try:
+            _bring(cache, want, local_dir, force=force)
+        except BaseException:
+            failed.set()
+            raise
+
     with ThreadPoolExecutor(check_workers(workers)) as pool:
-        for done in [pool.submit(_bring, cache, want, local_dir, force=force) for want in wanted]:
-            done.result()
+        try:
+            for done in [pool.submit(bring, want) for want in wanted]:
+                done.result()
+        except BaseException:
+            failed.set()  # also where the caller was interrupted
+            raise
     return local_dir
 
 
@@ -126,7 +144,9 @@ def _copy(cache: ModelCache, source: str, local_dir: str, filename: str) -> None
     """Put a copy of a file at its place, with the time of the original: whoever changes it changes that."""
     mode = _made(local_dir)
     name = filename.rpartition("/")[2]
-    temporary = f"{local_dir}/{filename}.{os.getpid()}-{os.urandom(4).hex()}.incomplete"
+    begun = name.encode()[:_BEGUN].decode(errors="ignore")
+    unfinished = f"{begun}.{os.getpid()}-{os.urandom(4).hex()}.incomplete"
+    temporary = f"{local_dir}/{filename.removesuffix(name)}{unfinished}"
     directory = disk.open_parent(local_dir, filename, mode)
     try:
         cache._ctx.step("local:write")

@@ -164,7 +164,14 @@ def _listed(directory: str) -> list[str]:
 
 def _below(directory: str) -> Iterator[str]:
     """The paths of all that is no directory, in order; links to directories are not followed."""
-    for at, directories, names in os.walk(directory):
-        directories.sort()
-        linked = [name for name in directories if os.path.islink(f"{at}/{name}")]
-        yield from (f"{at}/{name}" for name in sorted([*names, *linked]))
+    waiting = [directory]
+    while waiting:  # no recursion: whoever may write there decides how deep it is
+        at = waiting.pop()
+        inner = []
+        for name in _listed(at):
+            path = f"{at}/{name}"
+            if os.path.isdir(path) and not os.path.islink(path):
+                inner.append(path)
+            else:
+                yield path
+        waiting += reversed(inner)

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .. import damage, digest, disk, hit, listings, locks, stats
+from .. import damage, digest, disk, hit, listings, locks, modes, stats
 from ..context import Context
 from ..download.leading import lead
 from ..download.linking import Source
@@ -148,7 +148,9 @@ def _refusal(ctx: Context, snapshot: Snapshot, known: dict[tuple[str, str], str]
         known: What the Hub was asked before.
     """
     repo = (snapshot.repo_type, snapshot.repo)
-    if ctx.settings.sends == "nothing" and repo not in known:
+    if ctx.settings.sends == "nothing" and repo not in known and ctx.settings.offline:
+        known[repo] = "the network is switched off: whether everybody who shares the root may read it cannot be asked"
+    elif ctx.settings.sends == "nothing" and repo not in known:
         try:
             ctx.hub.commit(*repo, DEFAULT_REVISION)
             known[repo] = ""
@@ -237,12 +239,23 @@ def _open(ctx: Context, one: Candidate, *, link: bool) -> Source | None:
         if not stat.S_ISREG(found.st_mode):
             raise StorageError(f"{one.path} is no regular file any more")
         locks.try_shared(fd)
-        if not link:
+        if not link or not _is_shareable(ctx, found):
             return Source(one.path, fd)
         return Source(one.path, fd, _hashed(ctx, one, fd), charged=stats.allocated(found))
     except BaseException:
         locks.release(fd)
         raise
+
+
+def _is_shareable(ctx: Context, found: os.stat_result) -> bool:
+    """Whether a second name of a file here is one that all who share the root can use.
+
+    Names share mode and group, which are the other cache's business: a blob that is closed to the group is copied.
+    """
+    if ctx.settings.sharing != "group":
+        return True
+    mode = stat.S_IMODE(found.st_mode)
+    return not modes.wrong(mode, "group", directory=False) and found.st_gid == os.stat(ctx.root).st_gid
 
 
 def _hashed(ctx: Context, one: Candidate, fd: int) -> str:
