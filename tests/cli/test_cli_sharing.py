@@ -47,7 +47,7 @@ def test_modes_are_repaired_and_told(shared, root):
     (found,) = [line for line in out.splitlines() if line.startswith("permissions")]
     assert found.split(maxsplit=2)[1:] == [
         "warn",
-        f"{root}/{REPO}/{FILE} (mode 600): its group cannot use it, and sharing is group, and likewise 2 others",
+        f"{root}/.model-cache/used (mode 3777): every user can write it, and so decide what a model is, and likewise 2 others",
     ]
     assert "hint: permissions: model-cache doctor --fix\n" in err
     code, out, err = shared.run("doctor", "--fix")
