@@ -128,6 +128,7 @@ class AsyncModelCache:
     verify = _awaitable(ModelCache.verify)
     reconcile = _awaitable(ModelCache.reconcile)
     lock = _awaitable(ModelCache.lock)
+    wait_for_uploads = _awaitable(ModelCache.wait_for_uploads)
     sync = _awaitable(ModelCache.sync)
     import_hf = _awaitable(ModelCache.import_hf)
     verify_lock = _awaitable(ModelCache.verify_lock)

@@ -87,10 +87,11 @@ class ModelCache(Repos):
         # How another process makes the same cache; not where that would put a secret into a pickle.
         self._made_of = None if isinstance(token, str) else {k: v for k, v in made_of.items() if v is not None}
         # What neither importing this package nor the first hit should pay for, making a cache does: 9 ms for the module
-        # of paths; what has to be asked of the root once; and the first name that is checked, hashed and made a path of,
-        # which takes ten times as long as the next.
+        # of paths; what has to be asked of the root once; the first name that is checked, hashed and made a path of, and
+        # the first time that what a hit calls is called, which take ten times as long as the next.
         self._root, first = self._ctx.root_path, Entry("a", "a")
         _ = self._ctx.real_root, self._ctx.folds, first.key, self._root / first.relative
+        hit.rehearse(self._ctx, first)
 
     def __repr__(self) -> str:
         return f"ModelCache({self._ctx.root!r})"

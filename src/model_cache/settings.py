@@ -222,10 +222,12 @@ class Settings:
         """What goes to the Hub with a question: `token`, or `nothing` for a root that others read too."""
         return "nothing" if self.sharing == "group" and not self.share_gated else "token"
 
-    @property
     def private_root(self) -> str:
-        """A root of this user alone, for hints."""
-        found = find_root({name: text for name, text in self._environ.items() if name == "HOME"})[0]
+        """A root of this user alone, for hints; beside this one where the user has no home."""
+        try:
+            found = find_root({})[0]
+        except SettingError:
+            found = self.root
         return found if found != self.root else f"{found}-private"
 
     @property

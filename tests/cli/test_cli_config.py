@@ -32,6 +32,8 @@ def test_every_key_with_its_value_and_source(shell, root):
         "evictor         off                 default",
         "evict_untested  off                 default",
         "share_gated     off                 default",
+        "tier            off                 default",
+        "lead            off                 default",
     ]
     assert not root.exists()
 

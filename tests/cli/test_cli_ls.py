@@ -277,6 +277,7 @@ def test_status_of_a_quiet_cache(shell, root):
         "incomplete": [],
         "leases": [],
         "lower": [],
+        "by_user": None,
         "last_verify": None,
         "last_gc": None,
         "damaged": {"corrupt": 0, "unreadable": 0, "changed": 0, "missing": 0, "quarantined": 0},

@@ -7,7 +7,10 @@ from cli_equipment import Shell
 
 from model_cache.cli.group import COMMANDS
 
-KEYS = "max_size, min_free, max_age, min_idle, touch_interval, lock_timeout, connections, sharing, endpoint, lower"
+KEYS = (
+    "max_size, min_free, max_age, min_idle, touch_interval, lock_timeout, connections, sharing, endpoint, lower, state_dir,"
+    " evictor, evict_untested, share_gated, tier, lead"
+)
 
 
 @pytest.fixture

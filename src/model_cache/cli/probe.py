@@ -33,7 +33,7 @@ def status(run: Run, lockfile: str | None, by_user: bool) -> int | None:
     is lacking is named. For a readiness probe: no file is opened, no network, no index.
     """
     if lockfile is not None and by_user:
-        raise UsageMistake("--by-user looks into all files, --require only for those of a lock file", "leave one out")
+        raise UsageMistake("--by-user looks into all files, --require only at those of a lock file", "leave one out")
     if lockfile is None:
         from .status import show
 

@@ -19,16 +19,15 @@ if TYPE_CHECKING:
 def touch(path: str, when: float | None = None) -> None:
     """Set the mtime of a file of the cache's own to now, or to a time; never that of what a symlink leads to.
 
+    By its path, for each hit pays for this: a symlink in the place of its directory leads to a file only where that has one
+    whose name is an entry's key.
+
     Raises:
         OSError: It is not there, or may not be changed.
     """
-    parent, name = beneath.open_parent(path)
-    try:
-        if os.stat(name, dir_fd=parent, follow_symlinks=False).st_nlink > 1:
-            raise OSError(errno.EMLINK, "it is a file with another name besides", path)
-        os.utime(name, None if when is None else (when, when), dir_fd=parent, follow_symlinks=False)
-    finally:
-        os.close(parent)
+    if os.stat(path, follow_symlinks=False).st_nlink > 1:
+        raise OSError(errno.EMLINK, "it is a file with another name besides", path)
+    os.utime(path, None if when is None else (when, when), follow_symlinks=False)
 
 
 @contextmanager

@@ -115,6 +115,7 @@ def look(ctx: Context, *, fix: bool = False) -> Modes:
         _walk(ctx, result, os.stat(ctx.root).st_gid, fix=fix)
     except OSError as error:
         raise disk.storage_error(error, "cannot look into", ctx.root) from None
+    result.amiss.sort()  # by their paths
     return result
 
 

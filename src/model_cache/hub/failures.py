@@ -8,7 +8,7 @@ from ..errors import AccessError, DownloadError, NotFoundError, quoted
 from .protocol import page_url, printable, redact, retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _LOGIN = "export HF_TOKEN=… (a token of https://huggingface.co/settings/tokens)"
 
@@ -33,15 +33,15 @@ class Target(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """A root that a group shares, and one of this user alone: what a token may read is for the second."""
+    """A root that a group shares, and what finds one of this user alone: what a token may read is for the second."""
 
     root: str
-    private: str
+    private: Callable[[], str]
 
     def hint(self, target: Target) -> str:
         """What to do with a repo that not everybody may read."""
         kind = "" if target.repo_type == "model" else f" --repo-type {target.repo_type}"
-        keep = f"model-cache --root {quoted(self.private)} fetch {quoted(target.repo)}{kind}"
+        keep = f"model-cache --root {quoted(self.private())} fetch {quoted(target.repo)}{kind}"
         return f"{keep} has it for you alone; fetch --share-gated (share_gated=True) sends the token from here too"
 
 
