@@ -118,8 +118,8 @@ MUTATIONS = (
         "I9",
         "a hit writes its last use into the index",
         "hit.py",
-        "        os.utime(used)\n        return True\n",
-        "        os.utime(used)\n"
+        "        disk.touch(used)\n        return True\n",
+        "        disk.touch(used)\n"
         "        from .index.room import Room\n\n"
         "        Room(ctx.index).note_gc(0)\n"
         "        return True\n",

@@ -77,7 +77,8 @@ def test_room_of_the_dead_is_taken_back_though_its_pid_lives(hub, root, apart):
     """An evictor that is pid 1 itself gives away what the dead pid 1 of another namespace had reserved."""
     killed_half_way(hub, apart)
     fetch = f'print(cache.fetch("{REPO}", "{OTHER}").stat().st_size)'
-    assert finish(apart(fetch, settings={"max_size": 5_000_000})) == str(len(BODY))
+    # Room for one: however little the dead one had written, it is in the way.
+    assert finish(apart(fetch, settings={"max_size": 4_020_000})) == str(len(BODY))
     assert os.listdir(root / ".model-cache" / "partial") == []
 
 

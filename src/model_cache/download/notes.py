@@ -78,7 +78,10 @@ def read(ctx: Context, entry: Entry) -> Note:
         found = json.loads(data)
     except (OSError, ValueError, RecursionError):
         return Note()
-    if not isinstance(found, dict) or not all(fits(found.get(name)) for name, fits in _FIELDS.items()):
+    if not isinstance(found, dict):
+        return Note()
+    found.setdefault("partial", "")  # a download that an older version began has none of a host's own
+    if not all(fits(found.get(name)) for name, fits in _FIELDS.items()):
         return Note()
     note = Note(**{name: found[name] for name in _FIELDS if name in found})
     note.holder = _printable(note.holder)
