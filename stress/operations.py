@@ -41,6 +41,7 @@ class Operation(NamedTuple):
         settings: Of the cache that acts.
         ahead: Seconds that its clock is ahead.
         about: (repo, filename) of a file that it is about, and that can be fetched afterwards.
+        workers: Threads that download at the same time.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Operation(NamedTuple):
     settings: Mapping[str, object] = {}
     ahead: float = 0.0
     about: tuple[str, str] = (REPO, _BAD)
+    workers: int = 1
 
 
 def _halted(site: Site) -> None:
@@ -376,7 +378,7 @@ OPERATIONS = {
         Operation("import-link", _import(link=True), _foreign, about=(REPO, NEW)),
         Operation("local-dir", _local_dir, _at_its_commit, about=(REPO, NEW)),
         Operation("fix", _fix, _open_to_all),
-        Operation("crew", _fetch_repo(4), _partly, about=(WHOLE, LARGEST)),
+        Operation("crew", _fetch_repo(4), _partly, about=(WHOLE, LARGEST), workers=4),
         Operation("census", _fetch(), _lose_index, {"max_size": "1GB"}, about=(REPO, NEW)),
     )
 }

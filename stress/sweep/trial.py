@@ -224,7 +224,7 @@ class Bench:
         bodies, sent = self.hub.body_gets(filename, repo), self.hub.body_bytes(filename, repo)
         found, own = self._fetch_one(site, entry)
         bodies, sent = self.hub.body_gets(filename, repo) - bodies, self.hub.body_bytes(filename, repo) - sent
-        if "pace" in self.operation.settings:
+        if "pace" in self.operation.settings or self.operation.workers > 1:
             # What several connections of a process had asked for when it died, the hub may read and count only now.
             bodies, sent = own
         size = site.path(filename, repo).stat().st_size if not found else 0

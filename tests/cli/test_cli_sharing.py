@@ -78,6 +78,7 @@ def test_the_document_has_what_was_repaired(shell, root):
             "before": "0666",
             "after": "0600",
             "owner": me(),
+            "elsewhere": False,
         }
     ]
 
