@@ -112,7 +112,7 @@ def test_a_mark_that_cannot_be_read_costs_the_damaged_file_no_row(bench):
 def test_a_process_is_killed_before_the_call_and_not_after_it(bench):
     """Killed at the unlink, the file is still there."""
     whole = bench.rehearse().calls
-    place, call = next((n, one) for n, one in enumerate(whole, 1) if one.name == "unlink" and "/trash/" in one.path)
+    place, call = next((n, one) for n, one in enumerate(whole, 1) if one.name == "unlinkat" and "/trash/" in one.path)
     with bench._site() as site:
         outcome = bench._run(site, Point("call", place))
         assert (outcome.ending, outcome.call) == ("killed", call)
