@@ -8,7 +8,7 @@ from .server import META, Asked, Reply, Wire, answering, message
 from .trial import Case
 
 _SHORT = 0.5
-_WAITS = "HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT set the wait, in seconds"
+WAITS = "HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT set the wait, in seconds"
 
 
 def _flood(head: bytes, more: bytes) -> Reply:
@@ -131,7 +131,7 @@ CASES = [
         "metadata",
         _flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
         "127.0.0.1: no whole answer within 3 s ({metadata}); gave up after 6 attempts",
-        stalled=(("127.0.0.1: no answer within 0.5 s ({metadata}); gave up after 6 attempts", _WAITS),),
+        stalled=(("127.0.0.1: no answer within 0.5 s ({metadata}); gave up after 6 attempts", WAITS),),
         timeout=_SHORT,
     ),
     Case(
@@ -140,7 +140,7 @@ CASES = [
         "metadata",
         _drip,
         "127.0.0.1: no whole answer within 3 s ({metadata}); gave up after 6 attempts",
-        stalled=(("127.0.0.1: no answer within 0.5 s ({metadata}); gave up after 6 attempts", _WAITS),),
+        stalled=(("127.0.0.1: no answer within 0.5 s ({metadata}); gave up after 6 attempts", WAITS),),
         timeout=_SHORT,
     ),
     Case(

@@ -7,6 +7,7 @@ import itertools
 import json
 from typing import Any
 
+from .heads import WAITS
 from .server import BODY, COMMIT, FILE, ITEM, JSON, REPO, SHA256, Asked, Reply, Wire, answering, message
 from .trial import WHOLE, Case
 
@@ -177,6 +178,7 @@ CASES = [
         stalled=(
             ("{tree}: no byte for 0.5 s after {some} bytes; gave up after 6 attempts", _AGAIN),
             ("{tree}: less than 1024 bytes in 3 s after {some} bytes; gave up after 6 attempts", _AGAIN),
+            ("127.0.0.1: no answer within 0.5 s ({tree}); gave up after 6 attempts", WAITS),
         ),
         hint=_AGAIN,
         timeout=_SHORT,
