@@ -151,7 +151,7 @@ def test_children_forked_while_a_thread_writes_without_end_all_work(hub, spawn):
 
     thread = threading.Thread(target=write)
     thread.start()
-    print({{end(child(f"file-{{number}}", 10)) for number in range(1, 13)}})
+    print({{end(child(f"file-{{number}}", 30)) for number in range(1, 13)}})
     stop.set()
     thread.join()
     print(*check(), len(cache.entries()))
