@@ -155,9 +155,9 @@ class Follower:
         flags = call.args[at + 1] if len(call.args) > at + 1 else ""
         if call.name == "creat":
             raise Unexplained("files that are made in this way")
-        again = self._open.get(call.fd(at - 1)) if at and call.text(at) == b"." else None
-        if again is not None and "O_TMPFILE" not in flags:  # an open directory once more
-            self._open[call.result] = again
+        again = self._again(call, at)
+        if again is not None and "O_TMPFILE" not in flags:
+            self._open[call.result] = _Open(again.ino, append="O_APPEND" in flags)
             return
         found = (TOP, "") if again is not None else self._find(call, at - 1, at)
         if found is None:
@@ -172,6 +172,13 @@ class Follower:
         elif "O_TRUNC" in flags and self.image.contents[ino]:
             self._add(Resize(ino, 0, self._at), f"empty {self._words(ino)}")
         self._open[call.result] = _Open(ino, append="O_APPEND" in flags)
+
+    def _again(self, call: Call, at: int) -> _Open | None:
+        """What is open, where that is opened once more: a directory as `.`, a file through /proc/self/fd."""
+        text = call.text(at)
+        if text.startswith(b"/proc/self/fd/"):
+            return self._open.get(int(text.rpartition(b"/")[2]))
+        return self._open.get(call.fd(at - 1)) if at and text == b"." else None
 
     def _path(self, name: tuple[int, str]) -> str:
         folder = "" if name[0] == TOP else f"{self._words(name[0])}/"
