@@ -11,10 +11,10 @@ from .errors import StorageError, quoted
 # Decisions
 
 
-def distrust_root(root: str, found: os.stat_result) -> str:
-    """Why what is in a root can be anybody's word; empty where it is not."""
+def distrust_directory(path: str, found: os.stat_result) -> str:
+    """Why what is in a directory can be anybody's word; empty where it is not."""
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-        return f"{root} is writable by every user of this machine (mode {stat.S_IMODE(found.st_mode):o})"
+        return f"{path} is writable by every user of this machine (mode {stat.S_IMODE(found.st_mode):o})"
     return ""
 
 
@@ -29,9 +29,7 @@ def distrust_parent(path: str, found: os.stat_result, user: int) -> str:
     """Why somebody else could put another root in the place of one below this directory; empty where nobody could."""
     if found.st_uid not in (0, user):
         return f"{path} belongs to {stats.user_name(found.st_uid)}"
-    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-        return f"{path} is writable by every user of this machine (mode {stat.S_IMODE(found.st_mode):o})"
-    return ""
+    return distrust_directory(path, found)
 
 
 # Effects
@@ -50,7 +48,7 @@ def distrust(root: str) -> StorageError | None:
         return StorageError(
             f"{reason}: refused", hint=f"name the directory itself: {os.path.realpath(root)}", path=root
         )
-    if stat.S_ISDIR(found.st_mode) and (reason := distrust_root(root, found)):
+    if stat.S_ISDIR(found.st_mode) and (reason := distrust_directory(root, found)):
         hint = f"chmod o-w {quoted(root)}, or name a directory in it that only you or your group can write"
         return StorageError(f"{reason}: refused, as anybody could put files into it", hint=hint, path=root)
     return None
