@@ -131,7 +131,6 @@ def forget(ctx: Context, key: str) -> None:
 def marked(ctx: Context) -> set[str]:
     """The keys of all entries that have a mark."""
     try:
-        with disk.scan(ctx.places.damaged) as found:
-            return {entry.name for entry in found}
+        return set(disk.contents(ctx.places.damaged))
     except OSError:
         return set()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .context import Context
 
 _VERSION = 1
-_LIMIT = 64 << 20  # bytes; a thousand files have some 150 kB
+LIMIT = 64 << 20  # bytes; a thousand files have some 150 kB
 _LARGEST = 2**63 - 1
 
 
@@ -82,7 +82,7 @@ def read(ctx: Context, snapshot: Snapshot, *, certain: bool = False) -> Listing 
         StorageError: It is there, and cannot be read.
     """
     try:
-        found = _loaded(disk.read_small(place(ctx, snapshot), _LIMIT))
+        found = _loaded(disk.read_small(place(ctx, snapshot), LIMIT))
     except OSError as error:
         if certain and error.errno != errno.ENOENT:
             raise disk.storage_error(error, "cannot read", place(ctx, snapshot)) from None

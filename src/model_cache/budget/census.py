@@ -124,7 +124,7 @@ def reading(ctx: Context, path: str) -> Entry | None:
 
 def drop_unknown_partials(ctx: Context) -> None:
     """Partials that no row tells of go, unless somebody is at them: nothing would count them."""
-    for key in sorted(filter(is_key, _unknown(ctx, _names(ctx.places.partials)))):
+    for key in sorted(filter(is_key, _unknown(ctx, disk.contents(ctx.places.partials)))):
         fd = locks.try_write(ctx.places.lock(key), ctx.settings.file_mode)
         if fd is None:
             continue
@@ -133,11 +133,6 @@ def drop_unknown_partials(ctx: Context) -> None:
                 disk.remove(ctx.places.partial(name))
         finally:
             locks.release(fd)
-
-
-def _names(folder: str) -> list[str]:
-    with disk.scan(folder) as found:
-        return [entry.name for entry in found]
 
 
 def _unknown(ctx: Context, keys: list[str]) -> set[str]:

@@ -252,8 +252,7 @@ def _remove_lock_file(ctx: Context, key: str) -> None:
 
 def _names(folder: str) -> Iterator[str]:
     """The names in a directory; not of files that an NFS client keeps for who has them open, and removes itself."""
-    with disk.scan(folder) as found:
-        yield from [entry.name for entry in found if not volumes.is_silly(entry.name)]
+    yield from (name for name in disk.contents(folder) if not volumes.is_silly(name))
 
 
 def _older(path: str, now: float) -> bool:

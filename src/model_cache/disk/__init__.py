@@ -19,9 +19,10 @@ from .directories import (
 )
 from .names import discard, give_back, link, publish, put, remove, remove_durably, replace, set_aside, take
 from .refusals import is_full, storage_error
-from .small import create, fsync_file, open_entry, open_regular, read_small, scan, touch, write_small
+from .small import contents, create, fsync_file, open_entry, open_regular, read_small, scan, touch, write_small
 
 __all__ = [
+    "contents",
     "create",
     "discard",
     "fsync_directory",

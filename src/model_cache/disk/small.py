@@ -41,6 +41,12 @@ def scan(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
         os.close(fd)
 
 
+def contents(path: str) -> list[str]:
+    """The names of what is in a directory of the cache's own."""
+    with scan(path) as found:
+        return [entry.name for entry in found]
+
+
 def create(path: str, mode: int) -> int:
     """A new file of exactly `mode`, whatever the umask, open for writing; the caller closes it.
 

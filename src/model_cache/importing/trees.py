@@ -10,17 +10,16 @@ import json
 from collections.abc import Iterable
 
 from .. import disk
-from ..listings import Listed, Listing, listed
+from ..listings import LIMIT, Listed, Listing, listed
 from .foreign import Candidate
 
 _VERSION = 1
-_LIMIT = 64 << 20  # bytes; a thousand files have some 150 kB
 
 
 def read(path: str, commit: str) -> Listing | None:
     """The listing of this commit; None if it is not there, or is none that can be read."""
     try:
-        found = json.loads(disk.read_small(path, _LIMIT))
+        found = json.loads(disk.read_small(path, LIMIT))
         if found["format_version"] != _VERSION:
             return None
         return Listing(commit, [_file(name, has) for name, has in found["files"].items()])
