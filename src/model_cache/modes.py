@@ -64,7 +64,13 @@ def make_file(name: str, flags: int, mode: int, *, parent: int | None = None) ->
         fd = _make_nameless(name, flags, mode, parent)
         if fd is not None:
             return fd
-    fd = os.open(name, flags | os.O_CREAT | os.O_EXCL, mode, dir_fd=parent)
+    try:
+        fd = os.open(name, flags | os.O_CREAT | os.O_EXCL, mode, dir_fd=parent)
+    except PermissionError as error:
+        # SFTP has no word for a file that another host made meanwhile: sshfs says EPERM (sftp(1), SSH_FX_FAILURE).
+        if error.errno != errno.EPERM or not os.access(name, os.F_OK, dir_fd=parent):
+            raise
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
     try:
         os.fchmod(fd, mode)
     except BaseException:
