@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stress.operations import OPERATIONS
+from stress.power.__main__ import SWEPT
 from stress.power.calls import split
 from stress.power.effects import Effect, Names, Sync, Write
 from stress.power.image import Image
@@ -43,7 +43,7 @@ def test_every_operation_is_recovered_from_what_a_power_loss_leaves(tmp_path: Pa
     """At every call of every operation; of what is distinct every eighth state is tried here, and each by `make sweeps`."""
     status, said, found = _lose(tmp_path, "--outstanding", "2", "--every", "8")
     assert (status, _invariants(found)) == (0, set()), said
-    assert {one["operation"] for one in found} == set(OPERATIONS)
+    assert {one["operation"] for one in found} == set(SWEPT)
     assert all(one["distinct"] >= 2 for one in found)
     assert sum(one["states"] for one in found) > 50_000
 

@@ -25,9 +25,8 @@ from .states import parse
 _COLUMNS = ("calls", "effects", "cuts", "states", "distinct", "recoveries")
 T = TypeVar("T")
 
-# `fix` changes modes, which an image does not lose.
-# `tier`, `offer`: the tier is another system, which keeps what it has by its own means; to the root they do what `fetch` does.
-SWEPT = [name for name in OPERATIONS if name not in ("fix", "tier", "offer")]
+# `fix` changes modes alone, which an image does not lose: there is one state after it.
+SWEPT = [name for name in OPERATIONS if name != "fix"]
 _RECORDINGS = 6  # of an operation with threads
 _SHOWN = 5  # violations of one operation
 
@@ -91,7 +90,7 @@ def as_json(all_lost: list[Lost]) -> list[dict[str, Any]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m stress.power", description=__doc__.splitlines()[0])
-    parser.add_argument("--operation", nargs="+", choices=OPERATIONS, default=list(OPERATIONS), metavar="NAME")
+    parser.add_argument("--operation", nargs="+", choices=OPERATIONS, default=SWEPT, metavar="NAME")
     parser.add_argument(
         "--outstanding", type=int, default=4, metavar="N", help="lost in every combination (%(default)s)"
     )
