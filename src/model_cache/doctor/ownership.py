@@ -8,7 +8,8 @@ import stat
 from .. import trust
 from ..context import Context
 from ..errors import quoted
-from ..stats import user_name
+from ..platforms.capabilities import user as this_user
+from ..platforms.capabilities import user_name
 from ..units import plural
 from . import fixing
 from .check import Check, fail, ok, warn
@@ -29,7 +30,8 @@ def permissions(ctx: Context) -> list[Check]:
             found += _look(ctx, path, os.lstat(path))
         except FileNotFoundError:
             continue  # not made yet, or a file of a process that has ended
-    found += judge_modes(fixing.look(ctx).amiss, os.geteuid())
+    me = this_user()
+    found += judge_modes(fixing.look(ctx).amiss, me) if me is not None else []
     found += [
         fail(_NAME, f"{path} is a file, where a directory is needed", f"ls -ld {quoted(path)}")
         for path in _directories(ctx)
@@ -63,7 +65,7 @@ def _look(ctx: Context, path: str, found: os.stat_result) -> list[Check]:
         check
         for check in (
             judge_access(path, _denied(ctx, path, found)),
-            judge_owner(path, found, os.geteuid(), ctx.settings.sharing),
+            judge_owner(path, found, this_user(), ctx.settings.sharing),
             # The policy's mode is somebody's choice, which `--fix` leaves alone; of all else `judge_modes` says it.
             judge_mode(path, found, ctx.settings.sharing) if path == ctx.settings.policy_file else None,
         )
@@ -125,7 +127,7 @@ def judge_modes(amiss: list[fixing.Amiss], user: int) -> list[Check]:
 
 def parents(ctx: Context) -> list[Check]:
     """Who else than this user and root could put another directory in the place of the root."""
-    return judge_parents(ctx.root, trust.parents(ctx.root), os.geteuid())
+    return judge_parents(ctx.root, trust.parents(ctx.root), this_user())
 
 
 def judge_parents(root: str, above: list[tuple[str, os.stat_result]], user: int) -> list[Check]:

@@ -17,6 +17,7 @@ from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..layout import Entry
 from ..log import logger
+from ..platforms import at
 from ..recorder import Recorder
 from ..write_lock import WriteLock
 
@@ -85,6 +86,6 @@ def link(ctx: Context, entry: Entry, lock: WriteLock, source: Source, recorder: 
         ctx.step("link:fsync-directory")
         disk.sync(directory)
     finally:
-        os.close(directory)
+        at.close(directory)
     recorder.ready("link")
     return True

@@ -19,6 +19,7 @@ from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..layout import Entry
 from ..locks import open_own
+from ..platforms import opened
 from .parts import Range
 
 TYPE_CHECKING = False
@@ -95,7 +96,7 @@ class Partial:
 
     def touch(self) -> None:
         """Let those who wait on this host see that something goes on."""
-        os.utime(self._fd)
+        opened.set_time(self._fd, self.path)
 
     def put(self, data: memoryview, offset: int) -> None:
         """Write bytes where they belong; they are hashed once all before them are there.
@@ -113,7 +114,7 @@ class Partial:
         written = 0
         try:
             while written < len(data):
-                written += os.pwrite(self._fd, data[written:], offset + written)
+                written += opened.write_at(self._fd, data[written:], offset + written)
         except OSError as error:
             raise disk.storage_error(error, "cannot write", self.path) from None
 
@@ -132,7 +133,7 @@ class Partial:
         """
         size = os.fstat(source).st_size
         try:
-            while self.size < size and (count := os.copy_file_range(source, self._fd, size - self.size, self.size)):
+            while self.size < size and (count := opened.copy_range(source, self._fd, size - self.size, self.size)):
                 self.size += count
         except OSError as error:
             if error.errno not in _NO_COPY:
@@ -180,7 +181,7 @@ class Partial:
             CacheFullError, StorageError: As `seal`: the kernel tells of a failed write once, so nothing may use the bytes.
         """
         try:
-            os.fdatasync(self._fd)
+            opened.sync_data(self._fd)
         except OSError as error:
             raise disk.storage_error(error, "cannot make durable", self.path) from None
 
@@ -192,7 +193,7 @@ class Partial:
             StorageError: fsync failed; the bytes may be lost although they can still be read, so nothing may use them.
         """
         try:
-            os.fsync(self._fd)
+            disk.sync(self._fd)
         except OSError as error:
             raise disk.storage_error(error, "cannot make durable", self.path) from None
         self.sealed = True

@@ -15,6 +15,8 @@ from ..errors import StorageError, quoted
 from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..layout import Entry
+from ..platforms import at
+from ..platforms.at import Directory
 from ..recorder import Recorder
 from .partial import Partial
 
@@ -42,7 +44,7 @@ def publish(
         ctx.step("publish:fsync-directory")
         disk.sync(directory)
     finally:
-        os.close(directory)
+        at.close(directory)
     ctx.step("publish:unlink-partial")
     disk.remove(partial.path)
     recorder.ready(source)
@@ -58,7 +60,7 @@ def seal(ctx: Context, entry: Entry, partial: Partial, *, used: bool = True) -> 
     return file
 
 
-def link(ctx: Context, entry: Entry, partial: Partial) -> int | None:
+def link(ctx: Context, entry: Entry, partial: Partial) -> Directory | None:
     """Give the bytes their name; returns the open directory, or None if something stands there.
 
     Directories that somebody removed while they were empty are made again, a bounded number of times.
@@ -78,7 +80,7 @@ def link(ctx: Context, entry: Entry, partial: Partial) -> int | None:
                 raise disk.storage_error(error, "cannot publish", entry.path(ctx.root)) from None
         finally:
             if not linked:
-                os.close(directory)
+                at.close(directory)
     raise AssertionError("the last attempt returns or raises")
 
 

@@ -20,6 +20,8 @@ from ..context import Context
 from ..errors import InUseError, StorageError, quoted
 from ..index.rows import Row
 from ..layout import Entry
+from ..platforms import at
+from ..platforms.at import Directory
 from ..recorder import Recorder
 from ..volumes import is_stateless
 from . import publish
@@ -41,7 +43,7 @@ class Replacement:
     partial: Partial
     recorder: Recorder
     same: bool = False
-    directory: int = -1
+    directory: Directory | None = None
     fd: int = -1
     sole: bool = False
 
@@ -168,6 +170,6 @@ def _let_go(one: Replacement) -> None:
     fd, one.fd = one.fd, -1
     if fd >= 0:
         locks.release(fd)
-    directory, one.directory = one.directory, -1
-    if directory >= 0:
-        os.close(directory)
+    directory, one.directory = one.directory, None
+    if directory is not None:
+        at.close(directory)

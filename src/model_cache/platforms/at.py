@@ -10,19 +10,22 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 
-from . import capabilities
+from . import capabilities, opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Directory = int | str  # an open directory; its path where there are no names in open ones
-_AGAIN = 40  # tries of a name that somebody has open, where that is in the way
+_TRIES = 40  # of a change to the name of a file that somebody has open, where that is in the way
 _PAUSE = 0.025  # seconds between two: a reader of a small file is done in less
 
 
-def open_directory(name: str, *, parent: Directory | None = None, follow: bool = True, place: bool = False) -> Directory:
+def open_directory(
+    name: str, *, parent: Directory | None = None, follow: bool = True, place: bool = False
+) -> Directory:
     """Open a directory; `place`: only to name what is in it, which asks for no right to read. It is closed by `close`.
 
     Raises:
@@ -44,7 +47,9 @@ def close(directory: Directory) -> None:
         os.close(directory)
 
 
-def open_file(name: str, flags: int, mode: int = 0o600, *, parent: Directory | None = None, follow: bool = False) -> int:
+def open_file(
+    name: str, flags: int, mode: int = 0o600, *, parent: Directory | None = None, follow: bool = False
+) -> int:
     """Open a file, not through a symlink in its own place (ELOOP) unless `follow`; the caller closes it."""
     if isinstance(parent, int):
         return _open(name, flags, mode, parent, follow=follow)
@@ -61,6 +66,14 @@ def _open(name: str, flags: int, mode: int, parent: int | None, *, follow: bool)
             return fd
         os.close(fd)  # exchanged in between, perhaps for a symlink
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+
+
+def open_nameless(folder: str, flags: int, mode: int, parent: Directory | None) -> int:
+    """A file without a name in a directory (open(2), `O_TMPFILE`); only where there is such a thing."""
+    flags |= os.O_TMPFILE
+    if isinstance(parent, int):
+        return os.open(folder, flags, mode, dir_fd=parent)
+    return os.open(folder if parent is None else f"{parent}/{folder}", flags, mode)
 
 
 def status(name: str, parent: Directory | None) -> os.stat_result:
@@ -92,3 +105,85 @@ def remove_directory(name: str, parent: Directory | None) -> None:
         os.rmdir(name, dir_fd=parent)
     else:
         os.rmdir(_path(name, parent))
+
+
+def unlink(name: str, parent: Directory | None) -> None:
+    """Remove a file's name."""
+    for last in _tries():
+        try:
+            opened.refuse_if_open(_reachable(name, parent))
+            if isinstance(parent, int):
+                os.unlink(name, dir_fd=parent)
+            else:
+                os.unlink(_path(name, parent))
+            return
+        except PermissionError:
+            if last:
+                raise
+
+
+def replace(old: str, parent: Directory, new: str, target: Directory, *, over: bool = True) -> None:
+    """Give a file another name, over what has it; without `over` not knowingly: the caller has looked before."""
+    call = os.replace if over else os.rename  # the same where rename(2) is, and not on Windows
+    for last in _tries():
+        try:
+            opened.refuse_if_open(_reachable(old, parent))
+            opened.refuse_if_open(_reachable(new, target))
+            if isinstance(parent, int) and isinstance(target, int):
+                call(old, new, src_dir_fd=parent, dst_dir_fd=target)
+            else:
+                call(_path(old, parent), _path(new, target))
+            return
+        except PermissionError:
+            if last:
+                raise
+
+
+def _tries() -> Iterator[bool]:
+    """Once; where a file that is open cannot lose its name, several times with a pause, True with the last."""
+    if not capabilities.REPLACE_OPEN:
+        for _ in range(_TRIES - 1):
+            yield False
+            time.sleep(_PAUSE)
+    yield True
+
+
+def link(path: str, name: str, directory: Directory) -> None:
+    """Give what is at a path, a symlink too, another name in an open directory.
+
+    Raises:
+        FileExistsError: Something has it. OSError: As link(2); EOPNOTSUPP where the system has no second names.
+    """
+    if not capabilities.HARD_LINKS:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), path)
+    if isinstance(directory, int):
+        os.link(path, name, dst_dir_fd=directory, follow_symlinks=False)
+    else:
+        os.link(path, _path(name, directory))
+
+
+def scan(directory: Directory) -> os._ScandirIterator[str]:
+    """What is in an open directory, as `os.scandir`."""
+    return os.scandir(directory)
+
+
+def sync(directory: Directory) -> None:
+    """Make names that were added to or removed from a directory survive a power loss, where the system can be asked to."""
+    if not capabilities.DIRECTORY_SYNC:
+        return
+    fd = directory if isinstance(directory, int) else os.open(directory, capabilities.DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        if isinstance(directory, str):
+            os.close(fd)
+
+
+def _path(name: str, parent: Directory | None) -> str:
+    assert not isinstance(parent, int), "a directory is open everywhere, or nowhere"
+    return name if parent is None else f"{parent}/{name}"
+
+
+def _reachable(name: str, parent: Directory | None) -> str:
+    """A path for the eyes of `refuse_if_open` alone."""
+    return f"/proc/self/fd/{parent}/{name}" if isinstance(parent, int) else _path(name, parent)

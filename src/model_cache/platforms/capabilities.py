@@ -9,6 +9,7 @@ others. It gives none: whatever is set there, the cache does less, or the same w
 from __future__ import annotations
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def _has_calls(name: str, *calls: str) -> bool:
     return _has(name, all(hasattr(os, call) for call in calls))
 
 
-_posix = os.name == "posix"
+POSIX = os.name == "posix"
 # Locks and leases of the kernel
 FLOCK = _has("flock", hasattr(fcntl, "flock"))
 LEASES = _has("leases", hasattr(fcntl, "F_SETLEASE"))
@@ -41,8 +42,8 @@ LEASES = _has("leases", hasattr(fcntl, "F_SETLEASE"))
 AT = _has("at", {os.open, os.stat, os.unlink, os.rename, os.link, os.mkdir, os.rmdir, os.access} <= os.supports_dir_fd)
 NO_FOLLOW = _has("no_follow", hasattr(os, "O_NOFOLLOW"))
 HARD_LINKS = _has_calls("hard_links", "link")
-REPLACE_OPEN = _has("replace_open", _posix)
-DIRECTORY_SYNC = _has("directory_sync", _posix)
+REPLACE_OPEN = _has("replace_open", POSIX)
+DIRECTORY_SYNC = _has("directory_sync", POSIX)
 # Files
 PROC = _has("proc", os.path.isdir("/proc/self/fd"))
 PATH_ONLY = _has_calls("path_only", "O_PATH")
@@ -50,11 +51,12 @@ NAMELESS = _has_calls("nameless", "O_TMPFILE") and PROC
 POSITIONAL = _has_calls("positional", "pread", "pwrite", "preadv")
 DATA_SYNC = _has_calls("data_sync", "fdatasync")
 COPY_RANGE = _has_calls("copy_range", "copy_file_range")
-REFLINKS = _has("reflinks", fcntl is not None and PROC)  # FICLONE is Linux's
+REFLINKS = _has("reflinks", fcntl is not None and sys.platform == "linux")
 ADVICE = _has_calls("advice", "posix_fadvise")
+TIMES = _has("times", os.utime in os.supports_fd and os.utime in os.supports_follow_symlinks)
 # Who may do what
-USERS = _has_calls("users", "geteuid", "getuid")
-MODES = _has("modes", hasattr(os, "fchmod") and _posix)
+USERS = FOUND["users"] = hasattr(os, "geteuid")  # not to be taken away: who may be trusted would be asked less
+MODES = _has("modes", hasattr(os, "fchmod") and POSIX)
 # The machine
 VOLUMES = _has_calls("volumes", "statvfs")
 FORK = _has_calls("fork", "register_at_fork")
@@ -67,6 +69,8 @@ NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0) if NO_FOLLOW else 0
 DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | CLOEXEC
 # To name a place, or something in it: asks for no right to read.
 PLACE = (getattr(os, "O_PATH", 0) if PATH_ONLY else NONBLOCK) | CLOEXEC
+# For `os.utime`: the times of a symlink and not of what it leads to.
+ITSELF: dict[str, Any] = {"follow_symlinks": False} if TIMES else {}
 
 
 def after_fork(**calls: Callable[[], Any]) -> None:
