@@ -329,9 +329,7 @@ def _read_policy(path: str) -> tuple[dict[str, object], bool]:
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)[:200]
         raise SettingError(f"policy file {path}: {reason}", hint="mend it with an editor, or remove it") from None
-    me = user()
-    owners = (0, status.st_uid if me is None else me)
-    foreign = status.st_uid not in owners or bool(status.st_mode & 0o022)
+    foreign = status.st_uid not in (0, user()) or bool(status.st_mode & 0o022)
     return {key: value for key, value in found.items() if key in KEYS}, foreign
 
 

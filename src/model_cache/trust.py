@@ -6,7 +6,7 @@ import os
 import stat
 
 from .errors import StorageError, quoted
-from .platforms.capabilities import user, user_name
+from .platforms.capabilities import USERS, user, user_name
 
 # Decisions
 
@@ -37,15 +37,14 @@ def distrust_parent(path: str, found: os.stat_result, me: int) -> str:
 
 def distrust(root: str) -> StorageError | None:
     """Why a root is refused; None where it is not, or not there."""
-    me = user()
-    if me is None:
+    if not USERS:
         return None  # who may write where is not said by modes here
     try:
         link = os.lstat(root)
         found = os.stat(root) if stat.S_ISLNK(link.st_mode) else link
     except OSError:
         return None
-    if reason := distrust_link(root, link, me):
+    if reason := distrust_link(root, link, user()):
         return StorageError(
             f"{reason}: refused", hint=f"name the directory itself: {os.path.realpath(root)}", path=root
         )

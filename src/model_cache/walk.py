@@ -12,6 +12,7 @@ import stat
 from . import beneath
 from .layout import OWN, PATH_BYTES
 from .platforms import at
+from .platforms.at import Directory
 from .volumes import is_silly
 
 TYPE_CHECKING = False
@@ -71,7 +72,7 @@ def directories(root: str) -> list[str]:
     return found
 
 
-def _within(fd: int, place: str, waiting: list[str]) -> Iterator[tuple[str, os.stat_result]]:
+def _within(fd: Directory, place: str, waiting: list[str]) -> Iterator[tuple[str, os.stat_result]]:
     """The regular files of one open directory; those in it are added to what waits."""
     with os.scandir(fd) as entries:
         for entry in entries:

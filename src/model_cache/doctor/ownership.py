@@ -8,8 +8,8 @@ import stat
 from .. import trust
 from ..context import Context
 from ..errors import quoted
+from ..platforms.capabilities import USERS, user_name
 from ..platforms.capabilities import user as this_user
-from ..platforms.capabilities import user_name
 from ..units import plural
 from . import fixing
 from .check import Check, fail, ok, warn
@@ -19,6 +19,8 @@ _NAME = "permissions"
 
 def permissions(ctx: Context) -> list[Check]:
     """One finding for each thing that is wrong, or one that says that nothing is."""
+    if not USERS:
+        return [ok(_NAME, "owners and modes say nothing on this system")]
     # The root itself may be a symlink; nothing below it that is the cache's own may.
     root = os.stat(ctx.root)
     found = _look(ctx, ctx.root, root)
@@ -30,8 +32,7 @@ def permissions(ctx: Context) -> list[Check]:
             found += _look(ctx, path, os.lstat(path))
         except FileNotFoundError:
             continue  # not made yet, or a file of a process that has ended
-    me = this_user()
-    found += judge_modes(fixing.look(ctx).amiss, me) if me is not None else []
+    found += judge_modes(fixing.look(ctx).amiss, this_user())
     found += [
         fail(_NAME, f"{path} is a file, where a directory is needed", f"ls -ld {quoted(path)}")
         for path in _directories(ctx)
@@ -127,6 +128,8 @@ def judge_modes(amiss: list[fixing.Amiss], user: int) -> list[Check]:
 
 def parents(ctx: Context) -> list[Check]:
     """Who else than this user and root could put another directory in the place of the root."""
+    if not USERS:
+        return [ok("parents", "owners and modes say nothing on this system")]
     return judge_parents(ctx.root, trust.parents(ctx.root), this_user())
 
 

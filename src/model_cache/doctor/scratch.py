@@ -65,7 +65,7 @@ def _remove_dead(place: str, clock: Clock) -> None:
     except OSError:
         return  # another doctor removes its own just now
     for path, status in found:
-        if stat.S_ISDIR(status.st_mode) and status.st_uid == (user() or status.st_uid) and status.st_mtime < oldest:
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == user() and status.st_mtime < oldest:
             _remove(path)
 
 

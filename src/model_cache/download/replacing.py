@@ -43,7 +43,7 @@ class Replacement:
     partial: Partial
     recorder: Recorder
     same: bool = False
-    directory: Directory | None = None
+    directory: Directory = -1
     fd: int = -1
     sole: bool = False
 
@@ -170,6 +170,6 @@ def _let_go(one: Replacement) -> None:
     fd, one.fd = one.fd, -1
     if fd >= 0:
         locks.release(fd)
-    directory, one.directory = one.directory, None
-    if directory is not None:
+    directory, one.directory = one.directory, -1
+    if directory != -1:
         at.close(directory)

@@ -71,7 +71,7 @@ def check_target(path: str | os.PathLike[str], *, force: bool = False) -> str:
 def _refuse_foreign_link(name: str) -> None:
     """Who made a symlink chose the file that would be written, with the rights of whoever writes."""
     found = os.lstat(name)
-    if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, user(), None):
+    if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, user()):
         raise StorageError(
             f"{name} is a symlink that another user made, and is not followed", hint=f"ls -ld {quoted(name)}", path=name
         )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 try:
-    import fcntl
+    import fcntl as fcntl
 except ImportError:
     fcntl = None  # type: ignore[assignment]
 
@@ -79,9 +79,9 @@ def after_fork(**calls: Callable[[], Any]) -> None:
         os.register_at_fork(**calls)
 
 
-def user() -> int | None:
-    """Who this process acts as; None where files do not belong to numbered users."""
-    return os.geteuid() if USERS else None
+def user() -> int:
+    """Who this process acts as; 0 where users have no numbers: there each file says that it belongs to 0."""
+    return os.geteuid() if USERS else 0
 
 
 def user_name(uid: int) -> str:
