@@ -42,7 +42,7 @@ def publish_group(ctx: Context, items: Sequence[Item], recorder: SeveralRecorder
     for item in named:
         assert item.partial is not None, "what has its name had its bytes"
         ctx.step("publish:unlink-partial")
-        disk.remove(item.partial.path)
+        item.partial.remove()
     recorder.ready([(item.entry, item.way) for item in named])
     for item in named:
         item.published = True

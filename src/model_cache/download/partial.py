@@ -20,6 +20,7 @@ from ..index.ledger import Installed
 from ..layout import Entry
 from ..locks import open_own
 from ..platforms import opened
+from ..platforms.capabilities import REPLACE_OPEN
 from .parts import Range
 
 TYPE_CHECKING = False
@@ -193,7 +194,7 @@ class Partial:
             StorageError: fsync failed; the bytes may be lost although they can still be read, so nothing may use them.
         """
         try:
-            disk.sync(self._fd)
+            os.fsync(self._fd)
         except OSError as error:
             raise disk.storage_error(error, "cannot make durable", self.path) from None
         self.sealed = True
@@ -216,6 +217,20 @@ class Partial:
         """The open descriptor, which is the caller's to close from now on."""
         fd, self._fd = self._fd, -1
         return fd
+
+    def remove(self) -> None:
+        """Remove its name, now that the bytes have another; closed before where a file that is open keeps its names."""
+        self._loosen()
+        disk.remove(self.path)
+
+    def remove_durably(self) -> None:
+        """Remove its name, and with it the bytes, so that no power loss brings them back; closed before as in `remove`."""
+        self._loosen()
+        disk.remove_durably(self.path)
+
+    def _loosen(self) -> None:
+        if not REPLACE_OPEN:
+            self.close()
 
     def close(self) -> None:
         """Close; the bytes stay."""

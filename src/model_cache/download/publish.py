@@ -46,7 +46,7 @@ def publish(
     finally:
         at.close(directory)
     ctx.step("publish:unlink-partial")
-    disk.remove(partial.path)
+    partial.remove()
     recorder.ready(source)
 
 
@@ -100,7 +100,7 @@ def adopt(ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, ours
         sha256 = digest.sha256(fd)[0] if found.st_size == ours.size else ""
     finally:
         os.close(fd)
-    disk.remove_durably(partial.path)
+    partial.remove_durably()
     if sha256 != ours.sha256:
         recorder.stopped(0, replacing=False)
         raise StorageError(

@@ -158,7 +158,7 @@ def _copy(cache: ModelCache, source: str, local_dir: str, filename: str) -> None
                 copy.flush()
                 when = os.fstat(original.fileno())
                 opened.set_time(copy.fileno(), temporary, (when.st_atime_ns, when.st_mtime_ns))
-                disk.sync(copy.fileno())
+                opened.sync(copy.fileno())
                 cache._ctx.step("local:replace")
                 disk.put(copy.fileno(), temporary, name, directory)
             except BaseException:
