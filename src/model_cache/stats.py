@@ -9,9 +9,14 @@ from .platforms import capabilities
 Identity = tuple[int, int, int]  # inode, size in bytes, mtime in ns: an inode's number alone is used again at once
 
 
+def inode(found: os.stat_result) -> int:
+    """The number of a file in 64 bits with a sign, which is what SQLite stores; file systems give 64 without, Windows 128."""
+    return (found.st_ino + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
 def identity(found: os.stat_result) -> Identity:
     """What tells a file from any other that has or had its path."""
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return inode(found), found.st_size, found.st_mtime_ns
 
 
 def identity_at(path: str) -> Identity | None:

@@ -76,7 +76,7 @@ def link(ctx: Context, entry: Entry, lock: WriteLock, source: Source, recorder: 
     found = os.fstat(source.fd)
     hit.touch(ctx, entry)
     recorder.installing(
-        Installed(found.st_ino, found.st_mtime_ns, found.st_size, source.charged, source.sha256), replacing=False
+        Installed(stats.inode(found), found.st_mtime_ns, found.st_size, source.charged, source.sha256), replacing=False
     )
     directory = disk.open_parent(ctx.root, entry.relative, ctx.settings.directory_mode)
     try:

@@ -198,7 +198,7 @@ def _link_file(ctx: Context, bad: Damaged, name: str, directory: Directory) -> b
     except OSError:
         return False
     try:
-        if os.fstat(fd).st_ino != bad.ino:
+        if stats.inode(os.fstat(fd)) != bad.ino:
             return False
         return disk.link(fd, bad.entry.path(ctx.root), name, directory)
     finally:

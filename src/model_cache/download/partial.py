@@ -199,7 +199,7 @@ class Partial:
             raise disk.storage_error(error, "cannot make durable", self.path) from None
         self.sealed = True
         found = os.fstat(self._fd)
-        return Installed(found.st_ino, found.st_mtime_ns, self.size, stats.allocated(found), self.sha256)
+        return Installed(stats.inode(found), found.st_mtime_ns, self.size, stats.allocated(found), self.sha256)
 
     def left(self) -> int:
         """Bytes that the file system has given to it, 0 if it is empty.

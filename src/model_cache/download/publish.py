@@ -108,5 +108,5 @@ def adopt(ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, ours
             path=path,
             hint=f"move it away: mv {quoted(path)} {quoted(f'{path}.mine')}",
         )
-    theirs = Installed(found.st_ino, found.st_mtime_ns, found.st_size, stats.allocated(found), sha256)
+    theirs = Installed(stats.inode(found), found.st_mtime_ns, found.st_size, stats.allocated(found), sha256)
     recorder.adopted(theirs, meta.etag, meta.commit)
