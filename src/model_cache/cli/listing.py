@@ -18,7 +18,7 @@ from ..errors import IndexUnavailableError
 from ..index import queries
 from ..layout import Snapshot, repo_directory
 from ..units import format_duration, format_size, plural
-from . import output, selection
+from . import known, output, selection
 from .command import Run, command
 from .entries import Holders
 from .selection import Listed
@@ -38,7 +38,7 @@ _KEY = queries.LISTED.index("key")
 
 
 @command()
-@click.argument("repo", required=False)
+@click.argument("repo", required=False, shell_complete=known.repos)
 @click.option("--filter", "filters", metavar="TEST", multiple=True, help=selection.FILTER_HELP)
 @click.option("--sort", metavar="KEY[:desc]", help=f"One of {', '.join(selection.SORT_KEYS)}.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Show the first N.")
