@@ -73,13 +73,16 @@ def use(place: Path, environ: dict[str, str]) -> None:
     assert REPO in run(environ, "ls").stdout
     assert "_model_cache_completion" in run(environ, "completion", "bash").stdout
     assert run(environ, "report", "-o", str(place / "page.html")).returncode == 0
-    evicted = json.loads(run(environ, "gc", "--max-size", "1", "--json").stdout)
-    assert evicted["dry_run"] is False, evicted
+    for idle, verdict in (("10m", "spared"), ("0s", "evicted")):  # what was just used stays, unless told otherwise
+        report = json.loads(run(environ | {"MODEL_CACHE_MIN_IDLE": idle}, "gc", "--max-size", "1", "--json").stdout)
+        assert [one["filename"] for one in report[verdict]] == [FILE], report
     for key, address, extra in (
         ("TIER", "s3://bucket/prefix", "s3"),
         ("LEAD", "postgresql://127.0.0.1/fleet", "postgres"),
     ):
-        lacking = run(environ | {f"MODEL_CACHE_{key}": address}, "fetch", REPO, FILE, code=2).stderr.splitlines()
+        lacking = run(
+            environ | {f"MODEL_CACHE_{key}": address}, "fetch", "--force", REPO, FILE, code=2
+        ).stderr.splitlines()
         assert len(lacking) == 2, lacking
         assert f"needs the extra '{extra}'" in lacking[0], lacking
         assert lacking[1] == f"hint: pip install 'model-cache[{extra}]'", lacking
