@@ -87,11 +87,17 @@ format: $(VENV)/.installed ## rewrite the sources in the house style
 
 .venv-dist/.installed: Makefile
 	$(call MAKE_VENV,.venv-dist)
-	$(call INSTALL,.venv-dist) 'build>=1.2' 'twine>=6' 'uv>=0.9' 'pyyaml>=6'
+	$(call INSTALL,.venv-dist) 'build>=1.2' 'twine>=6' 'uv>=0.9' 'packaging>=24'
 	@touch $@
 
 dist: .venv-dist/.installed ## wheel and sdist in dist/: what is in them, and each installed alone and used
 	.venv-dist/bin/python -m tests.release.dist
+
+test-versions: .venv-dist/.installed ## the suite on each supported Python that can be found, and which cannot
+	.venv-dist/bin/python -m tests.release.versions $(ARGS)
+
+test-lowest: .venv-dist/.installed ## the suite on the lowest release of each dependency that is allowed
+	.venv-dist/bin/python -m tests.release.lowest $(ARGS)
 
 .venv-docs/.installed: pyproject.toml
 	$(call MAKE_VENV,.venv-docs)
