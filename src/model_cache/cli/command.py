@@ -11,6 +11,7 @@ from ..errors import OfflineMissError, SettingError, StorageError, quoted
 from ..layout import PREFIXES
 from ..settings import Settings
 from ..units import parse_duration, parse_size
+from . import known
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def command(*exits: int, interrupted: str = "", **more: Any) -> Callable[[Callab
         call.__click_params__ = [  # type: ignore[attr-defined]
             click.Option(["-q", "--quiet"], is_flag=True, help="Print only what a script would need."),
             click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document: bytes, RFC 3339 times."),
-            click.Option(["--root"], metavar="DIR", help="The cache directory."),
+            click.Option(["--root"], metavar="DIR", shell_complete=known.directories, help="The cache directory."),
             *getattr(function, "__click_params__", ()),
         ]
         made = click.command(function.__name__.replace("_", "-"), cls=_Command, **more)(call)

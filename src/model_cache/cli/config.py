@@ -16,7 +16,7 @@ from ..errors import SettingError, StorageError
 from ..locks import FileMutex
 from ..settings import KEYS, POLICY_LIMIT, Settings, find_root, policy_text, read_policy
 from ..units import format_size
-from . import output
+from . import known, output
 from .command import Run, UsageMistake, command
 
 _WAIT = 10.0  # seconds for another writer of the policy, who takes a millisecond
@@ -27,7 +27,7 @@ _DURATIONS = ("max_age", "min_idle", "touch_interval", "lock_timeout")
 
 
 @command(11)
-@click.argument("setting", metavar="[KEY[=VALUE]]", required=False)
+@click.argument("setting", metavar="[KEY[=VALUE]]", required=False, shell_complete=known.keys)
 def config(run: Run, setting: str | None) -> int | None:
     """Show the policy of the root, or set one key of it for all who use the root.
 
