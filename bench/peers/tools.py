@@ -45,6 +45,7 @@ class Tool:
         repo: An expression for the directory of a whole repo; empty where there is no such call.
         offline_repo: The same with the network switched off, where that is another call.
         limited: Whether `budget` bytes can be set as its size.
+        call: `module:function` of what `file` calls, where it is not limited.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Tool:
     repo: str = ""
     offline_repo: str = ""
     limited: bool = False
+    call: str = ""
 
     @property
     def python(self) -> Path:
@@ -87,12 +89,14 @@ HUB = Tool(
     "hf_hub_download('owner/name', file, cache_dir=place)",
     repo="snapshot_download('owner/name', cache_dir=place)",
     offline_repo="snapshot_download('owner/name', cache_dir=place, local_files_only=True)",
+    call="huggingface_hub:hf_hub_download",
 )
 POOCH = Tool(
     "pooch",
     BENCH,
     "import pooch; pooch.get_logger().setLevel('ERROR')",
     "pooch.retrieve(address, 'sha256:' + sha256, file, place)",
+    call="pooch:retrieve",
 )
 # It downloads nothing itself: memoized is what a program would otherwise call.
 DISKCACHE = Tool(
@@ -113,6 +117,7 @@ CACHED = Tool(
     CACHED_PATH,
     "import logging; logging.disable()\nfrom cached_path import cached_path",
     "cached_path(address, cache_dir=place, quiet=True)",
+    call="cached_path:cached_path",
 )
 TOOLS = (OURS, HUB, POOCH, DISKCACHE, CACHED)
 
