@@ -58,7 +58,8 @@ def make_file(name: str, flags: int, mode: int, *, parent: int | None = None) ->
         parent: An open directory that `name` is in.
 
     Raises:
-        FileExistsError: It is there by now. OSError: It cannot be made.
+        FileExistsError: It is there by now.
+        OSError: It cannot be made.
     """
     if mode & stat.S_IRWXG and hasattr(os, "O_TMPFILE"):
         fd = _make_nameless(name, flags, mode, parent)
