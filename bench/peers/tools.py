@@ -171,17 +171,19 @@ class Call:
         """Let it call."""
         assert self.process.stdin is not None
         self.process.stdin.close()
+        self.process.stdin = None  # there is nothing more to flush at its end
         return self
 
     def end(self, timeout: float = 120) -> dict[str, Any]:
         """Wait for its end: `sha256` and `path` of what it was given, or `error`."""
-        assert self.process.stdout is not None
-        text = self.process.stdout.read()
-        self.process.wait(timeout)
-        found: dict[str, Any] = json.loads(text)
+        try:
+            found: dict[str, Any] = json.loads(self.process.communicate(timeout=timeout)[0])
+        finally:
+            self.kill()
         return found
 
     def kill(self) -> None:
         """End it at once."""
         self.process.kill()
-        self.process.wait()
+        with self.process:  # closes its pipes
+            self.process.wait()
