@@ -6,6 +6,7 @@ import os
 
 import click
 
+from .. import stats
 from ..context import Context
 from ..errors import OfflineMissError, SettingError, StorageError, quoted
 from ..layout import PREFIXES
@@ -123,6 +124,8 @@ class Run:
             hint = f"ls -ld {quoted(ctx.root)} {quoted(ctx.places.own)}"
             if ctx.settings.read_only:
                 hint = "unset MODEL_CACHE_READ_ONLY"
+            elif stats.is_read_only(ctx.root):
+                hint = f"findmnt -T {quoted(ctx.root)}"  # no permission changes that
             raise StorageError(
                 f"cannot write in {ctx.root} (from {ctx.settings.root_source}): {error.reason}",
                 hint=hint,
