@@ -196,7 +196,7 @@ class Postgres(Engine):
         password.chmod(0o644)
         options = ["-D", data, "-U", "fleet", f"--pwfile={password}", "-A", "scram-sha-256", "--no-sync"]
         quiet = {"stdout": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-        subprocess.run([*program, *options], check=True, timeout=60, **quiet)  # type: ignore[call-overload]
+        subprocess.run([*program, *options], check=True, timeout=60, cwd="/", **quiet)  # type: ignore[call-overload]
         with Path(data, "pg_hba.conf").open("a") as file:
             file.write("host all all all scram-sha-256\n")
 
