@@ -11,12 +11,16 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from . import leaders, once
+from . import leaders, once, outages
 from .network import go_apart, lacking
 from .rows import Row, table
 from .site import Site, opened
 
-_TRIALS: dict[str, Callable[[Site], Iterator[Row]]] = {"once": once.tried, "leaders": leaders.tried}
+_TRIALS: dict[str, Callable[[Site], Iterator[Row]]] = {
+    "once": once.tried,
+    "leaders": leaders.tried,
+    "outages": outages.tried,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

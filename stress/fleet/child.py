@@ -37,7 +37,7 @@ class Teller(Progress):
         if name in _TOLD:
             self.once(name)
 
-    def started(self, name: str, total: int | None, done: int) -> None:
+    def started(self, name: str, total: int | None, done: int) -> None:  # noqa: ARG002 - as the base class has it
         """A body comes."""
         self._total = total or 0
 
@@ -46,7 +46,7 @@ class Teller(Progress):
         if done * 3 >= self._total:
             self.once("third")
 
-    def waiting(self, name: str, holder: str, done: int, total: int | None, seconds: float) -> None:
+    def waiting(self, name: str, holder: str, done: int, total: int | None, seconds: float) -> None:  # noqa: ARG002 - as above
         """It waits for another host, or for a process of this one."""
         self.once("waits" if holder == "another host" else "stands")
 

@@ -14,10 +14,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from model_cache.fleet import objects
 from model_cache.testing import HubProcess
 
-from .engines import Bucket, Postgres, bucket_environment
+from .engines import Bucket, Postgres, bucket_environment, wait_until
 from .network import SITE, Network
 from .process import Process
 
@@ -100,6 +102,17 @@ class Site:
         environ = {**os.environ, **bucket_environment(self.bucket.port, SITE)}
         self._processes.append(Process(self.network.inside(number), environ, root, settings))
         return self._processes[-1]
+
+    def wait_for_waiters(self, number: int) -> None:
+        """Wait until so many sessions of the database wait for a lead."""
+        question = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        with psycopg.connect(self.postgres.address, autocommit=True) as session:
+
+            def wait_for() -> bool:
+                found = session.execute(question).fetchone()
+                return found is not None and found[0] >= number
+
+            wait_until(wait_for)
 
     @contextmanager
     def trial(self) -> Iterator[None]:
