@@ -37,7 +37,7 @@ def wait_until(
     """Wait for a condition, or for the process that is to bring it about to fail."""
     pause, waited = threading.Event(), 0.0
     while not condition():
-        assert process is None or process.poll() is None, f"{process.args} ended with {process.returncode}"
+        assert process is None or process.poll() is None, f"{process.args!r} ended with {process.returncode}"
         assert waited < seconds, "it did not come about"
         pause.wait(0.02)
         waited += 0.02

@@ -88,7 +88,7 @@ def _waited(site: Site, what: str, alone: _Cost, fault: Callable[[], None], mend
         root = site.root()
         process, other = site.process(0, root), site.process(0, root)
         process.wait("ready")
-        lead = PostgresFlight(site.postgres.address).lead(site.object(MIDDLE), lambda: True)
+        lead = PostgresFlight(site.postgres.address).lead(site.called(MIDDLE), lambda: True)
         assert lead.held, "nobody else leads"
         process.order(REPO, MIDDLE)
         site.wait_for_waiters(1)
@@ -137,7 +137,7 @@ def _lying(site: Site, lie: Callable[[bytes], bytes | None]) -> Callable[[], obj
     for name in (MIDDLE, *SMALL):
         held = lie(site.served(name).read_bytes())
         if held is not None:
-            bucket.offer(site.object(name), held, len(held))
+            bucket.offer(site.called(name), held, len(held))
     return lambda: None
 
 

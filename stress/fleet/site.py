@@ -76,11 +76,11 @@ class Site:
                 self.bucket.stop()
                 self.postgres.stop()
 
-    def object(self, name: str) -> str:
+    def called(self, name: str) -> str:
         """What a file is called in a bucket."""
-        called = objects.of_bytes(self._digests[name], None)
-        assert called is not None, "a sha256 names an object"
-        return called
+        found = objects.of_bytes(self._digests[name], None)
+        assert found is not None, "a sha256 names an object"
+        return found
 
     def served(self, name: str) -> Path:
         """The file as the hub has it."""
