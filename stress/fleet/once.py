@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 from .process import Process
@@ -52,4 +53,7 @@ def _fetched(site: Site, revision: str) -> int:
         process.done(LARGE)
     for process in processes:
         process.end()
+    for process in processes:
+        for warning in process.told("warning"):
+            print(f"a host says: {warning['text']}", file=sys.stderr)
     return site.right(processes, LARGE)
