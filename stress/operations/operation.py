@@ -31,6 +31,7 @@ class Operation(NamedTuple):
         ahead: Seconds that its clock is ahead.
         about: (repo, filename) of a file that it is about, and that can be fetched afterwards.
         workers: Threads that download at the same time.
+        host: Which of the hosts that share the root does it; empty: the one that does all the rest.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Operation(NamedTuple):
     ahead: float = 0.0
     about: tuple[str, str] = (REPO, BAD)
     workers: int = 1
+    host: str = ""
 
 
 def fetch(name: str = NEW, repo: str = REPO, *, force: bool = False) -> Callable[[ModelCache], object]:

@@ -14,7 +14,7 @@ from ..site import FOREIGN, NAMES, NEW, OTHER, REPO, SIZE, TWIN, Site
 from .operation import BAD, STANDING, TIGHT, Operation, allow_all, fetch
 
 
-def halted(site: Site) -> None:
+def _halted(site: Site) -> None:
     """Half a download that its process left."""
 
     class Halt(BaseException):
@@ -33,7 +33,7 @@ def halted(site: Site) -> None:
 
 def _gapped(site: Site) -> None:
     """What a process left that fetched over several connections: the first and the third quarter of the bytes."""
-    halted(site)
+    _halted(site)
     (partial,) = (site.own / "partial").iterdir()
     with partial.open("r+b") as file:
         data = file.read()
@@ -59,7 +59,7 @@ def _lose_all(site: Site) -> None:
 
 
 def _dead_partial(site: Site) -> None:
-    halted(site)
+    _halted(site)
     allow_all(site)
 
 
@@ -75,7 +75,7 @@ OPERATIONS = (
     Operation("fetch", fetch(), about=(REPO, NEW)),
     Operation("fetch-first", fetch(), _lose_all, about=(REPO, NEW)),
     Operation("fetch-shared", fetch(), _lose_all, {"sharing": "group"}, about=(REPO, NEW)),
-    Operation("resume", fetch(), halted, about=(REPO, NEW)),
+    Operation("resume", fetch(), _halted, about=(REPO, NEW)),
     Operation("ranges", fetch(), settings=_PARTS, about=(REPO, NEW)),
     Operation("resume-ranges", fetch(), _gapped, _PARTS, about=(REPO, NEW)),
     Operation("link", fetch(BAD, TWIN), about=(TWIN, BAD)),
