@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from . import leaders, once, outages
+from . import crowds, leaders, once, outages
 from .network import go_apart, lacking
 from .rows import Row, table
 from .site import Site, opened
@@ -19,6 +19,7 @@ from .site import Site, opened
 _TRIALS: dict[str, Callable[[Site], Iterator[Row]]] = {
     "once": once.tried,
     "leaders": leaders.tried,
+    "crowds": crowds.tried,
     "outages": outages.tried,
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 from model_cache import ModelCache, ModelCacheError
 from model_cache.progress import Progress
 
-_TOLD = ("body:open", "part:open", "tier:write")  # steps after which one knows where bytes come from
+_TOLD = ("body:open", "part:open", "tier:write", "tier:offer")  # steps after which one knows where bytes come from
 
 
 class Teller(Progress):

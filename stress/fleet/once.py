@@ -42,8 +42,9 @@ def tried(site: Site) -> Iterator[Row]:
 def _fetched(site: Site, revision: str) -> int:
     """All processes of all hosts at once; returns how many hosts have the right bytes when their uploads are over."""
     roots = [site.root() for _ in range(HOSTS)]
+    # Over one connection each, so that a download is a body, and bytes are counted that arrived.
     processes: list[Process] = [
-        site.process(number, roots[number]) for number in range(HOSTS) for _ in range(_PROCESSES)
+        site.process(number, roots[number], connections=1) for number in range(HOSTS) for _ in range(_PROCESSES)
     ]
     for process in processes:
         process.wait("ready")

@@ -24,7 +24,10 @@ _ONCE, _AFTER = 12.0, 0.1  # seconds that a fetch may take longer: the first one
 
 
 class _Cost(NamedTuple):
-    """Seconds of a host's first fetch, and of those that follow: of the same process, and of another one of its root."""
+    """Seconds of a host's first fetch, and of those that follow: of the same process, and of another one of its root.
+
+    That one's first fetch is what it meets of the fault, and also loads what the process needs.
+    """
 
     first: float
     same: float

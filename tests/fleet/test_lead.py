@@ -76,7 +76,8 @@ def test_each_file_is_downloaded_once_in_a_fleet(bucket, postgres, spawn, hub, t
     data = pattern(24_000_000)
     hub.add_repo(REPO, {FILE: data})
     environ |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    settings = {"tier": bucket.address, "lead": postgres.address}
+    # Of several connections each is sent what it does not come to read, on a machine so busy that there are several.
+    settings = {"tier": bucket.address, "lead": postgres.address, "connections": 1}
     started = [spawn(FETCH, root=str(tmp_path / f"host{number % 4}"), settings=settings) for number in range(16)]
     assert len({finish(process, 110) for process in started}) == 1
     assert hub.body_bytes(FILE) == len(data)

@@ -39,7 +39,7 @@ def taken(fleet: Fleet, coming: Coming, name: str, look: Callable[[], Blob | Non
     pause = _SOON
     while True:
         try:
-            lead = fleet.lead(name, patience)
+            lead = fleet.lead(name, patience, returns=back is not None)
         except FullError:
             is_over = False
             pause = min(pause * 2, _LONGEST)
