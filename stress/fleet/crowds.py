@@ -18,8 +18,9 @@ def tried(site: Site) -> Iterator[Row]:
     """PostgreSQL is full, or started anew in mid-wait; the bucket is started anew before an upload, and in mid-transfer."""
     yield from _full(site)
     yield from _restarted(site)
-    yield from _away_for_upload(site)
-    yield from _away_for_reading(site)
+    if not site.brief:
+        yield from _away_for_upload(site)
+        yield from _away_for_reading(site)
 
 
 def _full(site: Site) -> Iterator[Row]:

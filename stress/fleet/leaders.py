@@ -19,8 +19,9 @@ def tried(site: Site) -> Iterator[Row]:
     """The process that leads is killed; then its whole host is cut off, and comes back."""
     with site.trial():
         yield from _killed(site)
-    with site.trial():
-        yield from _cut(site)
+    if not site.brief:
+        with site.trial():
+            yield from _cut(site)
 
 
 def _killed(site: Site) -> Iterator[Row]:
