@@ -52,11 +52,11 @@ def answers(port: int, address: str = "127.0.0.1") -> bool:
     return False
 
 
-def bucket_environment(port: int, address: str = "127.0.0.1") -> dict[str, str]:
+def bucket_environment(port: int, address: str = "127.0.0.1", key: str = KEY) -> dict[str, str]:
     """What a host's environment says of an S3 server."""
     return {
         "AWS_ENDPOINT_URL": f"http://{address}:{port}",
-        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_ACCESS_KEY_ID": key,
         "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_REGION": "us-east-1",
     }
@@ -132,6 +132,8 @@ class Engine:
 class Bucket(Engine):
     """`rclone serve s3` over a folder: each object is a file, and preconditions are ignored."""
 
+    key = KEY
+
     def __init__(self, folder: str | os.PathLike[str], host: str = "127.0.0.1") -> None:
         super().__init__(host)
         self.folder = Path(folder)
@@ -146,12 +148,6 @@ class Bucket(Engine):
     def address(self) -> str:
         """The setting `tier` that means it."""
         return f"s3://fleet/{self._prefix}"
-
-    @property
-    def objects(self) -> dict[str, Path]:
-        """The files that objects are, by name."""
-        top = self.folder / "fleet" / str(self._prefix)
-        return {str(path.relative_to(top)): path for path in sorted(top.rglob("*")) if path.is_file()}
 
     def run(self) -> None:
         """Serve the folder; raises LackingError."""

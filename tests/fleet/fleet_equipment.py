@@ -6,18 +6,29 @@ import threading
 
 import pytest
 
-from stress.fleet import engines
+import model_cache.fleet.bucket
+from stress.fleet import engines, swift
 from stress.fleet.engines import SECRET, LackingError, bucket_environment
 
-__all__ = ["SECRET", "SIZE", "SMALL", "Bucket", "Postgres", "Wire", "name_bucket"]
+__all__ = ["SECRET", "SERVERS", "SIZE", "SMALL", "Postgres", "Wire", "bytes_of", "name_bucket", "objects_in"]
 
 SMALL, SIZE = "config.json", 3_000_000
 
 
-def name_bucket(setenv, port):
-    """What a host's environment says of an S3 server."""
-    for name, value in bucket_environment(port).items():
+def name_bucket(setenv, bucket, port=None):
+    """Have a host's environment say where an S3 server is, or the wire that leads to it."""
+    for name, value in bucket_environment(port or bucket.port, key=bucket.key).items():
         setenv(name, value)
+
+
+def objects_in(bucket):
+    """The names of its objects."""
+    return [one.name for one in model_cache.fleet.bucket.Bucket(bucket.address).stored("v1/")]
+
+
+def bytes_of(bucket, name):
+    """What an object holds."""
+    return b"".join(model_cache.fleet.bucket.Bucket(bucket.address).fetch(name).chunks)
 
 
 class Skipping:
@@ -31,8 +42,15 @@ class Skipping:
             pytest.skip(str(error))
 
 
-class Bucket(Skipping, engines.Bucket):
-    """The S3 server of a test."""
+class Rclone(Skipping, engines.Bucket):
+    """A small S3 server, with ways of its own."""
+
+
+class Swift(Skipping, swift.Swift):
+    """A large one, as clouds have it."""
+
+
+SERVERS = [pytest.param(Swift, id="swift"), pytest.param(Rclone, id="rclone")]
 
 
 class Postgres(Skipping, engines.Postgres):

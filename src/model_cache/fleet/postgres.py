@@ -27,6 +27,7 @@ import psycopg
 from psycopg import conninfo
 from psycopg.pq import ConnStatus, ExecStatus
 
+from ..platforms.capabilities import after_fork
 from .address import without_secrets
 from .protocols import EngineError, FullError, Lead, LostError, NoLead
 
@@ -171,5 +172,4 @@ def _close_inherited() -> None:
     _sessions.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_inherited)
+after_fork(after_in_child=_close_inherited)
