@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from model_cache import ModelCache
-from model_cache.budget.designated import this_host
+from model_cache.platforms.capabilities import host_name
 
 KEEPER = "keeper"  # the host that may take files away; who says nothing is this one, by the policy in the root
 GUEST = "guest"
@@ -22,7 +22,7 @@ def settings_of(root: Path, host: str) -> dict[str, object]:
         return {}
     return {
         "state_dir": str(root / PLACE / host),
-        "evictor": this_host() if host == KEEPER else f"not-{this_host()}",
+        "evictor": host_name() if host == KEEPER else f"not-{host_name()}",
     }
 
 
