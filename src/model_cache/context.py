@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 
-from . import disk, hosts, modes, stats, trust
+from . import disk, hosts, modes, trust
 from .clock import Clock
 from .errors import CacheFullError, OfflineMissError, SettingError, StorageError, quoted
 from .layout import OWN, Entry
+from .platforms.space import is_read_only
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -361,7 +362,7 @@ class Context:
             if self.settings.state_dir is not None and not self.places.host:
                 self.places.host = "." + hosts.identity(self.places.state, self.settings.file_mode)
             if not os.access(own, os.W_OK):
-                found = errno.EROFS if stats.is_read_only(own) else errno.EACCES
+                found = errno.EROFS if is_read_only(own) else errno.EACCES
                 raise OSError(found, os.strerror(found), own)
         except OSError as error:
             if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and os.path.isdir(self.root):

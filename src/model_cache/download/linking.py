@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from .. import digest, disk, hit, locks, tiers
+from .. import digest, disk, hit, locks, stats, tiers
 from ..context import Context
 from ..errors import ModelCacheError
 from ..hub.client import FileMeta
