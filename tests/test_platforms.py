@@ -137,7 +137,6 @@ def test_what_is_taken_away_is_asked_of_the_kernel_by_nobody(hub, root, spawn, e
         rf"fsync\(\d+<{below}(/{REPO}|/\.model-cache/partial)?>",
         r"fdatasync\(\d+<" + below + r"/\.model-cache/partial",
         r"copy_file_range\(",
-        r"sched_getaffinity\(",
         r"fchmod\(\d+<" + below,
     ):
         assert re.findall(rf".*{gone}.*", calls) == [], gone
