@@ -54,7 +54,8 @@ def make_file(name: str, flags: int, mode: int, *, parent: Directory | None = No
         parent: An open directory that `name` is in.
 
     Raises:
-        FileExistsError: It is there by now. OSError: It cannot be made.
+        FileExistsError: It is there by now.
+        OSError: It cannot be made.
     """
     if mode & stat.S_IRWXG and capabilities.NAMELESS:
         fd = _make_nameless(name, flags, mode, parent)

@@ -301,7 +301,7 @@ def _absolute(path: str, source: str) -> str:
 
 
 def read_policy(path: str) -> dict[str, object]:
-    """The keys of a policy file; unknown ones (of a later version) are left out.
+    """All that a policy file says, with keys that nobody here knows: a later version may.
 
     Raises:
         SettingError: It cannot be read or is no TOML.
@@ -330,7 +330,7 @@ def _read_policy(path: str) -> tuple[dict[str, object], bool]:
         reason = error.strerror if isinstance(error, OSError) else str(error)[:200]
         raise SettingError(f"policy file {path}: {reason}", hint="mend it with an editor, or remove it") from None
     foreign = status.st_uid not in (0, user()) or bool(status.st_mode & 0o022)
-    return {key: value for key, value in found.items() if key in KEYS}, foreign
+    return found, foreign
 
 
 def policy_text(old: str, key: str, value: str | None) -> str:

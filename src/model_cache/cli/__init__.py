@@ -32,6 +32,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code. Nothing a user can cause ends in a traceback."""
     try:
         _take_any_path(sys.stdout)
+        if asked := os.environ.get("_MODEL_CACHE_COMPLETE"):  # by a shell, for a Tab
+            from .completion import answer
+
+            return answer(asked)
         from .group import group
 
         code = group.main(arguments, prog_name="model-cache", standalone_mode=False)

@@ -19,7 +19,7 @@ from ..index import queries
 from ..layout import Snapshot, repo_directory
 from ..platforms import at
 from ..units import format_duration, format_size, plural
-from . import output, selection
+from . import known, output, selection
 from .command import Run, command
 from .entries import Holders
 from .selection import Listed
@@ -39,7 +39,7 @@ _KEY = queries.LISTED.index("key")
 
 
 @command()
-@click.argument("repo", required=False)
+@click.argument("repo", required=False, shell_complete=known.repos)
 @click.option("--filter", "filters", metavar="TEST", multiple=True, help=selection.FILTER_HELP)
 @click.option("--sort", metavar="KEY[:desc]", help=f"One of {', '.join(selection.SORT_KEYS)}.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Show the first N.")

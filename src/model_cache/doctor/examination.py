@@ -10,6 +10,7 @@ from .. import mounts, trust
 from ..context import Context
 from ..errors import ModelCacheError, quoted
 from ..platforms.space import is_read_only
+from ..strays import strays
 from . import environment, exclusion, files, lower, ownership
 from .check import Check, Status, fail, ok, warn
 from .filesystems import judge_file_system
@@ -63,6 +64,7 @@ def examine(ctx: Context) -> Report:
     mount = mounts.find(place)
     there = os.path.isdir(ctx.root)
     checks = [_root(ctx, place), judge_file_system(mount)]
+    checks += _attempt("settings", _settings, ctx)
     checks += _attempt("sharing", sharing, ctx, mount)
     if there:
         checks += _attempt("permissions", ownership.permissions, ctx)
@@ -87,6 +89,11 @@ def _root(ctx: Context, place: str) -> Check:
         what = f"{ctx.root} (from {source}) is no directory"
         return fail("root", f"{what}; {place} was looked at instead", f"ls -ld {quoted(ctx.root)}")
     return warn("root", f"none at {ctx.root} (from {source}) yet: {place} was looked at, where a fetch would make it")
+
+
+def _settings(ctx: Context) -> list[Check]:
+    """What was set and nobody reads; nothing is said where there is none."""
+    return [warn("settings", said, "model-cache config") for said in strays(ctx.settings, os.environ)]
 
 
 def _try_all(ctx: Context, place: str) -> list[Check]:

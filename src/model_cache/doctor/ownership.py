@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from .. import trust
+from .. import stats, trust
 from ..context import Context
 from ..errors import quoted
 from ..platforms.capabilities import USERS, user_name
@@ -38,7 +38,8 @@ def permissions(ctx: Context) -> list[Check]:
         for path in _directories(ctx)
         if os.path.isfile(path) and not os.path.islink(path)
     ]
-    return found or [ok(_NAME, "this user may read and write everything of the cache's own")]
+    may = "read" if stats.is_read_only(ctx.root) else "read and write"
+    return found or [ok(_NAME, f"this user may {may} everything of the cache's own")]
 
 
 def _inside(own: str) -> list[str]:
@@ -77,7 +78,8 @@ def _look(ctx: Context, path: str, found: os.stat_result) -> list[Check]:
 def _denied(ctx: Context, path: str, found: os.stat_result) -> list[str]:
     """What this user may not do with it, of what it is there for."""
     wanted = [(os.R_OK, "read")]
-    if not ctx.settings.read_only:
+    # Where the whole file system is read-only, that is one finding, of the trials, and not one for each file.
+    if not ctx.settings.read_only and not stats.is_read_only(path):
         wanted.append((os.W_OK, "write"))
     if stat.S_ISDIR(found.st_mode):
         wanted.append((os.X_OK, "search"))

@@ -216,7 +216,8 @@ def _move_aside(ctx: Context, job: Job, bad: Damaged) -> None:
     """Leave the damaged file its name in quarantine alone.
 
     Raises:
-        InUseError: A running program has it leased or open. StorageError: Somebody put another file there.
+        InUseError: A running program has it leased or open.
+        StorageError: Somebody put another file there.
     """
     path = bad.entry.path(ctx.root)
     name, kept = _enter(ctx, bad), False

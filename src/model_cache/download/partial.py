@@ -130,7 +130,8 @@ class Partial:
         """Fill it with another open file's bytes, shared on disk where the file system can; they may be hashed later.
 
         Raises:
-            CacheFullError: No room. StorageError: The file system refused.
+            CacheFullError: No room.
+            StorageError: The file system refused.
         """
         size = os.fstat(source).st_size
         try:

@@ -83,7 +83,8 @@ def claimed(ctx: Context, entry: Entry, identity: Identity) -> Iterator[None]:
     """Hold the very file of this identity exclusively for the block, in which its path may be taken away.
 
     Raises:
-        InUseError: It is leased or open. StorageError: Another file is at the path.
+        InUseError: It is leased or open.
+        StorageError: Another file is at the path.
     """
     fd, sole = _claimed_file(ctx, entry, identity, same=False)
     try:

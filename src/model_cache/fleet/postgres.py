@@ -4,7 +4,10 @@ A lock belongs to a session of its own, which no transaction pooler may stand in
 ends, so a leader that is killed is succeeded at once. For one whose host lost its power the server has to find out: it is told
 to ask after 5 s, and three times every 2 s, while a system's own default is two hours.
 
+What it sent to a host that is gone by then, such as the lead, it waits for no longer than that either.
+
 A wait is asked for in slices of 2 s, which the server ends by itself: a server that hangs is told from a leader that is busy.
+One that ends, refuses for a moment, or has no session left says so, and that is told apart as well: it is worth asking again.
 
 Concurrency:
     A lead may be released from any thread. A forked child closes its copy of the connection, or the lead would last as long
@@ -22,11 +25,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import conninfo
-from psycopg.pq import ExecStatus
+from psycopg.pq import ConnStatus, ExecStatus
 
 from ..platforms.capabilities import after_fork
 from .address import without_secrets
-from .protocols import EngineError, Lead, NoLead
+from .protocols import EngineError, FullError, Lead, LostError, NoLead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +41,13 @@ _SLICE = 2.0  # seconds that the server lets one wait take
 _ANSWER = 5.0  # seconds beyond that after which it hangs
 _LOOK = 0.5  # seconds between two questions whether to go on
 _NOT_AVAILABLE = b"55P03"  # lock_not_available: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_GOING = (b"57P01", b"57P02", b"57P03")  # admin_shutdown, crash_shutdown, cannot_connect_now
+# What a server answers who connects comes without a code, as a text alone: PostgreSQL's, and poolers' in session mode.
+_FULL = ("too many clients", "too many connections", "remaining connection slots", "no more connections allowed")
+_RETURNING = ("is starting up", "is shutting down", "is in recovery mode")
 _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 _OPTIONS = (
-    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=11000"
     f" -c statement_timeout=0 -c lock_timeout={int(_SLICE * 1000)}"
 )
 
@@ -69,14 +76,17 @@ class PostgresFlight:
         try:
             connection = psycopg.connect(self._conninfo, autocommit=True)
         except psycopg.Error as error:
-            raise EngineError(f"{self._name}: {_text(error)}") from None
+            raise _kind(str(error))(f"{self._name}: {_text(error)}") from None
         session = _Session(connection)
         try:
             if session.wait(number(key), go_on):
                 return session
+        except EngineError as error:
+            session.release()
+            raise type(error)(f"{self._name}: {error}") from None
         except (psycopg.Error, OSError) as error:
             session.release()
-            raise EngineError(f"{self._name}: {_text(error)}") from None
+            raise LostError(f"{self._name}: {_text(error)}") from None
         except BaseException:
             session.release()
             raise
@@ -100,7 +110,7 @@ class _Session:
         _sessions.add(self)
 
     def wait(self, lock: int, go_on: Callable[[], bool]) -> bool:
-        """Have the lock, or (False) be told to go on without; raises psycopg.Error where the server does not answer."""
+        """Have the lock, or (False) be told to go on without; raises EngineError, or psycopg.Error where the connection broke."""
         raw = self._connection.pgconn
         while go_on():
             raw.send_query_params(b"SELECT pg_advisory_lock($1::bigint)", [str(lock).encode()])
@@ -114,7 +124,8 @@ class _Session:
                 self.held = True
                 return True
             if why != _NOT_AVAILABLE:
-                raise psycopg.OperationalError(f"the lock was refused (SQLSTATE {why.decode() or 'unknown'})")
+                kind = LostError if why in _GOING or raw.status == ConnStatus.BAD else EngineError
+                raise kind(f"the lock was refused (SQLSTATE {why.decode() or 'unknown'})")
         return False
 
     def release(self) -> None:
@@ -130,17 +141,24 @@ class _Session:
 
 
 def _answered(raw: PGconn, go_on: Callable[[], bool]) -> bool:
-    """Wait for an answer, False when told not to; raises psycopg.OperationalError where none comes in time."""
+    """Wait for an answer, False when told not to; raises EngineError where none comes in time."""
     poll, end = select.poll(), time.monotonic() + _SLICE + _ANSWER
     poll.register(raw.socket, select.POLLIN)
     while raw.is_busy():
         if poll.poll(_LOOK * 1000):
             raw.consume_input()
         elif time.monotonic() >= end:
-            raise psycopg.OperationalError(f"no answer for {_SLICE + _ANSWER:g} s")
+            raise EngineError(f"no answer for {_SLICE + _ANSWER:g} s")
         elif not go_on():
             return False
     return True
+
+
+def _kind(text: str) -> type[EngineError]:
+    """What a refusal to connect means, by its words; in another language than English it means to go alone."""
+    if any(words in text for words in _FULL):
+        return FullError
+    return LostError if any(words in text for words in _RETURNING) else EngineError
 
 
 def _text(error: BaseException) -> str:

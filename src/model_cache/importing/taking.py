@@ -71,7 +71,8 @@ def take_over(ctx: Context, directory: str, request: Request, *, link: bool, dry
         dry_run: Only say what would be taken over.
 
     Raises:
-        StorageError: It is no Hugging Face cache. CacheFullError: No room; what came is kept.
+        StorageError: It is no Hugging Face cache.
+        CacheFullError: No room; what came is kept.
         LockTimeoutError, IndexUnavailableError: As fetching does.
     """
     if ctx.settings.read_only:

@@ -41,7 +41,8 @@ def check_target(path: str | os.PathLike[str], *, force: bool = False) -> str:
         force: Any regular file may be overwritten.
 
     Raises:
-        LockFileError: There is a file that is no lock file. StorageError: There is something that is no regular file.
+        LockFileError: There is a file that is no lock file.
+        StorageError: There is something that is no regular file.
     """
     name = os.fsdecode(path)
     try:
