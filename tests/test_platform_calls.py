@@ -39,6 +39,8 @@ def foreign(name, tree):
         match node:
             case ast.Attribute(value=ast.Name(id="os"), attr=attr) if attr in ELSEWHERE:
                 yield f"os.{attr}"
+            case ast.Attribute(value=ast.Attribute(value=ast.Name(id="os")), attr="realpath"):
+                yield "os.path.realpath"  # which has other separators on Windows
             case ast.Call(func=ast.Name(id="hasattr" | "getattr"), args=[ast.Name(id="os" | "sys"), *_]):
                 yield "asks os for an attribute"
             case (

@@ -9,6 +9,7 @@ from . import disk, hosts, modes, trust
 from .clock import Clock
 from .errors import CacheFullError, OfflineMissError, SettingError, StorageError, quoted
 from .layout import OWN, Entry
+from .platforms import at
 from .platforms.space import is_read_only
 
 TYPE_CHECKING = False
@@ -166,8 +167,8 @@ class Context:
         if self._lower_roots is not self.settings.lower:
             real: dict[str, str] = {}
             for root in self.settings.lower:
-                real.setdefault(os.path.realpath(root), root)
-            real.pop(os.path.realpath(self.root), None)
+                real.setdefault(at.real_path(root), root)
+            real.pop(at.real_path(self.root), None)
             self._lower = tuple(
                 Context(self.settings.below(root), clock=self.clock, step=self.step) for root in real.values()
             )
