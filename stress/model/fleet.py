@@ -270,6 +270,11 @@ def _verify(t: Turn) -> None:
         _deceived(t)
 
 
+def _is_new(t: Turn) -> bool:
+    """Whether there is an object that this host did not find damaged."""
+    return t.w.bucket in (GOOD, BAD) and t.w.version != t.h.damaged
+
+
 @_step("(lead)")
 def _lead(t: Turn) -> bool | None:
     """Wait until nobody leads; alone where nobody can say who does, and when patience ends."""
@@ -279,10 +284,14 @@ def _lead(t: Turn) -> bool | None:
     for other in t.harm():
         other.h = other.h._replace(lead=False)
         _download(other)
+    if _is_new(t):
+        for other in t.harm():  # the last look, of one that gave up
+            other.h = other.h._replace(lead=False)
+            other.go("tier:write", sends=t.w.bucket, found=t.w.version)
     if not t.take_lead():
         for other in t.harm():  # patience ends
             _download(other)
-        if t.w.bucket in (GOOD, BAD) and t.w.version != t.h.damaged:
+        if _is_new(t):
             t.also().go("tier:write", sends=t.w.bucket, found=t.w.version)  # who waits looks for itself now and then
         return False
     if t.is_mutant("no look behind the lead"):
@@ -298,6 +307,8 @@ def _look_again(t: Turn) -> None:
     _look(t, _download)
     for turn in (t, *t.others):
         if turn.h.at != "tier:write":
+            if not turn.h.tier:
+                turn.let_go()  # of what comes without the tier nobody else has anything
             continue
         if turn.h.found == turn.h.damaged and not t.is_mutant("the damaged object is read again, without the lead"):
             _download(turn)

@@ -17,12 +17,12 @@ FLEETS = (
     Fleet("fleet, killed", crashes=2),
     Fleet("fleet, engines fail", faults=1),
     Fleet("fleet, killed, fail", hosts=2, crashes=1, faults=2),
-    Fleet("fleet, Hub fails", faults=1, hub=True),
-    Fleet("fleet, damaged", bucket=BAD, crashes=1),
-    Fleet("fleet, damaged, fail", hosts=2, bucket=BAD, crashes=1, faults=2),
+    Fleet("fleet, Hub fails", hosts=2, faults=1, hub=True),
+    Fleet("fleet, damaged", bucket=BAD),
+    Fleet("fleet, damaged, fail", hosts=2, bucket=BAD, crashes=1, faults=1),
     Fleet("fleet, other size", bucket=ODD, crashes=1),
-    Fleet("fleet, warm", bucket=GOOD, crashes=1, faults=1),
-    Fleet("fleet, nobody leads", crashes=1, faults=1, leads=False),
+    Fleet("fleet, warm", hosts=2, bucket=GOOD, crashes=1, faults=1),
+    Fleet("fleet, nobody leads", hosts=2, crashes=1, faults=1, leads=False),
 )
 
 
