@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from . import sharing  # noqa: F401 - it fills the table of steps
 from .fleet import BAD, ENDED, FREE, GOOD, LOST, NONE, ODD, STEPS, Fleet, Host, State, Turn, World
 from .state import put
 from .turn import Violated
@@ -61,7 +62,7 @@ def _happenings(config: Fleet, state: State) -> Iterator[tuple[str, State]]:
 
 
 def _found_out(config: Fleet, state: State) -> Iterator[tuple[str, State]]:
-    if state.world.leader == LOST and config.mutant != "nobody finds out that a leader is dead":
+    if state.world.leader == LOST and not config.is_mutant("nobody finds out that a leader is dead"):
         yield "the server finds out", State(state.world._replace(leader=FREE), state.processes)
 
 
