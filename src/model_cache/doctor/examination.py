@@ -10,7 +10,7 @@ from .. import mounts, stats, trust
 from ..context import Context
 from ..errors import ModelCacheError, quoted
 from ..strays import strays
-from . import environment, exclusion, files, lower, ownership
+from . import environment, exclusion, files, fleet, lower, ownership
 from .check import Check, Status, fail, ok, warn
 from .filesystems import judge_file_system
 from .scratch import base, scratch
@@ -75,6 +75,8 @@ def examine(ctx: Context) -> Report:
     if there:
         checks += _attempt("last-uses", environment.last_uses, ctx)
         checks += _attempt("index", environment.index, ctx)
+    checks += _attempt("tier", fleet.tier, ctx)
+    checks += _attempt("lead", fleet.lead, ctx)
     return Report(ctx.root, mount, checks + environment.versions())
 
 
