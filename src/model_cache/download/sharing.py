@@ -35,6 +35,7 @@ from .waiting import in_progress
 if TYPE_CHECKING:
     from ..fleet.fleet import Blob, Fleet, Lead
 
+_TURNS = 2  # as often who is deceived by the tier waits for who replaces the object; then it goes alone
 _AGAIN = 2.0  # seconds until a body that broke off is asked for once more
 _BLOCK = 1 << 20  # bytes of a read for an upload
 
@@ -75,17 +76,21 @@ def _receive(fleet: Fleet, coming: Coming, name: str, from_hub: Callable[[], int
     received = _read(fleet, coming, name, _look(fleet, coming, name))
     if received is not None:
         return True, received
-    lead, found = turn.taken(fleet, coming, name, lambda: _undamaged(fleet, coming, name))
-    try:
-        if found is not None or fleet.has_no_tier:
-            lead.release()  # of a download without the tier nobody else has anything: no use in waiting for it
-        received = _read(fleet, coming, name, found)
-        if received is not None:
-            return True, received
-        return False, _download(fleet, coming, name, lead, from_hub)
-    except BaseException:
-        lead.release()
-        raise
+    for _ in range(_TURNS):
+        before = coming.damaged
+        lead, found = turn.taken(fleet, coming, name, lambda: _undamaged(fleet, coming, name))
+        try:
+            if found is not None or fleet.has_no_tier:
+                lead.release()  # of a download without the tier nobody else has anything: no use in waiting for it
+            received = _read(fleet, coming, name, found)
+            if received is not None:
+                return True, received
+            if coming.damaged == before:
+                return False, _download(fleet, coming, name, lead, from_hub)
+        except BaseException:
+            lead.release()
+            raise
+    return False, _download(fleet, coming, name, None, from_hub)
 
 
 def _download(fleet: Fleet, coming: Coming, name: str, lead: Lead | None, from_hub: Callable[[], int]) -> int:
