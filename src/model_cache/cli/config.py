@@ -17,7 +17,7 @@ from ..locks import FileMutex
 from ..settings import KEYS, POLICY_LIMIT, Settings, find_root, policy_text, read_policy
 from ..strays import strays
 from ..units import format_size
-from . import output
+from . import known, output
 from .command import Run, UsageMistake, command
 
 _WAIT = 10.0  # seconds for another writer of the policy, who takes a millisecond
@@ -28,7 +28,7 @@ _DURATIONS = ("max_age", "min_idle", "touch_interval", "lock_timeout")
 
 
 @command(11)
-@click.argument("words", metavar="[KEY[=VALUE]]", nargs=-1)
+@click.argument("words", metavar="[KEY[=VALUE]]", nargs=-1, shell_complete=known.keys)
 def config(run: Run, words: tuple[str, ...]) -> int | None:
     """Show the policy of the root, or set one key of it for all who use the root.
 

@@ -13,9 +13,10 @@ import click
 
 from ..errors import IndexUnavailableError, StorageError, quoted
 from ..index.export import export
+from ..platforms import at
 from ..report import Facts, history, page
 from ..report.grouping import repos
-from . import output, target
+from . import known, output, target
 from .command import Run, UsageMistake, command
 from .reported import facts
 
@@ -26,9 +27,19 @@ _SPANS = 120  # of the history in JSON, as on the page
 
 
 @command()
-@click.option("-o", "--output", "to", metavar="PATH", help="Write the page to PATH, as a whole or not at all.")
 @click.option(
-    "--database", metavar="PATH", help="Write a copy of the index to PATH, for Datasette and sqlite3; no page."
+    "-o",
+    "--output",
+    "to",
+    metavar="PATH",
+    shell_complete=known.paths,
+    help="Write the page to PATH, as a whole or not at all.",
+)
+@click.option(
+    "--database",
+    metavar="PATH",
+    shell_complete=known.paths,
+    help="Write a copy of the index to PATH, for Datasette and sqlite3; no page.",
 )
 def report(run: Run, to: str | None, database: str | None) -> int | None:
     """Print one HTML page: what fills the cache, how that went, how it was verified, what would go next.
@@ -91,8 +102,8 @@ def _outside(ctx: Context, path: str, option: str) -> str:
         StorageError: It is, or something else than a file is there.
     """
     whole = target.replaceable(path, option)
-    own = os.path.realpath(ctx.places.own)
-    if os.path.commonpath([own, os.path.realpath(os.path.dirname(whole))]) == own:
+    own = at.real_path(ctx.places.own)
+    if os.path.commonpath([own, at.real_path(os.path.dirname(whole))]) == own:
         raise StorageError(
             f"{option} {path}: expected a place outside of the cache's own directory {ctx.places.own}",
             hint="name a file elsewhere",

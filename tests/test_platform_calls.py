@@ -1,0 +1,69 @@
+"""Which calls not each system has, and that one package alone makes them."""
+
+import ast
+import re
+from pathlib import Path
+
+import model_cache
+
+SOURCE = Path(model_cache.__file__).parent
+PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "platforms.md"
+# What Python's documentation of `os` says is not available on Windows, or not on macOS.
+NAMES = """
+O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK O_PATH O_TMPFILE O_DIRECT O_DSYNC O_SYNC O_BINARY O_NOINHERIT SEEK_DATA
+SEEK_HOLE ST_RDONLY POSIX_FADV_DONTNEED chown chroot copy_file_range fchdir fchmod fchown fdatasync fork forkpty
+getegid geteuid getgid getgroups getuid getxattr killpg lchown link lockf mkfifo mknod nice pathconf pidfd_open
+posix_fadvise posix_fallocate pread preadv pwrite pwritev register_at_fork rename replace sched_getaffinity sendfile
+setsid setxattr statvfs supports_dir_fd supports_effective_ids supports_fd supports_follow_symlinks sync sysconf
+uname unlink wait3 wait4
+"""
+ELSEWHERE = frozenset(NAMES.split())
+MODULES = frozenset(
+    ["fcntl", "pwd", "grp", "resource", "termios", "tty", "msvcrt", "winreg", "ctypes", "posix", "nt", "syslog"]
+)
+# Both read what the kernel tells of all processes and mounts, each behind `capabilities.PROC`.
+READS_PROC = frozenset(["mounts.py", "users.py"])
+
+
+def modules():
+    """(path below the package, its tree) of each module; the loopback hub is test equipment, which goes by none of this."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = path.relative_to(SOURCE).as_posix()
+        if not name.startswith(("platforms/", "testing/")):
+            yield name, ast.parse(path.read_text())
+
+
+def foreign(name, tree):
+    """What a module does that not each system can."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id="os"), attr=attr) if attr in ELSEWHERE:
+                yield f"os.{attr}"
+            case ast.Attribute(value=ast.Attribute(value=ast.Name(id="os")), attr="realpath"):
+                yield "os.path.realpath"  # which has other separators on Windows
+            case ast.Call(func=ast.Name(id="hasattr" | "getattr"), args=[ast.Name(id="os" | "sys"), *_]):
+                yield "asks os for an attribute"
+            case (
+                ast.Attribute(value=ast.Name(id="sys"), attr="platform")
+                | ast.Attribute(value=ast.Name(id="os"), attr="name")
+            ):
+                yield "asks which system it is"
+            case ast.keyword(arg="dir_fd" | "src_dir_fd" | "dst_dir_fd" | "effective_ids"):
+                yield node.arg
+            case ast.Import(names=names):
+                yield from (one.name for one in names if one.name in MODULES)
+            case ast.ImportFrom(module=module, level=0) if module in MODULES:
+                yield module
+            case ast.Constant(value=str() as text) if re.match(r"/(proc|dev|sys)\b", text) and name not in READS_PROC:
+                yield text
+
+
+def test_what_not_each_system_has_is_called_in_one_package():
+    """No other module calls it, imports what it comes from, or asks which system it runs on."""
+    assert {name: found for name, tree in modules() if (found := sorted(set(foreign(name, tree))))} == {}
+
+
+def test_who_reads_what_the_kernel_tells_of_processes_asks_first_whether_it_does():
+    """Each of the two modules that know files below /proc looks at the capability."""
+    for name in READS_PROC:
+        assert "capabilities.PROC" in (SOURCE / name).read_text()
