@@ -102,9 +102,6 @@ os.name = plain
 def table():
     """What the page says of each capability: {name: [calls, for, Linux, macOS, Windows, without it, no longer guaranteed]}."""
     page = Path(__file__).parent.parent / "docs" / "explanation" / "platforms.md"
-    rows = [
-        [cell.strip() for cell in line.strip("|\n").split(" | ")]
-        for line in page.open(encoding="utf-8")
-        if line.startswith("| `")
-    ]
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
     return {row[0].strip("` "): row[1:] for row in rows}

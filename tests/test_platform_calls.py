@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from platform_equipment import table
+
 import model_cache
+from model_cache.platforms import capabilities
 
 SOURCE = Path(model_cache.__file__).parent
 # What Python's documentation of `os` says is not available on Windows, or not on macOS.
