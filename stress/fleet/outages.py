@@ -22,13 +22,15 @@ from .site import MIDDLE, REPO, SMALL, Site
 
 _ONCE, _AFTER = 12.0, 0.1  # seconds that a fetch may take longer: the first one, and each that follows
 
+_OTHERS = 3  # processes of that host that come later
+
 
 class _Cost(NamedTuple):
     """Seconds of fetches on one host, each compared with the same one without an engine.
 
     Attributes:
         first: The first one, which meets the fault.
-        same: One of those that follow in that process, on the average.
+        same: One of those that follow in that process.
         other: The first one of another process of that root, which loads what it needs as well.
         later: The next one there.
     """
@@ -77,21 +79,22 @@ def _rows(what: str, cost: _Cost, alone: _Cost, *, works: bool = False) -> Itera
 def _cost(site: Site, *, tier: bool = True, lead: bool = True) -> _Cost:
     """A host fetches a file of some size, then small ones; another process of its root does, too."""
     root = site.root()
-    process, other = (site.process(0, root, tier=tier, lead=lead) for _ in range(2))
+    process, *others = (site.process(0, root, tier=tier, lead=lead) for _ in range(1 + _OTHERS))
     process.wait("ready")
-    return _followed(site, process.fetched(REPO, MIDDLE), process, other)
+    return _followed(site, process.fetched(REPO, MIDDLE), process, others)
 
 
-def _followed(site: Site, first: float, process: Process, other: Process) -> _Cost:
-    """What the fetches after the first one take, each of which has right bytes."""
-    other.wait("ready")
-    mine, its = SMALL[2:], SMALL[:2]
-    same = statistics.mean(process.fetched(REPO, name) for name in mine)
-    cost = _Cost(first, same, *(other.fetched(REPO, name) for name in its))
-    for one, names in ((process, [MIDDLE, *mine]), (other, its)):
+def _followed(site: Site, first: float, process: Process, others: list[Process]) -> _Cost:
+    """What the fetches after the first one take, each of which has right bytes; of several alike the one in the middle."""
+    for other in others:
+        other.wait("ready")
+    mine, theirs = SMALL[2 * _OTHERS :], [SMALL[2 * one : 2 * one + 2] for one in range(_OTHERS)]
+    same = statistics.median(process.fetched(REPO, name) for name in mine)
+    times = [[other.fetched(REPO, name) for name in names] for other, names in zip(others, theirs, strict=True)]
+    for one, names in ((process, [MIDDLE, *mine]), *zip(others, theirs, strict=True)):
         for name in names:
             assert site.right([one], name) == 1, f"{name} has the right bytes"
-    return cost
+    return _Cost(first, same, *map(statistics.median, zip(*times, strict=True)))
 
 
 def _waited(
@@ -100,7 +103,7 @@ def _waited(
     """Something goes wrong while a host waits for another one that leads; the bucket's fault is met when that lets go."""
     with site.trial():
         root = site.root()
-        process, other = site.process(0, root), site.process(0, root)
+        process, *others = (site.process(0, root) for _ in range(1 + _OTHERS))
         process.wait("ready")
         lead = PostgresFlight(site.postgres.address).lead(site.called(MIDDLE), lambda: True)
         assert lead.held, "nobody else leads"
@@ -113,7 +116,7 @@ def _waited(
                 lead.release()
             process.done(MIDDLE)
             took = process.wait("done", name=MIDDLE)["at"] - began
-            cost = _followed(site, took, process, other)
+            cost = _followed(site, took, process, others)
         finally:
             mend()
             lead.release()

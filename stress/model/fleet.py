@@ -16,6 +16,7 @@ from .turn import Violated
 # Bytes: right or wrong ones, all of them or the first half; of an object also one of another size.
 GOOD, BAD, ODD, NONE = "G", "B", "odd", ""
 _HALF = {GOOD: "g", BAD: "b"}
+_TURNS = 2  # as often a host that is deceived waits for who replaces the object; then it goes alone
 FREE, LOST = -1, -2  # who leads: nobody; somebody who is dead, which the server does not know yet
 ENDED = "(ended)"
 
@@ -56,7 +57,7 @@ class World(NamedTuple):
         bucket: What is in the tier under the object's name.
         version: Of that; another one each time that it is written.
         leader: Which host leads, by the word of the server.
-        asked: How many bodies the Hub has begun to send.
+        asked: How many downloads from the Hub were begun.
         crashes, faults: How many may still come.
     """
 
@@ -76,7 +77,7 @@ class Host(NamedTuple):
         partial: What its partial has.
         sends: What the object that it reads will send, and `found` that object's version.
         damaged: The version of the object that it found to have other bytes.
-        again: Whether it reads what it found behind the lead.
+        turns: How often it has had its turn to lead, or to find what who led has put there.
         leads: Whether it believes that it leads.
         tier, lead: Whether its gates are open.
         offers: Whether what it publishes came by a download that is offered.
@@ -88,7 +89,7 @@ class Host(NamedTuple):
     sends: str = NONE
     found: int = 0
     damaged: int = 0
-    again: bool = False
+    turns: int = 0
     leads: bool = False
     tier: bool = True
     lead: bool = True
@@ -135,12 +136,17 @@ class Turn:
         """Its process is done."""
         self.h = Host(ENDED, served=self.h.served, refused=self.h.refused)
 
+    def also(self) -> Turn:
+        """This same turn, in which something else happens."""
+        other = Turn(self.config, self._state, self._who)
+        self.others.append(other)
+        return other
+
     def harm(self) -> Iterator[Turn]:
         """This same turn, if something may go wrong in it."""
         if self.w.faults:
-            other = Turn(self.config, self._state, self._who)
+            other = self.also()
             other.w = self.w._replace(faults=self.w.faults - 1)
-            self.others.append(other)
             yield other
 
     def take_lead(self) -> bool:
@@ -217,17 +223,19 @@ def _look(t: Turn, without: Callable[[Turn], None]) -> None:
 
 
 def _to_lead(t: Turn) -> None:
-    t.go("(lead)", sends=NONE, found=0)
+    t.go("(lead)", sends=NONE, found=0, turns=t.h.turns + 1)
 
 
 def _download(t: Turn) -> None:
     """From the Hub; and what comes is offered."""
-    t.go("body:open", sends=NONE, found=0, again=False, offers=True)
+    t.go("body:open", sends=NONE, found=0, offers=True)
 
 
-def _without(t: Turn) -> None:
-    """What comes after a look that was of no use, the first or the second."""
-    (_download if t.h.again else _to_lead)(t)
+def _deceived(t: Turn) -> None:
+    """What was found has other bytes: have a turn, and another one, so that one host alone replaces it."""
+    t.h = t.h._replace(damaged=t.h.found)
+    alone = t.h.turns == _TURNS or (t.h.turns and t.is_mutant("who is deceived behind the lead goes alone"))
+    (_download if alone else _to_lead)(t)
 
 
 @_step("tier:open")
@@ -245,10 +253,9 @@ def _write(t: Turn) -> None:
             other.let_go()
             other.end()
         else:
-            _without(other)
+            (_download if t.h.turns else _to_lead)(other)
     for other in t.harm():  # it ends too early
-        other.h = other.h._replace(damaged=t.h.found)
-        _without(other)
+        _deceived(other)
     t.write(t.h.sends)
     t.go("verify:hash/tier" if t.h.partial in (GOOD, BAD) else "tier:write")
 
@@ -259,8 +266,8 @@ def _verify(t: Turn) -> None:
     if t.h.partial == GOOD or t.is_mutant("what a tier sends is not hashed"):
         t.go("(publish)")
     else:
-        t.h = t.h._replace(partial=NONE, damaged=t.h.found)
-        _without(t)
+        t.h = t.h._replace(partial=NONE)
+        _deceived(t)
 
 
 @_step("(lead)")
@@ -273,8 +280,10 @@ def _lead(t: Turn) -> bool | None:
         other.h = other.h._replace(lead=False)
         _download(other)
     if not t.take_lead():
-        for other in t.harm():
+        for other in t.harm():  # patience ends
             _download(other)
+        if t.w.bucket in (GOOD, BAD) and t.w.version != t.h.damaged:
+            t.also().go("tier:write", sends=t.w.bucket, found=t.w.version)  # who waits looks for itself now and then
         return False
     if t.is_mutant("no look behind the lead"):
         _download(t)
@@ -294,7 +303,6 @@ def _look_again(t: Turn) -> None:
             _download(turn)
         else:
             turn.let_go()
-            turn.go("tier:write", again=True)
 
 
 @_step("body:open")
@@ -306,6 +314,12 @@ def _ask(t: Turn) -> None:
             other.let_go()
         other.h = other.h._replace(refused=True)
         other.end()
+    t.go("body:write")
+
+
+@_step("body:open/anew")
+def _ask_anew(t: Turn) -> None:
+    """Ask for all of it: the same download, that went on from half a lie."""
     t.go("body:write")
 
 
@@ -322,7 +336,7 @@ def _verify_hub(t: Turn) -> None:
     if t.h.partial == GOOD:
         t.go("(publish)")
     else:
-        t.go("body:open", partial=NONE)
+        t.go("body:open/anew", partial=NONE)
 
 
 @_step("(publish)")

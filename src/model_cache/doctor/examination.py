@@ -11,7 +11,7 @@ from ..context import Context
 from ..errors import ModelCacheError, quoted
 from ..platforms.space import is_read_only
 from ..strays import strays
-from . import environment, exclusion, files, lower, ownership
+from . import environment, exclusion, files, fleet, lower, ownership
 from .check import Check, Status, fail, ok, warn
 from .filesystems import judge_file_system
 from .scratch import base, scratch
@@ -76,6 +76,8 @@ def examine(ctx: Context) -> Report:
     if there:
         checks += _attempt("last-uses", environment.last_uses, ctx)
         checks += _attempt("index", environment.index, ctx)
+    checks += _attempt("tier", fleet.tier, ctx)
+    checks += _attempt("lead", fleet.lead, ctx)
     return Report(ctx.root, mount, checks + environment.versions())
 
 

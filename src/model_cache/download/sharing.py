@@ -101,10 +101,10 @@ def _download(fleet: Fleet, coming: Coming, name: str, lead: Lead | None, from_h
     return received
 
 
-def _look(fleet: Fleet, coming: Coming, name: str) -> Blob | None:
+def _look(fleet: Fleet, coming: Coming, name: str, *, again: bool = False) -> Blob | None:
     """The object, from where the partial ends; None where it is not there or cannot be the promised one."""
     coming.ctx.step("tier:open")
-    found = fleet.read(name, coming.partial.size)
+    found = fleet.read(name, coming.partial.size, returns=again)
     if found is None or found.size == coming.meta.size:
         return found
     _report(coming, name, f"has {found.size} bytes instead of {coming.meta.size}")
@@ -113,7 +113,7 @@ def _look(fleet: Fleet, coming: Coming, name: str) -> Blob | None:
 
 def _undamaged(fleet: Fleet, coming: Coming, name: str) -> Blob | None:
     """As `_look`; what was found damaged, and nobody has replaced yet, is not there: this one does, and others wait for that."""
-    found = _look(fleet, coming, name)
+    found = _look(fleet, coming, name, again=True)
     return None if found is not None and coming.damaged and found.version == coming.damaged else found
 
 
@@ -127,7 +127,7 @@ def _read(fleet: Fleet, coming: Coming, name: str, found: Blob | None) -> int | 
     coming.ctx.clock.sleep(_AGAIN)
     before = coming.partial.size - first
     try:
-        found = _look(fleet, coming, name)
+        found = _look(fleet, coming, name, again=True)
         received = None if found is None else _take(coming, name, found)
     except LostError as error:
         fleet.gave_up_tier(error)
