@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from typing import Any
 
 from model_cache import ModelCache, ModelCacheError
 from model_cache.progress import Progress
 
-_TOLD = ("body:open", "part:open", "tier:write")  # steps after which one knows where bytes come from
+_TOLD = ("body:open", "part:open", "tier:write", "tier:offer")  # steps after which one knows where bytes come from
+
+_telling = threading.Lock()
 
 
 class Teller(Progress):
@@ -56,8 +59,10 @@ class Teller(Progress):
 
 
 def tell(event: str, **more: object) -> None:
-    """A line for who ordered; the time is the same for all processes of this kernel."""
-    print(json.dumps({"event": event, "at": time.monotonic(), **more}), flush=True)
+    """A line for who ordered, from whatever thread; the time is the same for all processes of this kernel."""
+    line = json.dumps({"event": event, "at": time.monotonic(), **more})
+    with _telling:
+        print(line, flush=True)
 
 
 def main() -> None:

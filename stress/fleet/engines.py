@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 KEY, SECRET = "key-of-tests", "secret-of-tests"
 _NOBODY = 65534
 
@@ -185,6 +187,13 @@ class Postgres(Engine):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{data}/postmaster.pid")  # of one that was killed
         self.start([*become, f"{programs}/postgres", "-D", data, *options])
+        wait_until(self._takes_sessions)
+
+    def _takes_sessions(self) -> bool:
+        """One that listens may still be starting up."""
+        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.address, connect_timeout=2):
+            return True
+        return False
 
     def _make(self, program: list[str], data: str) -> None:
         password = Path(self._place, "password")

@@ -9,13 +9,11 @@ from .process import Process
 from .rows import Row
 from .site import HOSTS, LARGE, REPO, Site
 
-_PROCESSES = 4  # of each host
-
 
 def tried(site: Site) -> Iterator[Row]:
     """A fleet that begins with nothing, and two that begin with a bucket that has the file."""
     commit = site.commit()
-    what = f"{HOSTS} hosts × {_PROCESSES} processes"
+    what = f"{HOSTS} hosts × {_processes(site)} processes"
     with site.trial():
         right = _fetched(site, "main")
         bodies, sent = site.bodies(LARGE)
@@ -42,8 +40,9 @@ def tried(site: Site) -> Iterator[Row]:
 def _fetched(site: Site, revision: str) -> int:
     """All processes of all hosts at once; returns how many hosts have the right bytes when their uploads are over."""
     roots = [site.root() for _ in range(HOSTS)]
+    # Over one connection each, so that a download is a body, and bytes are counted that arrived.
     processes: list[Process] = [
-        site.process(number, roots[number]) for number in range(HOSTS) for _ in range(_PROCESSES)
+        site.process(number, roots[number], connections=1) for number in range(HOSTS) for _ in range(_processes(site))
     ]
     for process in processes:
         process.wait("ready")
@@ -57,3 +56,7 @@ def _fetched(site: Site, revision: str) -> int:
         for warning in process.told("warning"):
             print(f"a host says: {warning['text']}", file=sys.stderr)
     return site.right(processes, LARGE)
+
+
+def _processes(site: Site) -> int:
+    return 2 if site.brief else 4

@@ -36,10 +36,11 @@ class Site:
 
     Args:
         size: Of the large file, in bytes.
+        brief: Less is tried, with fewer processes.
     """
 
-    def __init__(self, scratch: Path, network: Network, size: int) -> None:
-        self._scratch, self.network, self.size = scratch, network, size
+    def __init__(self, scratch: Path, network: Network, size: int, brief: bool) -> None:
+        self._scratch, self.network, self.size, self.brief = scratch, network, size, brief
         for _ in range(HOSTS):
             network.host()
         self.hub = HubProcess(scratch / "hub", f"--address={SITE}")
@@ -159,12 +160,12 @@ class Site:
 
 
 @contextmanager
-def opened(size: int, place: str | None) -> Iterator[Site]:
+def opened(size: int, place: str | None, *, brief: bool = False) -> Iterator[Site]:
     """A site that serves; for a process that has gone apart."""
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="model-cache-fleet-", dir=place)))
         network = Network()
-        made = Site(scratch, network, size)
+        made = Site(scratch, network, size, brief)
         made.fill()
         stack.enter_context(made.serving())
         yield made

@@ -70,13 +70,19 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.connections = 0
-        self._left, self._do = None, None
+        self._left, self._do, self._ends = None, None, []
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def after(self, count, do):
         """Once so many bytes have come back, `do` it before another does."""
         self._left, self._do = count, do
+
+    def cut(self):
+        """All connections that there are break off."""
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
     def close(self):
         """Nobody listens any more, not even who waits for a connection just now."""
@@ -94,6 +100,7 @@ class Wire:
                 except OSError:
                     near.close()
                     continue
+                self._ends += (near, far)
                 for source, target, back in ((near, far, False), (far, near, True)):
                     threading.Thread(target=self._relay, args=(source, target, back), daemon=True).start()
 

@@ -16,6 +16,7 @@ from ..index import queries
 from ..index.ledger import Ledger
 from ..index.room import Claim, Room
 from ..layout import Entry
+from ..platforms.capabilities import host_name
 from ..progress import Progress
 from ..recovery import allocated
 from ..units import format_duration, format_size, plural
@@ -146,7 +147,7 @@ def _elsewhere(ctx: Context, claim: Claim, missing: int) -> CacheFullError:
     evictor = ctx.settings.evictor or ""
     return CacheFullError(
         f"{claim.name} needs {format_size(claim.wanted)}, {format_size(missing)} more than there is in {ctx.root}; only the host"
-        f" {quoted(evictor)} makes room there (evictor), and this is {designated.this_host()}",
+        f" {quoted(evictor)} makes room there (evictor), and this is {host_name()}",
         hint=f"there: model-cache --root {quoted(ctx.root)} gc",
         needed=claim.wanted,
         available=max(claim.wanted - missing, 0),

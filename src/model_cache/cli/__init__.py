@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from ..errors import ModelCacheError
+from ..platforms.capabilities import POSIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code. Nothing a user can cause ends in a traceback."""
     try:
         _take_any_path(sys.stdout)
+        if asked := os.environ.get("_MODEL_CACHE_COMPLETE"):  # by a shell, for a Tab
+            from .completion import answer
+
+            return answer(asked)
         from .group import group
 
         code = group.main(arguments, prog_name="model-cache", standalone_mode=False)
@@ -58,7 +63,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _take_any_path(stdout: object) -> None:
     """Let paths leave as the bytes they are on disk, whatever the locale says."""
-    if os.name == "posix" and hasattr(stdout, "reconfigure"):
+    if POSIX and hasattr(stdout, "reconfigure"):
         stdout.reconfigure(encoding=sys.getfilesystemencoding(), errors=sys.getfilesystemencodeerrors())
 
 

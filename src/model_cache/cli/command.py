@@ -6,11 +6,13 @@ import os
 
 import click
 
+from .. import stats
 from ..context import Context
 from ..errors import OfflineMissError, SettingError, StorageError, quoted
 from ..layout import PREFIXES
 from ..settings import Settings
 from ..units import parse_duration, parse_size
+from . import known
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,6 +124,8 @@ class Run:
             hint = f"ls -ld {quoted(ctx.root)} {quoted(ctx.places.own)}"
             if ctx.settings.read_only:
                 hint = "unset MODEL_CACHE_READ_ONLY"
+            elif stats.is_read_only(ctx.root):
+                hint = f"findmnt -T {quoted(ctx.root)}"  # no permission changes that
             raise StorageError(
                 f"cannot write in {ctx.root} (from {ctx.settings.root_source}): {error.reason}",
                 hint=hint,
@@ -165,7 +169,7 @@ def command(*exits: int, interrupted: str = "", **more: Any) -> Callable[[Callab
         call.__click_params__ = [  # type: ignore[attr-defined]
             click.Option(["-q", "--quiet"], is_flag=True, help="Print only what a script would need."),
             click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document: bytes, RFC 3339 times."),
-            click.Option(["--root"], metavar="DIR", help="The cache directory."),
+            click.Option(["--root"], metavar="DIR", shell_complete=known.directories, help="The cache directory."),
             *getattr(function, "__click_params__", ()),
         ]
         made = click.command(function.__name__.replace("_", "-"), cls=_Command, **more)(call)

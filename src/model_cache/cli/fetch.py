@@ -11,7 +11,7 @@ from ..context import Context, holder_name
 from ..errors import DownloadInProgressError, IndexUnavailableError, OfflineMissError, quoted
 from ..layout import Entry, Snapshot
 from ..units import format_duration, format_size, plural
-from . import output
+from . import known, output
 from .command import Run, UsageMistake, command, duration, names
 from .progress import narrator
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @command(10, 11, 12, interrupted="what has arrived is kept; the same command goes on from there")
-@click.argument("repo")
-@click.argument("files", nargs=-1, metavar="[FILE...]")
+@click.argument("repo", shell_complete=known.repos)
+@click.argument("files", nargs=-1, metavar="[FILE...]", shell_complete=known.files)
 @names
 @click.option(
     "--include", metavar="PATTERN", multiple=True, help="Of the whole repo only what fits: '*.json', 'onnx/'."

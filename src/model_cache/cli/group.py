@@ -5,11 +5,14 @@ from __future__ import annotations
 import click
 
 from .. import __version__
+from . import known
 from .command import EXIT_CODES, UsageMistake, write_exit_codes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from click.shell_completion import CompletionItem
 
 # Name: (module of this package, what the command does). In the module the command is a function of that name, with
 # `_` for `-`.
@@ -35,6 +38,7 @@ COMMANDS = {
     "config": ("config", "Show or set the policy of a root."),
     "metrics": ("metrics", "Print metrics for Prometheus, or write them for its node exporter."),
     "report": ("report", "Write a page that shows what fills the cache, and how that went."),
+    "completion": ("completion", "Print what makes a shell complete commands, repos and files."),
     "demo": ("demo", "The whole life of a cache in half a minute, on this machine."),
 }
 
@@ -69,6 +73,14 @@ class LazyGroup(click.Group):
             raise UsageMistake(f"unknown command {args[0]!r}; expected one of {', '.join(COMMANDS)}", hint, ctx)
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Commands and options that begin so, without loading any command."""
+        from click.shell_completion import CompletionItem
+
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        named = [(name, text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*(CompletionItem(name, help=text) for name, text in named), *options]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as click calls it
         """The list of commands, without loading any."""
         with formatter.section("Commands"):
@@ -86,7 +98,9 @@ class LazyGroup(click.Group):
 
 @click.command(cls=LazyGroup, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="model-cache", message="%(prog)s %(version)s")
-@click.option("--root", metavar="DIR", help="The cache directory; before or after the command.")
+@click.option(
+    "--root", metavar="DIR", shell_complete=known.directories, help="The cache directory; before or after the command."
+)
 @click.pass_context
 def group(ctx: click.Context, root: str | None) -> None:
     """A cache on disk for files from the Hugging Face Hub, shared by any number of processes.

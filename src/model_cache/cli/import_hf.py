@@ -9,7 +9,7 @@ import click
 
 from ..operations import import_hf as take_over
 from ..units import format_size, plural
-from . import output
+from . import known, output
 from .command import Run, command
 from .progress import narrator
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @command(10, 11, 12, interrupted="what was taken over is kept; the same command goes on from there")
-@click.argument("directory", required=False, metavar="[DIR]")
+@click.argument("directory", required=False, metavar="[DIR]", shell_complete=known.directories)
 @click.option("--link", is_flag=True, help="Hard links: no bytes are copied, and both caches share each file.")
 @click.option("--dry-run", is_flag=True, help="Say what would be taken over; change nothing.")
 def import_hf(run: Run, directory: str | None, link: bool, dry_run: bool) -> int | None:

@@ -17,8 +17,9 @@ from .. import listings, stats
 from ..errors import IndexUnavailableError
 from ..index import queries
 from ..layout import Snapshot, repo_directory
+from ..platforms import at
 from ..units import format_duration, format_size, plural
-from . import output, selection
+from . import known, output, selection
 from .command import Run, command
 from .entries import Holders
 from .selection import Listed
@@ -38,7 +39,7 @@ _KEY = queries.LISTED.index("key")
 
 
 @command()
-@click.argument("repo", required=False)
+@click.argument("repo", required=False, shell_complete=known.repos)
 @click.option("--filter", "filters", metavar="TEST", multiple=True, help=selection.FILTER_HELP)
 @click.option("--sort", metavar="KEY[:desc]", help=f"One of {', '.join(selection.SORT_KEYS)}.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Show the first N.")
@@ -147,9 +148,9 @@ def touched(folder: str, keys: list[str]) -> list[float]:
     All of a page in one go, by names relative to their directory: this is a fifth of the time that a listing takes.
     """
     prefix, fd = folder, None
-    if os.stat in os.supports_dir_fd:
-        with suppress(OSError):
-            prefix, fd = "", os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with suppress(OSError):
+        place = at.open_directory(folder)
+        prefix, fd = ("", place) if isinstance(place, int) else (folder, None)
     times = []
     for key in keys:
         try:

@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..download.request import Request
 from ..errors import quoted
 from ..layout import DEFAULT_REVISION, PREFIXES
 from ..lockfile.format import dump
-from ..lockfile.lock import Target
-from ..lockfile.lock import lock as write_down
-from ..lockfile.making import Asked
 from ..units import format_size, plural
-from . import output
+from . import known, output
 from .command import Run, UsageMistake, command, duration
 from .progress import narrator
 
@@ -26,9 +22,17 @@ _STDOUT = "-"
 
 
 @command(10, 11, 12, interrupted="the lock file is as it was; small files that were fetched are kept")
-@click.argument("repo", required=False, metavar="[REPO[@REV]]")
-@click.argument("files", nargs=-1, metavar="[FILE...]")
-@click.option("-o", "--output", "path", metavar="PATH", default=_STDOUT, help="The lock file; stdout unless given.")
+@click.argument("repo", required=False, metavar="[REPO[@REV]]", shell_complete=known.repos)
+@click.argument("files", nargs=-1, metavar="[FILE...]", shell_complete=known.files)
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    metavar="PATH",
+    default=_STDOUT,
+    shell_complete=known.paths,
+    help="The lock file; stdout unless given.",
+)
 @click.option("--add", is_flag=True, help="Keep what the lock file has of other repos and revisions.")
 @click.option("--force", is_flag=True, help="Overwrite a file that is no lock file.")
 @click.option("--repo-type", type=click.Choice(list(PREFIXES)), default="model", help="model unless given.")
@@ -59,6 +63,12 @@ def lock(
     name, _, revision = (repo or "").partition("@")
     if repo is not None and repo.endswith("@"):
         raise UsageMistake(f"expected a revision behind the @, found {repo!r}", f"model-cache lock {quoted(name)}")
+    # What asks the Hub is only loaded to do so: a shell that completes a name waits for this module.
+    from ..download.request import Request
+    from ..lockfile.lock import Target
+    from ..lockfile.lock import lock as write_down
+    from ..lockfile.making import Asked
+
     names = (name or None, revision or DEFAULT_REVISION, repo_type, files)
     asked = Asked(*names, list(include) or None, list(exclude) or None)
     asked.check()

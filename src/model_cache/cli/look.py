@@ -8,13 +8,13 @@ import click
 
 from .. import tiers
 from ..layout import Entry
-from . import output
+from . import known, output
 from .command import Run, command, names
 
 
 @command()
-@click.argument("repo")
-@click.argument("file")
+@click.argument("repo", shell_complete=known.repos)
+@click.argument("file", shell_complete=known.files)
 @names
 def path(run: Run, repo: str, file: str, revision: str, repo_type: str) -> int | None:
     """Print the absolute path where FILE of REPO is or would be in this root. Touches nothing, asks nobody."""
@@ -40,8 +40,8 @@ def root(run: Run) -> int | None:
 
 
 @command(10)
-@click.argument("repo")
-@click.argument("file")
+@click.argument("repo", shell_complete=known.repos)
+@click.argument("file", shell_complete=known.files)
 @names
 def cached(run: Run, repo: str, file: str, revision: str, repo_type: str) -> int | None:
     """Exit 0 if FILE of REPO is in the cache or a lower root, 10 if not. Says nothing, asks nobody."""

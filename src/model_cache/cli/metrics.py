@@ -12,7 +12,7 @@ from ..budget.limits import ceiling
 from ..errors import IndexUnavailableError, ModelCacheError, quoted
 from ..index import queries
 from ..metrics import Metric, Reading, Recorded, collect, render
-from . import output, target
+from . import known, output, target
 from .command import Run, command
 
 if TYPE_CHECKING:
@@ -23,7 +23,12 @@ _RUNS = ("verify", "verify_success", "gc")
 
 
 @command()
-@click.option("--textfile", metavar="PATH", help="Write to this file, as a whole or not at all, and print nothing.")
+@click.option(
+    "--textfile",
+    metavar="PATH",
+    shell_complete=known.paths,
+    help="Write to this file, as a whole or not at all, and print nothing.",
+)
 @click.option("--by-repo", is_flag=True, help="Also files and bytes of each repo.")
 def metrics(run: Run, textfile: str | None, by_repo: bool) -> int | None:
     """Print metrics in the text format of Prometheus, or write them to PATH for the node exporter (*.prom).

@@ -7,14 +7,14 @@ from contextlib import closing
 import click
 
 from ..operations import pin as set_pin
-from . import output
+from . import known, output
 from .command import Run, command, names
 from .entries import checked, named
 
 
 @command(10)
-@click.argument("repo")
-@click.argument("files", nargs=-1, metavar="[FILE...]")
+@click.argument("repo", shell_complete=known.repos)
+@click.argument("files", nargs=-1, metavar="[FILE...]", shell_complete=known.files)
 @names
 def pin(run: Run, repo: str, files: tuple[str, ...], revision: str, repo_type: str) -> int | None:
     """Keep files of REPO from eviction and from `rm` until they are unpinned, and print their paths.
@@ -26,8 +26,8 @@ def pin(run: Run, repo: str, files: tuple[str, ...], revision: str, repo_type: s
 
 
 @command(10)
-@click.argument("repo")
-@click.argument("files", nargs=-1, metavar="[FILE...]")
+@click.argument("repo", shell_complete=known.repos)
+@click.argument("files", nargs=-1, metavar="[FILE...]", shell_complete=known.files)
 @names
 def unpin(run: Run, repo: str, files: tuple[str, ...], revision: str, repo_type: str) -> int | None:
     """Let pinned files of REPO (all of it, if no FILE is given) be evicted again, and print their paths."""

@@ -9,7 +9,7 @@ import click
 
 from ..errors import quoted
 from ..units import plural
-from . import output
+from . import known, output
 from .command import Run, UsageMistake, command
 
 TYPE_CHECKING = False
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 
 @command(10)
-@click.option("--require", "lockfile", metavar="LOCKFILE", help="Exit 0 if all of its files are there, else 10.")
+@click.option(
+    "--require",
+    "lockfile",
+    metavar="LOCKFILE",
+    shell_complete=known.paths,
+    help="Exit 0 if all of its files are there, else 10.",
+)
 @click.option("--by-user", is_flag=True, help="Also whose files fill the cache, by the owners of the files.")
 def status(run: Run, lockfile: str | None, by_user: bool) -> int | None:
     """Show how full the cache and its disk are, and which downloads are under way or stopped.

@@ -12,7 +12,7 @@ from ..errors import InUseError, quoted
 from ..layout import DEFAULT_REVISION
 from ..operations import remove, rows_of
 from ..units import format_size, plural
-from . import output
+from . import known, output
 from .command import Run, UsageMistake, command, names
 from .entries import Reasons, check_names, checked, directory, named
 
@@ -26,8 +26,8 @@ _TOLD = 3  # entries that the message about those that stayed names
 
 
 @command(10, 11)
-@click.argument("repo")
-@click.argument("files", nargs=-1, metavar="[FILE...]")
+@click.argument("repo", shell_complete=known.repos)
+@click.argument("files", nargs=-1, metavar="[FILE...]", shell_complete=known.files)
 @names
 @click.option("--force", is_flag=True, help="Also what is pinned, leased or open; who has it open keeps the bytes.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")

@@ -15,7 +15,7 @@ from ..errors import IndexUnavailableError, StorageError, quoted
 from ..index.export import export
 from ..report import Facts, history, page
 from ..report.grouping import repos
-from . import output, target
+from . import known, output, target
 from .command import Run, UsageMistake, command
 from .reported import facts
 
@@ -26,9 +26,19 @@ _SPANS = 120  # of the history in JSON, as on the page
 
 
 @command()
-@click.option("-o", "--output", "to", metavar="PATH", help="Write the page to PATH, as a whole or not at all.")
 @click.option(
-    "--database", metavar="PATH", help="Write a copy of the index to PATH, for Datasette and sqlite3; no page."
+    "-o",
+    "--output",
+    "to",
+    metavar="PATH",
+    shell_complete=known.paths,
+    help="Write the page to PATH, as a whole or not at all.",
+)
+@click.option(
+    "--database",
+    metavar="PATH",
+    shell_complete=known.paths,
+    help="Write a copy of the index to PATH, for Datasette and sqlite3; no page.",
 )
 def report(run: Run, to: str | None, database: str | None) -> int | None:
     """Print one HTML page: what fills the cache, how that went, how it was verified, what would go next.

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..download.request import Request
 from ..lockfile.files import read
-from ..lockfile.syncing import sync as bring
 from ..units import format_size, plural
-from . import output
+from . import known, output
 from .command import Run, command
 from .progress import narrator
 
@@ -33,7 +31,7 @@ _CAME = {
 
 
 @command(10, 11, 12, interrupted="what has arrived is kept; the same command goes on from there")
-@click.argument("lockfile")
+@click.argument("lockfile", shell_complete=known.paths)
 @click.option("--offline", is_flag=True, help="Never ask the network: what is not there is a miss (10).")
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched and replaced; change nothing.")
 def sync(run: Run, lockfile: str, offline: bool, dry_run: bool) -> int | None:
@@ -43,6 +41,10 @@ def sync(run: Run, lockfile: str, offline: bool, dry_run: bool) -> int | None:
     that is there counts if its hash is known for this very file, else it is hashed. Other bytes that this cache downloaded
     are replaced, unless a program uses them (11); bytes that somebody placed or edited are left alone (1).
     """
+    # What asks the Hub is only loaded to do so: a shell that completes a name waits for this module.
+    from ..download.request import Request
+    from ..lockfile.syncing import sync as bring
+
     files = read(lockfile)
     ctx = run.context(offline=offline or None)
     with closing(ctx.index), narrator(quiet=run.quiet, no_progress=ctx.settings.no_progress) as progress:

@@ -10,7 +10,7 @@ import click
 from ..errors import DownloadError, InUseError
 from ..operations import update as move
 from ..units import plural
-from . import output
+from . import known, output
 from .command import Run, command, names
 from .entries import checked, directory, named
 from .progress import narrator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @command(10, 11, 12)
-@click.argument("repo", required=False)
-@click.argument("files", nargs=-1, metavar="[FILE...]")
+@click.argument("repo", required=False, shell_complete=known.repos)
+@click.argument("files", nargs=-1, metavar="[FILE...]", shell_complete=known.files)
 @names
 def update(run: Run, repo: str | None, files: tuple[str, ...], revision: str, repo_type: str) -> int | None:
     """Ask the Hub whether files of REPO (of everything, if none is given) changed, and replace those that did.

@@ -11,7 +11,7 @@ from ..errors import LockTimeoutError, quoted
 from ..layout import DEFAULT_REVISION
 from ..operations import verify as check
 from ..units import format_duration, format_size, plural
-from . import output
+from . import known, output
 from .command import Run, UsageMistake, command, duration, names, rate, size
 from .entries import abbreviated, check_names, directory, named, skipped
 from .progress import narrator
@@ -27,8 +27,8 @@ _CLASSES = ("corrupt", "unreadable", "changed", "missing")
 
 
 @command(3, 4, 10, 11, interrupted="the next verify goes on where this one was")
-@click.argument("repo", required=False)
-@click.argument("file", required=False)
+@click.argument("repo", required=False, shell_complete=known.repos)
+@click.argument("file", required=False, shell_complete=known.files)
 @names
 @click.option("--repair", is_flag=True, help="Quarantine what is damaged, and fetch the recorded bytes again.")
 @click.option("--max-age", metavar="DURATION", callback=duration, help="Only what was not verified for this long (7d).")
@@ -38,7 +38,13 @@ _CLASSES = ("corrupt", "unreadable", "changed", "missing")
 @click.option("--jobs", metavar="N", type=click.IntRange(1, 64), help="Files read at the same time.")
 @click.option("--direct", is_flag=True, help="Read the disk, not the memory that the kernel keeps of it.")
 @click.option("--strict", is_flag=True, help="Missing and untracked files fail too (3).")
-@click.option("--lock", "lockfile", metavar="LOCKFILE", help="The files and hashes of a lock file, and not the index.")
+@click.option(
+    "--lock",
+    "lockfile",
+    metavar="LOCKFILE",
+    shell_complete=known.paths,
+    help="The files and hashes of a lock file, and not the index.",
+)
 @click.option("--skip-if-busy", is_flag=True, help="Exit 0 while another run is under way, not 11.")
 def verify(
     run: Run,

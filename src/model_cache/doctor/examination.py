@@ -9,7 +9,8 @@ from typing import NamedTuple
 from .. import mounts, stats, trust
 from ..context import Context
 from ..errors import ModelCacheError, quoted
-from . import environment, exclusion, files, lower, ownership
+from ..strays import strays
+from . import environment, exclusion, files, fleet, lower, ownership
 from .check import Check, Status, fail, ok, warn
 from .filesystems import judge_file_system
 from .scratch import base, scratch
@@ -62,6 +63,7 @@ def examine(ctx: Context) -> Report:
     mount = mounts.find(place)
     there = os.path.isdir(ctx.root)
     checks = [_root(ctx, place), judge_file_system(mount)]
+    checks += _attempt("settings", _settings, ctx)
     checks += _attempt("sharing", sharing, ctx, mount)
     if there:
         checks += _attempt("permissions", ownership.permissions, ctx)
@@ -73,6 +75,8 @@ def examine(ctx: Context) -> Report:
     if there:
         checks += _attempt("last-uses", environment.last_uses, ctx)
         checks += _attempt("index", environment.index, ctx)
+    checks += _attempt("tier", fleet.tier, ctx)
+    checks += _attempt("lead", fleet.lead, ctx)
     return Report(ctx.root, mount, checks + environment.versions())
 
 
@@ -86,6 +90,11 @@ def _root(ctx: Context, place: str) -> Check:
         what = f"{ctx.root} (from {source}) is no directory"
         return fail("root", f"{what}; {place} was looked at instead", f"ls -ld {quoted(ctx.root)}")
     return warn("root", f"none at {ctx.root} (from {source}) yet: {place} was looked at, where a fetch would make it")
+
+
+def _settings(ctx: Context) -> list[Check]:
+    """What was set and nobody reads; nothing is said where there is none."""
+    return [warn("settings", said, "model-cache config") for said in strays(ctx.settings, os.environ)]
 
 
 def _try_all(ctx: Context, place: str) -> list[Check]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from .. import stats
 from ..budget.limits import ceiling
 from ..context import Context
 from ..errors import quoted
@@ -16,14 +15,13 @@ _LOW_INODES = 0.05
 
 def space(ctx: Context, place: str) -> list[Check]:
     """Free bytes and inodes, the budget and `min_free`."""
-    found = os.statvfs(place)
-    total, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    total, free = stats.total_bytes(place) or 0, stats.free_bytes(place) or 0
     limit = ceiling(ctx)
     if isinstance(ctx.settings.max_size, float):
         limit = int(ctx.settings.max_size * total)
     return [
         judge_space(total, free, place),
-        judge_inodes(found.f_files, found.f_favail, place),
+        judge_inodes(*stats.inodes(place), place),
         judge_budget(limit, ctx.settings.min_free, total, free),
     ]
 

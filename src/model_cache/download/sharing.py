@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .. import stats
+from .. import beneath, stats
 from ..context import Context
 from ..errors import IntegrityError
 from ..fleet import objects
@@ -25,6 +25,7 @@ from ..fleet.protocols import EngineError, LostError
 from ..hub.client import FileMeta
 from ..layout import Entry, is_commit
 from ..log import logger
+from ..platforms import at, opened
 from . import notes, records, turn
 from .notes import Note
 from .partial import Partial
@@ -241,7 +242,7 @@ class _Upload:
     def _open(self) -> int | None:
         for path in (self._coming.entry.path(self._coming.ctx.root), self._coming.partial.path):
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+                fd = at.open_file(path, beneath.READ)
             except OSError:
                 continue
             if stats.identity(os.fstat(fd)) == self._identity:
@@ -251,7 +252,7 @@ class _Upload:
 
     def _blocks(self, fd: int, size: int) -> Iterator[bytes]:
         at = 0
-        while at < size and (block := os.pread(fd, _BLOCK, at)):
+        while at < size and (block := opened.read_at(fd, _BLOCK, at)):
             at += len(block)
             self._fleet.uploads.moved()
             yield block

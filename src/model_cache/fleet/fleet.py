@@ -107,8 +107,11 @@ class Fleet:
         """Take an object away."""
         self._ask(lambda: self._tier.drop(name))
 
-    def lead(self, name: str, go_on: Callable[[], bool]) -> Lead:
+    def lead(self, name: str, go_on: Callable[[], bool], *, returns: bool = False) -> Lead:
         """Lead the download of an object, after whoever does now; without the lead where nobody can say who does.
+
+        Args:
+            returns: The database was there a moment ago; that it cannot be reached now is a LostError, too.
 
         Raises:
             LostError: The wait broke off; who does not ask again says so by `gave_up_lead`.
@@ -119,11 +122,12 @@ class Fleet:
         self._leads += 1
         try:
             lead = self._flight.lead(name, go_on)
-        except (LostError, FullError):
-            self._leads -= 1
-            raise
         except EngineError as error:
             self._leads -= 1
+            if isinstance(error, (LostError, FullError)):
+                raise
+            if returns and not isinstance(error, NotHereError):
+                raise LostError(str(error)) from None
             self.gave_up_lead(error)
             return NoLead()
         except BaseException:
