@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from . import sharing  # noqa: F401 - it fills the table of steps
 from .fleet import BAD, ENDED, FREE, GOOD, LOST, NONE, ODD, STEPS, Fleet, Host, State, Turn, World
 from .state import put
 from .turn import Violated
@@ -17,12 +18,12 @@ FLEETS = (
     Fleet("fleet, killed", crashes=2),
     Fleet("fleet, engines fail", faults=1),
     Fleet("fleet, killed, fail", hosts=2, crashes=1, faults=2),
-    Fleet("fleet, Hub fails", faults=1, hub=True),
-    Fleet("fleet, damaged", bucket=BAD, crashes=1),
-    Fleet("fleet, damaged, fail", hosts=2, bucket=BAD, crashes=1, faults=2),
+    Fleet("fleet, Hub fails", hosts=2, faults=1, hub=True),
+    Fleet("fleet, damaged", bucket=BAD),
+    Fleet("fleet, damaged, fail", hosts=2, bucket=BAD, crashes=1, faults=1),
     Fleet("fleet, other size", bucket=ODD, crashes=1),
-    Fleet("fleet, warm", bucket=GOOD, crashes=1, faults=1),
-    Fleet("fleet, nobody leads", crashes=1, faults=1, leads=False),
+    Fleet("fleet, warm", hosts=2, bucket=GOOD, crashes=1, faults=1),
+    Fleet("fleet, nobody leads", hosts=2, crashes=1, faults=1, leads=False),
 )
 
 
@@ -61,7 +62,7 @@ def _happenings(config: Fleet, state: State) -> Iterator[tuple[str, State]]:
 
 
 def _found_out(config: Fleet, state: State) -> Iterator[tuple[str, State]]:
-    if state.world.leader == LOST and config.mutant != "nobody finds out that a leader is dead":
+    if state.world.leader == LOST and not config.is_mutant("nobody finds out that a leader is dead"):
         yield "the server finds out", State(state.world._replace(leader=FREE), state.processes)
 
 
