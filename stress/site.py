@@ -14,7 +14,8 @@ from model_cache.lease import Lease
 from model_cache.stats import identity_at
 from model_cache.testing import LoopbackHub
 
-from .invariants import OWN, Expected, path_of
+from . import hosts, invariants
+from .invariants import OWN, Expected, Violation, path_of
 
 Contents = dict[str, bytes]
 
@@ -106,10 +107,26 @@ class Site:
         self.let_go()
         shutil.rmtree(self.root, ignore_errors=True)
 
-    def cache(self, *, ahead: float = 0.0, step: Callable[[str], None] | None = None, **settings: object) -> ModelCache:
-        """A cache on this root as another process makes it, to which nothing is too recent to go."""
-        policy: dict[str, object] = {"min_idle": 0, "touch_interval": 0} | settings
+    @property
+    def state(self) -> Path:
+        """Where the index is."""
+        return Path(self.cache()._ctx.places.state)
+
+    def cache(
+        self, *, ahead: float = 0.0, step: Callable[[str], None] | None = None, host: str = "", **settings: object
+    ) -> ModelCache:
+        """A cache on this root as another process, or one of another host, makes it, to which nothing is too recent to go."""
+        policy: dict[str, object] = {"min_idle": 0, "touch_interval": 0} | hosts.settings_of(self.root, host) | settings
         return ModelCache(self.root, endpoint=self.hub.url, token=False, clock=Later(ahead), step=step, **policy)  # type: ignore[arg-type]
+
+    def settled(self, ahead: float) -> list[Violation]:
+        """What is still wrong after recovery, so many seconds later; to another host once it has looked at the files."""
+        found = invariants.settled(self.root, self.expected, self.cache(ahead=ahead))
+        if hosts.are_several(self.root):
+            guest = self.cache(ahead=ahead, host=hosts.GUEST)
+            guest.reconcile()
+            found += invariants.settled(self.root, self.expected, guest)
+        return found
 
     def path(self, name: str = NAMES[0], repo: str = REPO) -> Path:
         """Where a file is or would be."""

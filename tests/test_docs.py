@@ -29,6 +29,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "stress/README.md")),
 ]
 REFERENCE = ROOT / "docs" / "reference"
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 # What the loopback hub serves under the names that the docs use.
 REPOS = {
@@ -112,26 +113,35 @@ def script(steps):
     return "\n".join(lines) + "\n"
 
 
+def before(page, hub, work):
+    """(steps that a reader has done before, variables): a page that goes on from the tutorial has its hub, and no other."""
+    text = page.read_text(encoding="utf-8")
+    if "shell of the [tutorial](" in text:
+        done = sections(TUTORIAL)["1. A Hub of your own"]
+        return [(0, command, None) for command, _ in commands_of(FENCE.search(done)[3])], {}
+    repos = REPOS
+    if "python examples/" in text:
+        (work / "examples").symlink_to(ROOT / "examples")
+        repos = REPOS | picture_graphs.repos()
+    for repo, files in repos.items():
+        hub.add_repo(repo, files)
+    return [], {"HF_ENDPOINT": hub.url, "MODEL_CACHE_DIR": str(work / "cache")}
+
+
 def run(page, hub, place):
     """(output, exit status) of each step of a page, in a shell that has nothing of the developer's."""
     work, home, code = place / "work", place / "home", place / "code"
     for directory in (work, home, code):
         directory.mkdir()
-    repos = REPOS
-    if "python examples/" in page.read_text(encoding="utf-8"):
-        (work / "examples").symlink_to(ROOT / "examples")
-        repos = REPOS | picture_graphs.repos()
-    for repo, files in repos.items():
-        hub.add_repo(repo, files)
-    steps = plan(page, code)
+    done, variables = before(page, hub, work)
+    steps = [*done, *plan(page, code)]
     environ = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "HOME": str(home),
         "LANG": "C.UTF-8",
-        "HF_ENDPOINT": hub.url,
-        "MODEL_CACHE_DIR": str(work / "cache"),
+        **variables,
     }
-    done = subprocess.run(
+    ran = subprocess.run(
         ["bash", "-c", script(steps)],
         cwd=work,
         env=environ,
@@ -141,8 +151,8 @@ def run(page, hub, place):
         text=True,
         timeout=90,
     )
-    outputs = re.findall(rf"(.*?){MARK} (\d+)\n", done.stdout, re.DOTALL)
-    assert len(outputs) == len(steps), f"the shell stopped early:\n{done.stdout}"
+    outputs = re.findall(rf"(.*?){MARK} (\d+)\n", ran.stdout, re.DOTALL)
+    assert len(outputs) == len(steps), f"the shell stopped early:\n{ran.stdout}"
     return [(step, output, int(status)) for step, (output, status) in zip(steps, outputs, strict=True)]
 
 

@@ -16,6 +16,7 @@ from model_cache.doctor.exclusion import Flock, OpenTest
 from model_cache.doctor.files import Linked, Watched
 from model_cache.doctor.fixing import look
 from model_cache.doctor.partner import Partner, PartnerError
+from model_cache.platforms import opened
 from model_cache.settings import Settings
 
 OK, WARN, FAIL = Status.OK, Status.WARN, Status.FAIL
@@ -513,7 +514,7 @@ def test_a_reflink_has_the_same_bytes_or_is_refused(tmp_path):
     """Where the file system has none, nothing is copied and nothing raised."""
     (tmp_path / "source").write_bytes(b"1" * 9000)
     with open(tmp_path / "source", "rb") as source, open(tmp_path / "target", "w+b") as target:
-        expected = b"1" * 9000 if locks.clone(source.fileno(), target.fileno()) else b""
+        expected = b"1" * 9000 if opened.clone(source.fileno(), target.fileno()) else b""
         assert target.read() == expected
         with pytest.raises(OSError, match="Bad file descriptor"):
-            locks.clone(source.fileno(), 999_999)
+            opened.clone(source.fileno(), 999_999)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from model_cache.fleet.protocols import Blob, EngineError, NoLead, Stored
+from model_cache.fleet.protocols import Blob, EngineError, FullError, LostError, NoLead, Stored
 
 from .memory import Bytes
 from .network import Link
@@ -176,7 +176,7 @@ class Database:
             raise EngineError("the connection was refused")
         if self._open >= self._plan.lead_connections:
             self.refused += 1
-            raise EngineError("too many clients")
+            raise FullError("too many clients")
         self._open += 1
         self.most = max(self.most, self._open)
         session = Session(self, host, key, Signal(self._time))
@@ -191,7 +191,7 @@ class Database:
                 return NoLead()
         self._time.sleep(self._plan.lead_latency)
         if session.is_broken:
-            raise EngineError("the server closed the connection")
+            raise LostError("the server closed the connection")
         session.held = True
         return session
 

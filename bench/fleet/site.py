@@ -6,7 +6,7 @@ import os
 import resource
 import tempfile
 from pathlib import Path
-from random import Random
+from random import Random, seed
 from types import SimpleNamespace
 from typing import NamedTuple, cast
 
@@ -88,6 +88,7 @@ class Site:
         """Until nothing happens any more."""
         _allow_files(self.plan.hosts + _OTHER_FILES)
         random = Random(self.plan.seed)
+        seed(self.plan.seed)  # of what the package draws itself, to spread hosts out
         for host in self.hosts:
             begin = random.uniform(0.0, self.plan.spread)
             for _ in range(self.plan.processes):

@@ -118,7 +118,8 @@ def cache_root() -> Path:
     `configure(root=…)` > `MODEL_CACHE_DIR` > `CACHE_DIRECTORY` (systemd) > the user's cache directory.
 
     Raises:
-        SettingError: No root can be found. StorageError: It cannot be made.
+        SettingError: No root can be found.
+        StorageError: It cannot be made.
     """
     cache = _cache()
     if not cache.root.is_dir():

@@ -16,16 +16,16 @@ import os
 
 from . import modes
 from .layout import OWN
+from .platforms import at, capabilities
+from .platforms.at import Directory
 
-_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-_PLACE = _DIRECTORY | getattr(os, "O_PATH", 0)  # to name something in it; asks for no right to read it
-_NO_SYMLINK = os.O_NOFOLLOW
+READ = os.O_RDONLY | capabilities.CLOEXEC | capabilities.NONBLOCK
 _LED_AWAY = frozenset([errno.ENOTDIR, errno.ELOOP])
 _IN_OWN = f"/{OWN}/"
 _RACES = 16  # times a directory may vanish between being made and being opened
 
 
-def open_parent(path: str) -> tuple[int, str]:
+def open_parent(path: str) -> tuple[Directory, str]:
     """The open directory that a path is in, and its name there; the caller closes it.
 
     Of a path that is not the cache's own (a file that somebody named) the directory is the one it leads to.
@@ -36,42 +36,42 @@ def open_parent(path: str) -> tuple[int, str]:
     top, own, rest = path.rpartition(_IN_OWN)
     if not own:
         directory, slash, name = path.rpartition("/")
-        return os.open(directory or slash or ".", _PLACE), name
+        return at.open_directory(directory or slash or ".", place=True), name
     directory, _, name = rest.rpartition("/")
-    return _down(os.open(f"{top}/{OWN}", _PLACE | _NO_SYMLINK), directory, path), name
+    return _down(at.open_directory(f"{top}/{OWN}", follow=False, place=True), directory, path), name
 
 
-def open_directory(path: str) -> int:
+def open_directory(path: str) -> Directory:
     """A directory of the cache's own (or another one that somebody named), open to be read and made durable."""
     path = path.rstrip("/")
     if path.endswith(f"/{OWN}"):
-        return os.open(path, _DIRECTORY | _NO_SYMLINK)
+        return at.open_directory(path, follow=False)
     if _IN_OWN not in path:
-        return os.open(path, _DIRECTORY)
+        return at.open_directory(path)
     parent, name = open_parent(path)
     try:
-        return os.open(name, _DIRECTORY | _NO_SYMLINK, dir_fd=parent)
+        return at.open_directory(name, parent=parent, follow=False)
     finally:
-        os.close(parent)
+        at.close(parent)
 
 
-def open_entry_parent(root: str, relative: str) -> tuple[int, str]:
+def open_entry_parent(root: str, relative: str) -> tuple[Directory, str]:
     """The open directory of what is below a root, and its name there; the caller closes it.
 
     Raises:
         OSError: It is not there, or (ENOTDIR) a symlink or a file is in the place of a directory.
     """
     directory, _, name = relative.rpartition("/")
-    return _down(os.open(root or "/", _PLACE), directory, f"{root}/{relative}"), name
+    return _down(at.open_directory(root or "/", place=True), directory, f"{root}/{relative}"), name
 
 
-def open_entry_directory(root: str, relative: str) -> int:
+def open_entry_directory(root: str, relative: str) -> Directory:
     """The directory of what is below a root, open to be read and made durable; the caller closes it."""
     parent, _ = open_entry_parent(root, relative)
     try:
-        return os.open(".", _DIRECTORY, dir_fd=parent)
+        return at.open_directory(".", parent=parent)
     finally:
-        os.close(parent)
+        at.close(parent)
 
 
 def open_entry(root: str, relative: str) -> int:
@@ -82,37 +82,37 @@ def open_entry(root: str, relative: str) -> int:
     """
     parent, name = open_entry_parent(root, relative)
     try:
-        return os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | _NO_SYMLINK, dir_fd=parent)
+        return at.open_file(name, READ, parent=parent)
     finally:
-        os.close(parent)
+        at.close(parent)
 
 
-def _down(fd: int, directory: str, path: str) -> int:
+def _down(above: Directory, directory: str, path: str) -> Directory:
     """The directory below an open one, which is closed."""
     for part in directory.split("/") if directory else ():
         try:
-            below = os.open(part, _PLACE | _NO_SYMLINK, dir_fd=fd)
+            below = at.open_directory(part, parent=above, follow=False, place=True)
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from None
         finally:
-            os.close(fd)
-        fd = below
-    return fd
+            at.close(above)
+        above = below
+    return above
 
 
-def open_or_make(parent: int, name: str, mode: int) -> int:
+def open_or_make(parent: Directory, name: str, mode: int) -> Directory:
     """Open one directory, made first where it is missing (and again where somebody removed it, empty, meanwhile)."""
     for _ in range(_RACES):
         if not modes.is_closed(name, mode, parent=parent):
             try:
-                return os.open(name, _DIRECTORY | _NO_SYMLINK, dir_fd=parent)
+                return at.open_directory(name, parent=parent, follow=False)
             except FileNotFoundError:
                 pass
         if modes.make_directory(name, mode, parent=parent):
-            os.fsync(parent)
+            at.sync(parent)
         elif modes.is_closed(name, mode, parent=parent):
             break
-    return os.open(name, _DIRECTORY | _NO_SYMLINK, dir_fd=parent)
+    return at.open_directory(name, parent=parent, follow=False)
 
 
 def is_led_away(error: OSError) -> bool:

@@ -1,13 +1,14 @@
 """Hashes of open files, read without moving their offset; the bytes are never held as a whole.
 
 Concurrency:
-    `os.preadv` and `update` both let other threads run, so several files are hashed at once by as many threads.
+    The reads and `update` both let other threads run, so several files are hashed at once by as many threads.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
+
+from .platforms import opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def blocks(fd: int, start: int = 0, end: int | None = None) -> Iterator[memoryvi
     """The bytes of an open file from `start` up to `end` (or its end), in views that hold until the next one."""
     buffer = memoryview(bytearray(_BLOCK if end is None else min(_BLOCK, max(end - start, 0))))
     while end is None or start < end:
-        count = os.preadv(fd, [buffer if end is None else buffer[: end - start]], start)
+        count = opened.read_into(fd, buffer if end is None else buffer[: end - start], start)
         if count == 0:
             return
         yield buffer[:count]
@@ -51,17 +52,3 @@ def git_sha1(fd: int, size: int) -> str:
     for block in blocks(fd, 0, size + 1):  # a byte too many is another file
         digest.update(block)
     return digest.hexdigest()
-
-
-def forget_cached(fd: int) -> bool:
-    """Ask the kernel to drop a file's pages, so that the next read comes from the disk; False where it cannot be asked.
-
-    Pages that are dirty, or mapped by a running program, stay (posix_fadvise(2), POSIX_FADV_DONTNEED).
-    """
-    if not hasattr(os, "posix_fadvise"):  # pragma: no cover - macOS, Windows
-        return False
-    try:
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    except OSError:
-        return False
-    return True

@@ -17,6 +17,8 @@ import stat
 from . import damage, disk, locks
 from .errors import InvalidNameError, LockTimeoutError, StorageError, quoted
 from .layout import Entry, clash, rivals
+from .platforms import at, opened
+from .platforms.capabilities import CLOEXEC, NONBLOCK, PLACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
 
     from .context import Context
 
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO that somebody put there must not hang us
-_PLACE = getattr(os, "O_PATH", os.O_NONBLOCK) | os.O_CLOEXEC
+_READ = os.O_RDONLY | CLOEXEC | NONBLOCK  # a FIFO that somebody put there must not hang us
 _BUSY_WAIT = 0.002  # seconds between two looks at a file that an evictor holds
 _BUSY_LIMIT = 10.0  # seconds; an eviction of one file takes milliseconds
 _KEPT_LEASES = 256  # leases kept for readers that cannot touch, so that descriptors do not run out
@@ -83,7 +84,7 @@ def rehearse(ctx: Context, entry: Entry) -> None:
         return  # not there yet: then the first call is no hit
     try:
         found = os.fstat(fd)
-        _name_of(fd)
+        opened.name_of(fd)
         damage.is_marked(ctx, entry.key, found, fd)
         recognised(ctx, entry, found)
     finally:
@@ -157,7 +158,7 @@ def exists(ctx: Context, entry: Entry) -> bool:
     ctx.refuse_distrusted()
     if not stat.S_ISREG(found.st_mode) or damage.is_marked(ctx, entry.key, found):
         return False
-    return _inside(ctx, os.path.realpath(path))
+    return _inside(ctx, at.real_path(path))
 
 
 def _open(ctx: Context, entry: Entry, path: str) -> int | None:
@@ -166,7 +167,7 @@ def _open(ctx: Context, entry: Entry, path: str) -> int | None:
     First only the place is opened: to open what a planted symlink leads to can be an act by itself, of a device even.
     """
     try:
-        place = os.open(path, _PLACE)
+        place = os.open(path, PLACE)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -187,18 +188,8 @@ def _open(ctx: Context, entry: Entry, path: str) -> int | None:
 
 def _open_again(place: int, path: str) -> int:
     """Open the very file that a descriptor names."""
-    try:
-        return os.open(f"/proc/self/fd/{place}", _READ)
-    except FileNotFoundError:
-        return os.open(path, _READ)  # no /proc here
-
-
-def _name_of(fd: int) -> str:
-    """The path of an open file without symlinks; empty where the system does not tell."""
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}")  # one system call; realpath costs one per part
-    except OSError:
-        return ""
+    fd = opened.again(place, _READ)
+    return os.open(path, _READ) if fd is None else fd
 
 
 def _lease(fd: int, path: str) -> os.stat_result | None:
@@ -220,7 +211,7 @@ def _lease(fd: int, path: str) -> os.stat_result | None:
 
 def _inside(ctx: Context, real: str) -> bool:
     """Whether a path without symlinks is one of an entry: below the root, and not the cache's own."""
-    own = os.path.realpath(ctx.places.own) + "/"
+    own = at.real_path(ctx.places.own) + "/"
     return real.startswith(ctx.real_root.rstrip("/") + "/") and not real.startswith(own)
 
 
@@ -232,11 +223,11 @@ def _is_inside(ctx: Context, entry: Entry, fd: int, path: str) -> bool:
         StorageError: The root is not to be trusted.
     """
     ctx.refuse_distrusted()
-    real = _name_of(fd)
+    real = opened.name_of(fd)
     if real == f"{ctx.real_root}/{entry.relative}":
         return True
     if not real.startswith("/"):
-        real = os.path.realpath(path)
+        real = at.real_path(path)
     if _inside(ctx, real):
         return True
     ctx.forget_real_root()  # somebody may have pointed the root elsewhere since

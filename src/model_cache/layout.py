@@ -127,11 +127,11 @@ class Snapshot:
         return self.directory
 
 
-def _refused(what: str, value: object, reason: str) -> InvalidNameError:
+def _refused(what: str, value: object, reason: str, hint: str = "") -> InvalidNameError:
     shown = repr(value)
     if len(shown) > 120:
         shown = f"{shown[:117]}..."
-    return InvalidNameError(f"{what} {shown} {reason}")
+    return InvalidNameError(f"{what} {shown} {reason}", hint=hint)
 
 
 def repo_directory(repo: str, revision: str = DEFAULT_REVISION, repo_type: str = "model") -> str:
@@ -151,14 +151,15 @@ def _check_repo(repo: str) -> None:
         raise _refused("repo", repo, "is not a string")
     parts = repo.split("/")
     if len(parts) > 2 or not all(parts):
-        raise _refused("repo", repo, "is not of the form name or owner/name")
+        raise _refused("repo", repo, "is not of the form name or owner/name", _meant(parts))
     if parts[0].lower() in _RESERVED_OWNERS:
         raise _refused(
             "repo", repo, f"begins with the reserved name {parts[0]!r}; name a dataset or space by its repo type"
         )
     for part in parts:
         if not _REPO_CHARACTERS.issuperset(part):  # so of the rules for any path only the device names are left
-            raise _refused("repo", repo, "has characters other than letters, digits, '-', '_' and '.'")
+            hint = "a revision is an option of its own (--revision)" if "@" in part else ""
+            raise _refused("repo", repo, "has characters other than letters, digits, '-', '_' and '.'", hint)
         if len(part) > _REPO_LENGTH:
             raise _refused("repo", repo, f"has a part of more than {_REPO_LENGTH} characters")
         if part[0] in ".-" or part[-1] in ".-" or "--" in part or ".." in part or part.lower().endswith(".git"):
@@ -166,6 +167,18 @@ def _check_repo(repo: str) -> None:
                 "repo", repo, "has a part with '--' or '..' in it, '-' or '.' at an end, or that ends in '.git'"
             )
         _check_device("repo", repo, part)
+
+
+def _meant(parts: list[str]) -> str:
+    """What is to be given in place of an address, or of a repo with a file; empty where nobody can tell."""
+    if parts[0] in ("http:", "https:", "hf:"):
+        parts = parts[2 if parts[0] == "hf:" else 3 :]  # behind "//", and the name of the host
+    kind = f", with --repo-type {parts[0][:-1]}" if parts and parts[0] in ("datasets", "spaces") else ""
+    parts = parts[1:] if kind else parts
+    if len(parts) < 2 or not all(_REPO_CHARACTERS.issuperset(part) and part for part in parts[:2]):
+        return ""
+    file = ", and a filename is an argument of its own" if parts[2:] else ""
+    return f"the repo is {parts[0]}/{parts[1]}{kind}{file}"
 
 
 def _encode_revision(revision: str) -> str:

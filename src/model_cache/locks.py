@@ -1,4 +1,4 @@
-"""Every lock of the cache, as the kernel gives it; the one owner of `fcntl`.
+"""Every lock of the cache, as the kernel gives it; the one user of `fcntl` for that.
 
 Locks and their order: **W → G → exclusive lease → index lock**. Nothing waits for an earlier one while it holds a later
 one; under G the W of other entries are only tried.
@@ -26,15 +26,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 
 from . import beneath, modes
 from .errors import LockTimeoutError, quoted
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows
-    fcntl = None  # type: ignore[assignment]
+from .platforms import at, capabilities, opened
+from .platforms.at import Directory
+from .platforms.capabilities import FLOCK, LEASES, fcntl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,10 +43,6 @@ NO_FLOCK = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
 # A directory, a symlink, a FIFO, a socket, a file with another name.
 _NO_LOCK_FILE = frozenset([errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EMLINK])
 _BUSY = frozenset([errno.EAGAIN, errno.EACCES])
-# ioctl_ficlone(2): EOPNOTSUPP where the file system has no reflinks, ENOTTY and ENOSYS where the kernel or a sandbox has
-# none, EXDEV between two file systems, EINVAL where it has them and not for these files, ETXTBSY for a swap file.
-_NO_CLONE = frozenset([errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.ETXTBSY])
-_FICLONE = 0x40049409  # _IOW(0x94, 9, int), linux/fs.h
 POLL = 0.02  # seconds between two tries of W: a waiter leaves this long after the publish at the latest
 _WORD = 128  # bytes that a holder may leave in its lock's file
 _SHORT_POLL = 0.001  # seconds between two tries of a lock that is held for one transaction
@@ -66,13 +59,12 @@ def _close_inherited() -> None:
     _held.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_inherited)
+capabilities.after_fork(after_in_child=_close_inherited)
 
 
 def _flock(fd: int, operation: int) -> bool:
     """Try once; True if locked, or if this file system has no locks to give."""
-    if fcntl is None:  # pragma: no cover - Windows
+    if not FLOCK:
         return True
     try:
         fcntl.flock(fd, operation | fcntl.LOCK_NB)
@@ -87,12 +79,12 @@ def _flock(fd: int, operation: int) -> bool:
 
 
 def _try_alone(fd: int) -> bool:
-    return _flock(fd, fcntl.LOCK_EX if fcntl else 0)
+    return _flock(fd, fcntl.LOCK_EX if FLOCK else 0)
 
 
 def try_shared(fd: int) -> bool:
     """Take a shared lease on the open model file; False while somebody holds it exclusively."""
-    return _flock(fd, fcntl.LOCK_SH if fcntl else 0)
+    return _flock(fd, fcntl.LOCK_SH if FLOCK else 0)
 
 
 def try_exclusive(fd: int) -> bool:
@@ -102,20 +94,22 @@ def try_exclusive(fd: int) -> bool:
     again, for writing too, under its own number, so that there is no second one which the open test would count.
     """
     try:
-        return _flock(fd, fcntl.LOCK_EX if fcntl else 0)
+        return _flock(fd, fcntl.LOCK_EX if FLOCK else 0)
     except OSError as error:
         if error.errno != errno.EBADF:
             raise
     try:
         _reopen(fd)
-        return _flock(fd, fcntl.LOCK_EX if fcntl else 0)
+        return _flock(fd, fcntl.LOCK_EX if FLOCK else 0)
     except OSError:
         return False  # not ours to write
 
 
 def _reopen(fd: int) -> None:
     """Open the same file for writing too, whatever its path leads to by now, and put it in the place of the descriptor."""
-    writable = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    writable = opened.again(fd, os.O_RDWR | capabilities.CLOEXEC | capabilities.NONBLOCK)
+    if writable is None:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     try:
         os.dup2(writable, fd, inheritable=False)
     finally:
@@ -131,19 +125,18 @@ def release(fd: int) -> None:
     """Unlock and close a descriptor that this process locked; in a forked child that inherited it, do nothing."""
     if fd in _held:
         _held.discard(fd)
-        if fcntl is not None:
-            # Explicit: closing alone would leave the lock with any child that was forked meanwhile. Where it fails (a
-            # server that does not answer), closing has to do: what was done under the lock is done.
-            try:  # noqa: SIM105 - every hit comes here
-                fcntl.flock(fd, fcntl.LOCK_UN)
-            except OSError:
-                pass
+        # Explicit: closing alone would leave the lock with any child that was forked meanwhile. Where it fails (a
+        # server that does not answer), closing has to do: what was done under the lock is done.
+        try:  # noqa: SIM105 - every hit comes here
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        except OSError:
+            pass
     os.close(fd)
 
 
 def flock_works(fd: int) -> bool:
     """Whether the file system of an open file implements flock."""
-    if fcntl is None:  # pragma: no cover - Windows
+    if not FLOCK:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -163,7 +156,7 @@ def try_sole_use(fd: int) -> bool | None:
     Raises:
         PermissionError: It is for the file's owner, or a process with CAP_LEASE.
     """
-    if fcntl is None or not hasattr(fcntl, "F_SETLEASE"):  # pragma: no cover - not Linux
+    if not LEASES:
         return None
     import signal  # 7 ms that a hit does not pay
 
@@ -182,27 +175,6 @@ def try_sole_use(fd: int) -> bool | None:
 def has_sole_use(fd: int) -> bool:
     """Whether the kernel lease is still ours: a process that was stopped too long has lost it."""
     return fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_WRLCK
-
-
-def clone(source_fd: int, target_fd: int) -> bool:
-    """Make the file open for writing a copy that shares its blocks with the other (a reflink); False where that cannot be.
-
-    It stands with the locks because this module owns `fcntl`; it takes none.
-
-    Source: ioctl_ficlone(2). The clone is atomic: the target has the source's bytes of one moment.
-
-    Raises:
-        OSError: A descriptor that may not be read or written (EBADF), a target that may not change (EPERM), no room.
-    """
-    if fcntl is None or sys.platform != "linux":  # pragma: no cover - not Linux
-        return False
-    try:
-        fcntl.ioctl(target_fd, _FICLONE, source_fd)
-    except OSError as error:
-        if error.errno in _NO_CLONE:
-            return False
-        raise
-    return True
 
 
 def try_write(path: str, mode: int, *, shared: bool = False) -> int | None:
@@ -257,14 +229,14 @@ def open_own(path: str, mode: int, *, linked: bool = False) -> int:
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
     finally:
-        os.close(parent)
+        at.close(parent)
 
 
-def _open_or_make(parent: int, name: str, mode: int) -> int:
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+def _open_or_make(parent: Directory, name: str, mode: int) -> int:
+    flags = os.O_RDWR | capabilities.CLOEXEC | capabilities.NONBLOCK
     while True:
         try:
-            fd = os.open(name, flags, dir_fd=parent)
+            fd = at.open_file(name, flags, parent=parent)
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 return fd
             os.close(fd)
@@ -302,7 +274,7 @@ class FileMutex:
         fd = open_own(self._path, self._mode)
         try:
             deadline = self._clock.monotonic() + timeout
-            while not _flock(fd, fcntl.LOCK_EX if fcntl else 0):
+            while not _flock(fd, fcntl.LOCK_EX if FLOCK else 0):
                 if self._clock.monotonic() >= deadline:
                     raise self._too_long(timeout)
                 self._clock.sleep(_SHORT_POLL)
@@ -327,14 +299,14 @@ class FileMutex:
         """What the last holder wrote into the lock's file; read and written only while it is held."""
         assert self._fd is not None, "the lock is held"
         try:
-            return os.pread(self._fd, _WORD, 0).decode("ascii", "replace").strip()
+            return opened.read_at(self._fd, _WORD, 0).decode("ascii", "replace").strip()
         except OSError as error:
             raise OSError(error.errno, error.strerror, self._path) from None
 
     @word.setter
     def word(self, text: str) -> None:
         assert self._fd is not None, "the lock is held"
-        os.pwrite(self._fd, text.encode("ascii", "replace")[:_WORD].ljust(_WORD), 0)
+        opened.write_at(self._fd, text.encode("ascii", "replace")[:_WORD].ljust(_WORD), 0)
 
     def release(self) -> None:
         """Give the lock back."""

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from .platforms import at, capabilities
+
 _MOUNTINFO = "/proc/self/mountinfo"
 # Space, tab, newline and backslash are written in octal: `\040`.
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
@@ -79,10 +81,12 @@ def holding(mounts: Iterable[Mount], path: str, device: tuple[int, int]) -> Moun
 
 def find(path: str) -> Mount | None:
     """The mount that an existing path is on, or None where this system does not tell."""
+    if not capabilities.PROC:
+        return None
     try:
         with open(_MOUNTINFO, "rb") as file:
             mounts = parse(file.read())
     except OSError:
         return None
     device = os.stat(path).st_dev
-    return holding(mounts, os.path.realpath(path), (os.major(device), os.minor(device)))
+    return holding(mounts, at.real_path(path), (os.major(device), os.minor(device)))

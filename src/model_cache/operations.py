@@ -174,7 +174,8 @@ def verify(
         wanted: `max_age time_limit byte_limit rate jobs`, None where nothing was said.
 
     Raises:
-        SettingError: A limit cannot be used. StorageError: There is no root.
+        SettingError: A limit cannot be used.
+        StorageError: There is no root.
     """
     from .index.audit import Scope
     from .integrity.readers import Limits

@@ -11,6 +11,7 @@ import os
 from . import disk, modes, values
 from .errors import SettingError
 from .layout import OWN
+from .platforms.capabilities import user
 from .units import parse_budget, parse_duration, parse_size, shown
 
 TYPE_CHECKING = False
@@ -300,7 +301,7 @@ def _absolute(path: str, source: str) -> str:
 
 
 def read_policy(path: str) -> dict[str, object]:
-    """The keys of a policy file; unknown ones (of a later version) are left out.
+    """All that a policy file says, with keys that nobody here knows: a later version may.
 
     Raises:
         SettingError: It cannot be read or is no TOML.
@@ -328,9 +329,8 @@ def _read_policy(path: str) -> tuple[dict[str, object], bool]:
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)[:200]
         raise SettingError(f"policy file {path}: {reason}", hint="mend it with an editor, or remove it") from None
-    owners = (0, os.getuid()) if hasattr(os, "getuid") else (status.st_uid,)
-    foreign = status.st_uid not in owners or bool(status.st_mode & 0o022)
-    return {key: value for key, value in found.items() if key in KEYS}, foreign
+    foreign = status.st_uid not in (0, user()) or bool(status.st_mode & 0o022)
+    return found, foreign
 
 
 def policy_text(old: str, key: str, value: str | None) -> str:

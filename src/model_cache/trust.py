@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 
-from . import stats
 from .errors import StorageError, quoted
+from .platforms import at
+from .platforms.capabilities import USERS, user, user_name
 
 # Decisions
 
@@ -18,17 +19,17 @@ def distrust_directory(path: str, found: os.stat_result) -> str:
     return ""
 
 
-def distrust_link(root: str, link: os.stat_result, user: int) -> str:
+def distrust_link(root: str, link: os.stat_result, me: int) -> str:
     """The same of the symlink that a root is reached through."""
-    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, user):
-        return f"{root} is a symlink of {stats.user_name(link.st_uid)}, who can point it elsewhere at any time"
+    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, me):
+        return f"{root} is a symlink of {user_name(link.st_uid)}, who can point it elsewhere at any time"
     return ""
 
 
-def distrust_parent(path: str, found: os.stat_result, user: int) -> str:
+def distrust_parent(path: str, found: os.stat_result, me: int) -> str:
     """Why somebody else could put another root in the place of one below this directory; empty where nobody could."""
-    if found.st_uid not in (0, user):
-        return f"{path} belongs to {stats.user_name(found.st_uid)}"
+    if found.st_uid not in (0, me):
+        return f"{path} belongs to {user_name(found.st_uid)}"
     return distrust_directory(path, found)
 
 
@@ -37,17 +38,15 @@ def distrust_parent(path: str, found: os.stat_result, user: int) -> str:
 
 def distrust(root: str) -> StorageError | None:
     """Why a root is refused; None where it is not, or not there."""
-    if not hasattr(os, "geteuid"):  # pragma: no cover - Windows
-        return None
+    if not USERS:
+        return None  # who may write where is not said by modes here
     try:
         link = os.lstat(root)
         found = os.stat(root) if stat.S_ISLNK(link.st_mode) else link
     except OSError:
         return None
-    if reason := distrust_link(root, link, os.geteuid()):
-        return StorageError(
-            f"{reason}: refused", hint=f"name the directory itself: {os.path.realpath(root)}", path=root
-        )
+    if reason := distrust_link(root, link, user()):
+        return StorageError(f"{reason}: refused", hint=f"name the directory itself: {at.real_path(root)}", path=root)
     if stat.S_ISDIR(found.st_mode) and (reason := distrust_directory(root, found)):
         hint = f"chmod o-w {quoted(root)}, or name a directory in it that only you or your group can write"
         return StorageError(f"{reason}: refused, as anybody could put files into it", hint=hint, path=root)
@@ -66,8 +65,8 @@ def refuse(root: str) -> None:
 
 def parents(root: str) -> list[tuple[str, os.stat_result]]:
     """The directories above a root, from the nearest to `/`, without symlinks; those that cannot be looked at are left out."""
-    found, path = [], os.path.realpath(root)
-    while path != "/":
+    found, path = [], at.real_path(root)
+    while path != os.path.dirname(path):
         path = os.path.dirname(path)
         try:
             found.append((path, os.stat(path)))

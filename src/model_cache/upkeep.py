@@ -68,7 +68,8 @@ class Upkeep(LockFiles):
         """Keep entries (all of the repo at the revision, if no filename is given) from eviction until `unpin`.
 
         Raises:
-            OfflineMissError: A file is not in the index. IndexUnavailableError: It cannot be written.
+            OfflineMissError: A file is not in the index.
+            IndexUnavailableError: It cannot be written.
         """
         from .operations import pin
 
@@ -98,7 +99,8 @@ class Upkeep(LockFiles):
         With `dry_run` nothing goes, and the report says what would.
 
         Raises:
-            OfflineMissError: A file is not in the index. LockTimeoutError: An eviction did not end in time.
+            OfflineMissError: A file is not in the index.
+            LockTimeoutError: An eviction did not end in time.
         """
         from .operations import remove
 
@@ -221,8 +223,10 @@ class Upkeep(LockFiles):
             progress: Who is told.
 
         Raises:
-            StorageError: It is no Hugging Face cache. CacheFullError: No room; what came is kept.
-            OfflineMissError: The root is only read. LockTimeoutError: Another process holds an entry.
+            StorageError: It is no Hugging Face cache.
+            CacheFullError: No room; what came is kept.
+            OfflineMissError: The root is only read.
+            LockTimeoutError: Another process holds an entry.
 
         Concurrency:
             I1, I2, I4, I7. The other cache is only read.

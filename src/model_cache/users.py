@@ -14,6 +14,8 @@ import os
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
+from .platforms import capabilities
+
 File = tuple[int, int]  # device and inode, as `os.stat` gives them
 
 _PROC = "/proc"
@@ -45,7 +47,7 @@ class Survey(NamedTuple):
 
 def survey(files: Collection[File]) -> Survey:
     """Find the users of these files, this process included, in one pass over all processes."""
-    if not os.path.isdir(f"{_PROC}/self/fd"):
+    if not capabilities.PROC:
         return Survey({}, None)
     uses: dict[tuple[File, int], str] = {}
     unseen = 0
@@ -125,6 +127,8 @@ def holders(path: str) -> str:
 
 
 def _flocks() -> Iterator[tuple[File, int]]:
+    if not capabilities.PROC:
+        return
     try:
         with open(f"{_PROC}/locks", encoding="utf-8") as file:
             lines = [line.split() for line in file]

@@ -11,6 +11,8 @@ import stat
 
 from . import beneath
 from .layout import OWN, PATH_BYTES
+from .platforms import at
+from .platforms.at import Directory
 from .volumes import is_silly
 
 TYPE_CHECKING = False
@@ -28,9 +30,9 @@ def files(root: str, below: str = "") -> Iterator[tuple[str, os.stat_result]]:
         try:
             parent, name = beneath.open_entry_parent(root, below)
             try:
-                found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                found = at.status(name, parent)
             finally:
-                os.close(parent)
+                at.close(parent)
         except OSError:
             return
         if not stat.S_ISDIR(found.st_mode):
@@ -46,7 +48,7 @@ def files(root: str, below: str = "") -> Iterator[tuple[str, os.stat_result]]:
         try:
             yield from _within(fd, place, waiting)
         finally:
-            os.close(fd)
+            at.close(fd)
 
 
 def directories(root: str) -> list[str]:
@@ -65,12 +67,12 @@ def directories(root: str) -> list[str]:
             with os.scandir(fd) as entries:
                 inner = [f"{below}{entry.name}" for entry in entries if entry.is_dir(follow_symlinks=False)]
         finally:
-            os.close(fd)
+            at.close(fd)
         found += [path for path in inner if len(os.fsencode(path)) <= PATH_BYTES]
     return found
 
 
-def _within(fd: int, place: str, waiting: list[str]) -> Iterator[tuple[str, os.stat_result]]:
+def _within(fd: Directory, place: str, waiting: list[str]) -> Iterator[tuple[str, os.stat_result]]:
     """The regular files of one open directory; those in it are added to what waits."""
     with os.scandir(fd) as entries:
         for entry in entries:

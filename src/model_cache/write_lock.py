@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 
 from . import locks
+from .platforms.capabilities import FLOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class WriteLock:
 
     Attributes:
         held: Whether this object holds the lock; low-level code asserts it.
-        excludes: False where the file system has no flock and holding proves nothing.
+        excludes: False where the system or the file system has no flock and holding proves nothing.
     """
 
     def __init__(self, path: str, mode: int) -> None:
@@ -54,6 +55,9 @@ class WriteLock:
         Raises:
             OSError: The lock file cannot be made or opened.
         """
+        if not FLOCK:
+            self.go_without()
+            return True
         waited = False
         while not (self._stand_in(needless if waited else None) and self._take()):
             if give_up is None or give_up():

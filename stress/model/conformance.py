@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import Any
 
-from .environment import initial
-from .explore import successors
+from . import fleet
+from .explore import AnyConfig, initial, successors
+from .fleet import Fleet
 from .names import LEFT_OUT
-from .state import DEAD, State
+from .state import DEAD
 from .steps import STEPS
-from .turn import Config
 
 # A state, and the names that were passed on the way to it; of several in a row that are the same, one.
-Way = tuple[State, tuple[str, ...]]
+Way = tuple[Any, tuple[str, ...]]
 
 
-def refused(config: Config, recorded: Sequence[str]) -> str | None:
+def refused(config: AnyConfig, recorded: Sequence[str]) -> str | None:
     """Why the model's processes cannot have done these steps, one after the other, and ended; None: they can.
 
     Steps that the model leaves out are passed over. A body comes in as many pieces as it may, so one name several times in
@@ -48,10 +49,14 @@ def before_death(recorded: Sequence[str]) -> list[str]:
     return done
 
 
-def _onward(config: Config, way: Way) -> Iterator[Way]:
+def _names(config: AnyConfig, at: str) -> tuple[str, ...]:
+    return fleet.names(at) if isinstance(config, Fleet) else STEPS[at].names
+
+
+def _onward(config: AnyConfig, way: Way) -> Iterator[Way]:
     state, names = way
     for who, at, after, _ in successors(config, state):
         if who < 0:
             yield after, names  # what happens by itself has no name
-        elif not STEPS[at].names or not any(process.at != DEAD.at for process in state.processes[:who]):
-            yield after, tuple(name for name, _ in groupby((*names, *STEPS[at].names)))
+        elif not (passed := _names(config, at)) or not any(process.at != DEAD.at for process in state.processes[:who]):
+            yield after, tuple(name for name, _ in groupby((*names, *passed)))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
-from .environment import happenings, initial
+from . import environment, fleet, fleets
+from .fleet import Fleet
 from .invariants import Recovery, check
 from .state import DEAD, State
 from .steps import STEPS
 from .turn import Config, Turn, Violated
+
+AnyConfig = Config | Fleet
+AnyState = State | fleet.State
 
 
 class Moment(NamedTuple):
@@ -18,7 +22,7 @@ class Moment(NamedTuple):
 
     who: str
     did: str
-    state: State
+    state: AnyState
 
 
 class Explored(NamedTuple):
@@ -33,7 +37,7 @@ class Explored(NamedTuple):
         steps: Every place of a program that was come through.
     """
 
-    config: Config
+    config: AnyConfig
     states: int
     transitions: int
     depth: int
@@ -43,8 +47,17 @@ class Explored(NamedTuple):
     steps: frozenset[str]
 
 
-def successors(config: Config, state: State) -> Iterator[tuple[int, str, State, Violated | None]]:
+def initial(config: AnyConfig) -> Any:
+    """The state in which an exploration begins."""
+    return fleets.initial(config) if isinstance(config, Fleet) else environment.initial(config)
+
+
+def successors(config: AnyConfig, state: Any) -> Iterator[tuple[int, str, Any, Violated | None]]:
     """Every next state: (who, at which step, state, what the step itself broke); who is -1 for what happens by itself."""
+    return fleets.successors(config, state) if isinstance(config, Fleet) else _successors(config, state)
+
+
+def _successors(config: Config, state: State) -> Iterator[tuple[int, str, State, Violated | None]]:
     for who, process in enumerate(state.processes):
         if process.at == DEAD.at:
             continue
@@ -54,21 +67,29 @@ def successors(config: Config, state: State) -> Iterator[tuple[int, str, State, 
             continue
         for one in (turn, *(also if isinstance(also, list) else ())):
             yield who, process.at, one.state(), one.broken
-    for event, after in happenings(config, state):
+    for event, after in environment.happenings(config, state):
         yield -1, event, after, None
 
 
-def explore(config: Config, most: int = 5_000_000) -> Explored:
+def _checks(config: AnyConfig) -> Callable[[Any], Violated | None]:
+    """What is asked of each state."""
+    if isinstance(config, Fleet):
+        return fleets.Check(config)
+    recovery = Recovery(config)
+    return lambda state: check(config, state) or recovery.check(state)
+
+
+def explore(config: AnyConfig, most: int = 5_000_000) -> Explored:
     """Go through all states, or up to the first violation; `most` bounds their number."""
     began = time.perf_counter()
     start = initial(config)
-    came: dict[State, tuple[State, int, str] | None] = {start: None}
-    recovery = Recovery(config)
+    came: dict[Any, tuple[Any, int, str] | None] = {start: None}
+    amiss = _checks(config)
     frontier, depth, transitions = [start], 0, 0
     steps: set[str] = set()
     while frontier:
         depth += 1
-        new: list[State] = []
+        new: list[Any] = []
         for state in frontier:
             for who, at, after, broken in successors(config, state):
                 transitions += 1
@@ -77,7 +98,7 @@ def explore(config: Config, most: int = 5_000_000) -> Explored:
                 if who >= 0:
                     steps.add(at)
                 came.setdefault(after, (state, who, at))
-                violated = broken or check(config, after) or recovery.check(after)
+                violated = broken or amiss(after)
                 if violated is not None:
                     way = _way(config, came, state, who, at, after)
                     seconds = time.perf_counter() - began
@@ -91,7 +112,7 @@ def explore(config: Config, most: int = 5_000_000) -> Explored:
 
 
 def _way(
-    config: Config, came: dict[State, tuple[State, int, str] | None], before: State, who: int, at: str, after: State
+    config: AnyConfig, came: dict[Any, tuple[Any, int, str] | None], before: Any, who: int, at: str, after: Any
 ) -> list[Moment]:
     way = [Moment(_named(config, who), at, after)]
     state = before
@@ -102,5 +123,5 @@ def _way(
     return [Moment("", "the beginning", state), *reversed(way)]
 
 
-def _named(config: Config, who: int) -> str:
+def _named(config: AnyConfig, who: int) -> str:
     return "" if who < 0 else f"{config.programs[who]} {who}"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .fleet import Fleet
+from .fleets import FLEETS
 from .state import ANY_MOMENT, HALF_RENAMES
 from .turn import Config
 
@@ -113,7 +115,8 @@ def _worlds() -> dict[str, Config]:
     return {world.name: world for world in worlds}
 
 
-WORLDS = _worlds()
+_LOCAL = _worlds()
+WORLDS: dict[str, Config | Fleet] = {**_LOCAL, **{fleet.name: fleet for fleet in FLEETS}}
 
 
 class Mutant(NamedTuple):
@@ -123,7 +126,7 @@ class Mutant(NamedTuple):
     invariants: tuple[str, ...]
     worlds: tuple[str, ...]
 
-    def configs(self) -> list[Config]:
+    def configs(self) -> list[Config | Fleet]:
         """What is explored."""
         return [WORLDS[world]._replace(mutant=self.name) for world in self.worlds]
 
@@ -179,6 +182,17 @@ MUTANTS = (
     Mutant("an update writes its listing only at its end", ("I1",), ("whole, update, lease",)),
     Mutant("a job does not share the lock of its repo", ("I1",), ("job, update",)),
     Mutant("an eviction does not know its own partials again", ("I10",), ("two fetches, power",)),
+    # Hosts that share a tier.
+    Mutant("who is deceived behind the lead goes alone", ("I2",), ("fleet, engines fail",)),
+    Mutant("no look behind the lead", ("I2",), ("fleet, cold",)),
+    Mutant("the lead goes before the upload", ("I2",), ("fleet, cold",)),
+    Mutant("the damaged object is read again, without the lead", ("I2",), ("fleet, damaged",)),
+    Mutant("an object that is there is not replaced", ("I2",), ("fleet, damaged",)),
+    Mutant("what a tier sends is not hashed", ("I1",), ("fleet, damaged",)),
+    Mutant("the error of an engine is one of the fetch", ("I10",), ("fleet, engines fail",)),
+    Mutant("an upload that fails keeps the lead", ("I10",), ("fleet, engines fail",)),
+    Mutant("who fails keeps the lead", ("I10",), ("fleet, Hub fails",)),
+    Mutant("nobody finds out that a leader is dead", ("I10",), ("fleet, killed",)),
 )
 
 
@@ -194,11 +208,11 @@ GAPS = (
     Gap(
         "an own file under a rename",
         "nobody moves a file to a path between the last look of a replacement and its rename",
-        WORLDS["own file, update"]._replace(events=frozenset(["own", "move", ANY_MOMENT])),
+        _LOCAL["own file, update"]._replace(events=frozenset(["own", "move", ANY_MOMENT])),
     ),
     Gap(
         "half a rename",
         "a rename is atomic over a power loss",
-        WORLDS["evictor, fetch, power"]._replace(events=frozenset([HALF_RENAMES])),
+        _LOCAL["evictor, fetch, power"]._replace(events=frozenset([HALF_RENAMES])),
     ),
 )

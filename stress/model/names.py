@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from . import invariants  # noqa: F401 - it fills the table of steps
+from . import fleet, invariants, sharing  # noqa: F401 - they fill the tables of steps
 from .steps import STEPS
 
 SOURCES = Path(__file__).resolve().parents[2] / "src" / "model_cache"
@@ -23,11 +23,7 @@ _PARTS = (
     "several connections of one download: as `body:open` and `body:write`, with a note that says which bytes are there;"
     " test_parts and the sweeps come through it"
 )
-_TIER = "a tier that hosts share: on this host bytes that come from it are a download; the tests of the fleet play its faults"
 LEFT_OUT = {
-    "tier:offer": _TIER,
-    "tier:open": _TIER,
-    "tier:write": _TIER,
     "copy:write": "a copy from a lower root, or where nothing can be linked: a download whose bytes come from a file",
     "fix:mode": "repairs the mode of a file or directory: no name, byte or row is another",
     "local:replace": _LOCAL,
@@ -64,7 +60,8 @@ LEFT_OUT = {
 
 def in_model() -> frozenset[str]:
     """The names of all steps of the model."""
-    return frozenset(name for step in STEPS.values() for name in step.names)
+    local = frozenset(name for step in STEPS.values() for name in step.names)
+    return local.union(*(fleet.names(at) for at in fleet.STEPS))
 
 
 def in_sources() -> frozenset[str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from .explore import Explored
+from . import fleet, fleets
+from .explore import AnyConfig, Explored
+from .fleet import Fleet
 from .state import NOTHING, PLACES, Row, World
 from .steps import STEPS
 
@@ -20,26 +23,37 @@ def told(found: Explored) -> list[str]:
         f" {len(found.way) - 1} steps, {found.states} states seen before",
         "",
     ]
-    before = found.way[0].state.world
+    before: Any = found.way[0].state.world
     lines += [f"{'':3}  {'in the beginning':21} {text}" for text in _shown(before)]
     for number, moment in enumerate(found.way[1:], 1):
         after = moment.state.world
-        does = STEPS[moment.did].says if moment.did in STEPS else ""
-        name = moment.did if moment.did in STEPS else moment.did.upper()
+        does = said(found.config, moment.did)
+        name = moment.did if does else moment.did.upper()
         lines.append(f"{number:3}  {moment.who:12} {name:28} {does}")
         lines += [f"{'':18}-> {text}" for text in _changes(before, after)]
         before = after
     return [*lines, "", f"so {found.violated}"]
 
 
-def _changes(before: World, after: World) -> Iterator[str]:
+def said(config: AnyConfig, at: str) -> str:
+    """What a step does, in words; nothing of what happens by itself."""
+    if isinstance(config, Fleet):
+        return fleet.says(at) if at in fleet.STEPS else ""
+    return STEPS[at].says if at in STEPS else ""
+
+
+def _changes(before: Any, after: Any) -> Iterator[str]:
     old = set(_shown(before))
     yield from (text for text in _shown(after) if text not in old)
-    if len(after.pending) < len(before.pending):
+    if isinstance(after, World) and len(after.pending) < len(before.pending):
         yield f"{len(after.pending)} changes of names are not durable"
 
 
-def _shown(world: World) -> Iterator[str]:
+def _shown(world: World | fleet.World) -> Iterator[str]:
+    return _shown_here(world) if isinstance(world, World) else fleets.shown(world)
+
+
+def _shown_here(world: World) -> Iterator[str]:
     entries = len(world.rows)
     for at, ino in enumerate(world.names):
         where = f"{PLACES[at // entries]}/{at % entries}"

@@ -24,8 +24,9 @@ from typing import NamedTuple
 from .states import History, State
 
 _OWN = "root/.model-cache/"
-_INDEX, _JOURNAL, _COUNTER = f"{_OWN}index.db", f"{_OWN}index.db-journal", f"{_OWN}index.lock"
-_PASSED_OVER = re.compile(rf"{re.escape(_OWN)}(locks/([0-9a-f]+\.lock|.*\.\d+-[0-9a-f]{{8}})|(gc|verify)\.lock)$")
+_PASSED_OVER = re.compile(
+    rf"{re.escape(_OWN)}(locks/([0-9a-f]+\.lock|.*\.\d+-[0-9a-f]{{8}})|(hosts/[^/]+/[^/]+/)?(gc|verify)\.lock)$"
+)
 # `index.db.HEX` and `index.db.damaged-TIME-HEX`, and what `disk.write_small` begins with.
 _NAMELESS = re.compile(rf"{re.escape(_OWN)}(.*/)?(index(\.1)?\.db\.[^/]*|[^/]*\.\d+-[0-9a-f]{{8}})$")
 _NOTE = re.compile(rf"{re.escape(_OWN)}locks/[0-9a-f]+\.json$")
@@ -51,13 +52,16 @@ class Classes:
     Args:
         history: What they are states of.
         scratch: An empty directory, where SQLite recovers.
+        state: Where the index is of the host that did it.
 
     Attributes:
         recoveries: How many pairs of index and journal SQLite has recovered.
     """
 
-    def __init__(self, history: History, scratch: Path) -> None:
+    def __init__(self, history: History, scratch: Path, state: str) -> None:
         self._history, self._scratch = history, scratch
+        self._index_at, self._journal_at = f"{state}/index.db", f"{state}/index.db-journal"
+        self._counter_at = f"{state}/index.lock"
         self._pairs: dict[tuple[bytes, bytes], _Index] = {}
         self._meanings: dict[tuple[Callable[[bytes], int], bytes], int] = {}
 
@@ -68,18 +72,18 @@ class Classes:
 
     def of(self, state: State) -> tuple[object, object]:
         """Two values: states are one if the first is equal; of each second one a state is to be tried."""
-        history, tree = self._history, self._history.tree(state)
-        index = self._index(state, tree[_INDEX], tree.get(_JOURNAL)) if _INDEX in tree else None
+        history, tree, at = self._history, self._history.tree(state), self._index_at
+        index = self._index(state, tree[at], tree.get(self._journal_at)) if at in tree else None
         facts: list[object] = [index and index.recovered]
         for path, ino in tree.items():
             if ino in history.base.folders or _NAMELESS.match(path):
                 if not _PASSED_OVER.match(path):
                     facts.append((path, ino))
-            elif path == _COUNTER:
+            elif path == self._counter_at:
                 facts.append(self._meaning(ino, state, _counted) > (index.generation if index else 0))
             elif _NOTE.match(path):
                 facts.append((path, self._meaning(ino, state, _note) and history.digest(ino, state)[0]))
-            elif path == _INDEX or (path == _JOURNAL and index):
+            elif path == at or (path == self._journal_at and index):
                 facts.append((path, ino))
             elif not _PASSED_OVER.match(path):
                 facts.append((path, ino, *history.digest(ino, state)))

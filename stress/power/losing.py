@@ -86,7 +86,9 @@ class Bench:
         next_ino = _next_ino(top)
         before = image.take(top)
         base = copy.deepcopy(before)
-        calls = record(lambda: operation.act(site.cache(ahead=operation.ahead, **settings)))
+        cache = site.cache(ahead=operation.ahead, host=operation.host, **settings)
+        self._state = os.path.relpath(cache._ctx.places.state, top)
+        calls = record(lambda: operation.act(cache))
         device = top.stat().st_dev
         follower = Follower(before, str(top), (os.major(device), os.minor(device)), next_ino)
         follower.follow(calls)
@@ -102,7 +104,7 @@ class Bench:
         began = time.monotonic()
         history, count, distinct, seen, broken = self.history, 0, 0, set[object]([None]), list[Broken]()
         with tempfile.TemporaryDirectory(prefix="model-cache-index-", dir="/dev/shm") as scratch:
-            classes = Classes(history, Path(scratch))
+            classes = Classes(history, Path(scratch), self._state)
             for state in states(history, most, self._quiet()):
                 if distinct == limit:
                     break

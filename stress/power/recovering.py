@@ -101,12 +101,11 @@ def _recover(site: Site, operation: Operation, turn: int) -> list[Violation]:
     site.expected.complete = frozenset([WHOLE] if wholes else [])
     for act in (first, fetch, *wholes, *_LAST):
         found += _asked(act.name, partial(act.on, site))
-    last = site.cache(ahead=_LATER)
-    return found + _asked("in the end", lambda: invariants.settled(site.root, site.expected, last))
+    return found + _asked("in the end", lambda: site.settled(_LATER))
 
 
 def _has_index(site: Site) -> bool:
-    index = site.own / "index.db"
+    index = site.state / "index.db"
     return index.exists() and index.stat().st_size > 0
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from .journal import Event
+from .oracle import INVARIANTS, NAMES
 from .picture import INK, Bar, Lane, Mark, Note, Picture
 
 if TYPE_CHECKING:
@@ -108,10 +109,13 @@ def of_race(arena: Arena) -> str:
         if died is not None and how in ("SIGKILL", "SIGTERM"):
             lanes[slot].marks.append(Mark(died, "cross", DEAD))
     deaths = sum(first <= (died or 0.0) <= last and how != "end" for _, died, how in oracle.lives.values())
+    broken = {violation.invariant for violation in oracle.violations}
+    held = {one for one in INVARIANTS if oracle.checks[one] and one not in broken}
     return Picture(
-        title=f"{arena.scenario.processes} processes race for the same files",
-        subtitle=f"{last - first:.0f} seconds of {arena.seconds:.0f}: {deaths} were killed, each was replaced at once;"
-        f" {len(oracle.violations)} violations in {sum(oracle.checks.values()):,} checks.",
+        title=f"{arena.scenario.processes} processes race for the same files, and are killed",
+        subtitle=f"{last - first:.0f} seconds out of {arena.seconds:.0f}, in which {deaths} died; each was replaced at once."
+        f" In the whole race {oracle.deaths['SIGKILL']:,} died by SIGKILL,\nand {sum(oracle.checks.values()):,} looks at"
+        f" what is promised found {len(oracle.violations)} violations. Below: how often each promise was looked at.",
         first=first,
         last=last,
         lanes=list(lanes.values()),
@@ -119,6 +123,9 @@ def of_race(arena: Arena) -> str:
             ("bar", WAIT, "waits"), ("bar", DOWN, "downloads"), ("bar", OVER, "took over, resumed"),
             ("bar", HELD, "holds a file"), ("bar", EVICT, "evicts"), ("bar", VERIFY, "verifies"),
             ("tick", INK, "hit"), ("bar", STOP, "stopped"), ("cross", DEAD, "killed"),
+        ],
+        verdicts=[
+            (f"{one} {NAMES[one]}: {oracle.checks[one]:,}", one in held) for one in INVARIANTS
         ],
         pitch=13,
     ).svg()  # fmt: skip

@@ -17,6 +17,10 @@ from .excuses import Known, excuse
 from .journal import Event
 
 INVARIANTS = tuple(f"I{number}" for number in range(1, 11))
+NAMES = {
+    "I1": "whole", "I2": "single-flight", "I3": "in use", "I4": "budget", "I5": "ledger", "I6": "honest verify",
+    "I7": "not ours", "I8": "disposable index", "I9": "cheap hit", "I10": "any instant",
+}  # fmt: skip
 _MENDING = 5.0  # seconds in which damaged bytes may be on their way out
 _WAYS = {"lease": "leased", "open": "open through the cache", "mapped": "open", "pin": "pinned"}
 

@@ -11,9 +11,11 @@ from html import escape
 from typing import NamedTuple
 
 PAPER, EDGE, INK, FAINT, GRID = "#ffffff", "#d0d7de", "#1f2328", "#656d76", "#eaeef2"
+GOOD, BAD = "#1a7f37", "#cf222e"
 _FONT = "font-family='system-ui,-apple-system,Segoe UI,Helvetica,Arial,sans-serif'"
 _LEFT, _RIGHT, _TOP = 46.0, 24.0, 92.0  # room around the lanes, in pixels
 _CURVE = 54.0  # height of the curve
+_VERDICT, _ABREAST = 19.0, 5  # from row to row of verdicts, and how many stand in one
 _LETTER, _BOLD = 6.15, 7.1  # width of one, on average, at 12 pixels
 
 
@@ -65,6 +67,7 @@ class Picture:
         notes: Lines through all lanes.
         curve: (seconds, share of 1, colour) of a line above the lanes; empty for none.
         curve_label: What it is of.
+        verdicts: (text, whether it is good) of what came out, below everything, five in a row.
         pitch: Pixels from lane to lane.
         width: Pixels.
     """
@@ -78,13 +81,15 @@ class Picture:
     notes: list[Note] = field(default_factory=list)
     curve: list[tuple[float, float, str]] = field(default_factory=list)
     curve_label: str = ""
+    verdicts: Sequence[tuple[str, bool]] = ()
     pitch: float = 8.0
     width: float = 960.0
 
     def svg(self) -> str:
         """The text of the file."""
         lanes = self._top + self.pitch * len(self.lanes)
-        height = lanes + 66
+        below = 12 + _VERDICT * -(-len(self.verdicts) // _ABREAST) if self.verdicts else 0
+        height = lanes + 66 + below
         parts = [
             f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {self.width:g} {height:g}' role='img' {_FONT}>",
             f"<title>{escape(self.title)}</title>",
@@ -96,7 +101,7 @@ class Picture:
         ]  # fmt: skip
         for number, lane in enumerate(self.lanes):
             parts += self._lane(lane, self._top + self.pitch * number)
-        parts += [*self._labels(), *self._legend(height - 18), "</svg>"]
+        parts += [*self._labels(), *self._legend(lanes + 48), *self._verdicts(lanes + 82), "</svg>"]
         return "\n".join(parts) + "\n"
 
     @property
@@ -177,6 +182,19 @@ class Picture:
                 parts.append(_sign(shape, colour, x + 10, y - 4.5, 10))
             parts.append(_text(x + 26, y, text, size=12))
             x += 26 + _LETTER * len(text) + 22
+        return parts
+
+    def _verdicts(self, y: float) -> list[str]:
+        if not self.verdicts:
+            return []
+        line = f"M{_LEFT:g} {y - 19:.1f}H{self.width - _RIGHT:g}"
+        parts = [f"<path d='{line}' stroke='{EDGE}'/>"]
+        for number, (words, good) in enumerate(self.verdicts):
+            x = _LEFT + number % _ABREAST * (self.width - _LEFT - _RIGHT) / _ABREAST
+            at = y + number // _ABREAST * _VERDICT
+            # A sign besides the colour, for whoever cannot tell the two.
+            colour, sign = (GOOD, "\N{CHECK MARK}") if good else (BAD, "\N{MULTIPLICATION X}")
+            parts += [_text(x, at, sign, size=13, colour=colour, weight=650), _text(x + 17, at, words, size=12)]
         return parts
 
 

@@ -10,12 +10,7 @@ from rich.table import Table
 
 from .arena import Arena
 from .ending import as_json
-from .oracle import INVARIANTS, Oracle
-
-NAMES = {
-    "I1": "whole", "I2": "single-flight", "I3": "in use", "I4": "budget", "I5": "ledger", "I6": "honest verify",
-    "I7": "not ours", "I8": "disposable index", "I9": "cheap hit", "I10": "any instant",
-}  # fmt: skip
+from .oracle import INVARIANTS, NAMES, Oracle
 
 
 def as_dict(arena: Arena) -> dict[str, Any]:

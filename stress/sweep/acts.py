@@ -21,6 +21,7 @@ class Act(NamedTuple):
         ahead: Seconds that its clock is ahead.
         legal: Errors that it may raise, with nothing wrong: there is nothing to do.
         takes: Whether files may be gone afterwards.
+        host: Which of the hosts that share the root does it.
     """
 
     do: Callable[[ModelCache], object]
@@ -28,6 +29,7 @@ class Act(NamedTuple):
     ahead: float = 0.0
     legal: tuple[type[ModelCacheError], ...] = ()
     takes: bool = False
+    host: str = ""
 
 
 _NEXT = {
@@ -56,7 +58,8 @@ def act(operation: str, then: str = "") -> Act:
         return Act(lambda cache: cache.fetch(*killed.about))
     if then in ("", "again"):
         # What is removed or collected already is not there a second time.
-        return Act(killed.act, killed.settings, killed.ahead, (OfflineMissError,) if then and _removes(killed) else ())
+        nothing_left = (OfflineMissError,) if then and _removes(killed) else ()
+        return Act(killed.act, killed.settings, killed.ahead, nothing_left, host=killed.host)
     found = (_NEXT | _NEXT_OF_WHOLES)[then]
     assert found is not None
     return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import NamedTuple
 
+from ..hosts import PLACE
 from .seccomp import Notice
 
 _HERE = 0xFFFFFF9C  # AT_FDCWD, its lower 32 bits
@@ -26,6 +28,8 @@ _PATHS: dict[str, tuple[tuple[int | None, int], ...]] = {
 _SIZES = {"write": slice(2, 3), "pwrite64": slice(2, 4), "ftruncate": slice(1, 2)}  # and places
 _CHANGE_NOTHING = {"read", "pread64", "fsync", "fdatasync", "flock", "fcntl"}  # a lock is gone with its process
 
+_ON_INDEX = re.compile(rf"(\.model-cache|{re.escape(PLACE)}/[^/]+/[^/]+)(/index\..*)?")  # of one host, or of each
+
 
 class Call(NamedTuple):
     """A system call on something below a root.
@@ -45,7 +49,7 @@ class Call(NamedTuple):
     @property
     def on_index(self) -> bool:
         """Whether it is on the index, its journal, its lock, or the directory that these are in."""
-        return self.path == ".model-cache" or self.path.startswith(".model-cache/index.")
+        return _ON_INDEX.fullmatch(self.path) is not None
 
     def __str__(self) -> str:
         return f"{self.name} {self.path}"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from model_cache.index import rows
 
+from .. import hosts
 from ..invariants import OWN
 from ..site import Site
 
@@ -25,6 +26,7 @@ def twin(site: Site, root: Path) -> Site:
     other.expected = copy.deepcopy(site.expected)
     shutil.copytree(site.root, root, symlinks=True)
     inodes = {os.lstat(old).st_ino: os.lstat(new).st_ino for old, new in _pairs(site.root, root)}
+    hosts.move(site.root, root)
     for index in other.own.glob("**/index*.db"):
         _renumber(index, inodes)
     for mark in other.own.glob("damaged/*"):

@@ -14,10 +14,12 @@ import socket
 import sys
 import threading
 import traceback
+from pathlib import Path
 from typing import Any, NoReturn
 
 from model_cache import ModelCache, ModelCacheError
 
+from ..hosts import settings_of
 from ..site import Later
 from . import seccomp, wire
 from .acts import act
@@ -53,9 +55,9 @@ class _Life:
     def _act(self) -> None:
         what = act(self._order["operation"], self._order["then"])
         clock = Later(what.ahead)
-        policy: dict[str, Any] = {"min_idle": 0, "touch_interval": 0, **what.settings}
-        endpoint = self._order["endpoint"]
-        what.do(ModelCache(self._order["root"], endpoint=endpoint, token=False, clock=clock, step=self._step, **policy))
+        root, endpoint = Path(self._order["root"]), self._order["endpoint"]
+        policy: dict[str, Any] = {"min_idle": 0, "touch_interval": 0, **settings_of(root, what.host), **what.settings}
+        what.do(ModelCache(root, endpoint=endpoint, token=False, clock=clock, step=self._step, **policy))
 
     def _step(self, name: str) -> None:
         with self._lock:  # several connections come by at once

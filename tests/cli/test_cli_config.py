@@ -146,3 +146,20 @@ def test_a_file_with_other_structure_is_left_alone(shell, root):
     assert (code, out) == (1, "")
     assert err.splitlines()[1] == "hint: set min_free in it with an editor"
     assert policy.read_text() == "[mine]\nx = 1\n"
+
+
+def test_a_name_that_nobody_reads_is_said(environ, root):
+    """A key of the policy or a variable that is misspelt is no error, and `config` and `doctor` say that it has no effect."""
+    shell = Shell(environ | {"MODEL_CACHE_MAX_SISE": "3GB", "MODEL_CACHE_DEBUG": "0"}, root)
+    shell.ok("config", "min_free=1MB")
+    policy = root / ".model-cache/config.toml"
+    policy.write_text(policy.read_text() + 'colour = "red"\n')
+    variable = (
+        "MODEL_CACHE_MAX_SISE in the environment has no effect: no setting has that name (is it MODEL_CACHE_MAX_SIZE?)"
+    )
+    key = f"colour in {policy} has no effect: no setting has that name"
+    code, out, err = shell.run("config")
+    assert (code, err) == (0, f"warning: {variable}\nwarning: {key}\n")
+    assert "colour" not in out
+    found = [check for check in shell.json("doctor")["checks"] if check["name"] == "settings"]
+    assert [(check["status"], check["detail"]) for check in found] == [("warn", variable), ("warn", key)]

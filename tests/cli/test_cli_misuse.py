@@ -31,6 +31,34 @@ def shell(environ, root):
             "hint: model-cache fetch gpt2 --include '*.json'\n",
         ),
         (["fetch", "a/b/c", "x"], "error: repo 'a/b/c' is not of the form name or owner/name\n"),
+        (
+            ["fetch", "https://huggingface.co/openai-community/gpt2", "x"],
+            "error: repo 'https://huggingface.co/openai-community/gpt2' is not of the form name or owner/name\n"
+            "hint: the repo is openai-community/gpt2\n",
+        ),
+        (
+            ["fetch", "https://huggingface.co/datasets/a/b/resolve/main/x"],
+            "error: repo 'https://huggingface.co/datasets/a/b/resolve/main/x' is not of the form name or owner/name\n"
+            "hint: the repo is a/b, with --repo-type dataset, and a filename is an argument of its own\n",
+        ),
+        (
+            ["fetch", "hf://a/b"],
+            "error: repo 'hf://a/b' is not of the form name or owner/name\nhint: the repo is a/b\n",
+        ),
+        (["fetch", "http://?"], "error: repo 'http://?' is not of the form name or owner/name\n"),
+        (
+            ["fetch", "gpt2@v1", "x"],
+            "error: repo 'gpt2@v1' has characters other than letters, digits, '-', '_' and '.'\n"
+            "hint: a revision is an option of its own (--revision)\n",
+        ),
+        (
+            ["config", "max_size", "1GB"],
+            "error: expected one KEY=VALUE, found 'max_size 1GB'\nhint: model-cache config max_size=1GB\n",
+        ),
+        (
+            ["config", "max_size", "=", "1GB"],
+            "error: expected one KEY=VALUE, found 'max_size = 1GB'\nhint: model-cache ",
+        ),
         (["fetch", "gpt2", "ok", "../x"], "error: filename '../x' has the part '..'\n"),
         (
             ["fetch", "gpt2", "x", "--revision", "a b"],

@@ -1,16 +1,16 @@
 """Hosts of a fleet: each with a root of its own, one bucket, one database, one hub."""
 
 import pytest
-from fleet_equipment import SIZE, SMALL, Bucket, Postgres, Wire, name_bucket
+from fleet_equipment import SERVERS, SIZE, SMALL, Postgres, Wire, name_bucket
 from support import FILE, REPO, pattern
 
 from model_cache import ModelCache
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """One S3 server for the tests of a module."""
-    bucket = Bucket(tmp_path_factory.mktemp("bucket"))
+@pytest.fixture(scope="module", params=SERVERS)
+def served(request, tmp_path_factory):
+    """Of each kind of S3 server one for the tests of a module."""
+    bucket = request.param(tmp_path_factory.mktemp("bucket"))
     try:
         bucket.run()
         yield bucket
@@ -22,7 +22,7 @@ def served(tmp_path_factory):
 def bucket(served, monkeypatch):
     """The S3 server with nothing in it, named by the environment."""
     served.begin()
-    name_bucket(monkeypatch.setenv, served.port)
+    name_bucket(monkeypatch.setenv, served)
     return served
 
 
@@ -30,9 +30,23 @@ def bucket(served, monkeypatch):
 def wire(bucket, monkeypatch):
     """A wire to the S3 server, which the environment names in its place."""
     wire = Wire(bucket.port)
-    name_bucket(monkeypatch.setenv, wire.port)
+    name_bucket(monkeypatch.setenv, bucket, wire.port)
     yield wire
     wire.close()
+
+
+@pytest.fixture(params=SERVERS)
+def own(request, tmp_path, monkeypatch):
+    """An S3 server of the test's own, and the wire to it that the environment names."""
+    server = request.param(tmp_path / "own")
+    try:
+        server.run()
+        wire = Wire(server.port)
+        name_bucket(monkeypatch.setenv, server, wire.port)
+        yield server, wire
+        wire.close()
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,8 @@ import subprocess
 import sys
 import threading
 
-import fleet_equipment
 import pytest
-from fleet_equipment import SIZE, SMALL, Wire, name_bucket
+from fleet_equipment import SIZE, SMALL, bytes_of, objects_in
 from support import FILE, REPO, Later, finish, pattern
 
 from model_cache import DownloadError, IntegrityError, ModelCache, SettingError
@@ -59,9 +58,9 @@ def test_what_one_host_downloaded_comes_from_the_bucket(bucket, host, hub, data)
 def test_objects_are_called_by_what_they_hold(bucket, host, hub, data):
     """Large files are called by their sha256, small ones by their git-sha1, and records by their names at a commit."""
     fill(host, hub, bucket.address)
-    kinds = sorted(name.split("/")[1] for name in bucket.objects)
+    kinds = sorted(name.split("/")[1] for name in objects_in(bucket))
     assert kinds == ["git", "record", "record", "sha256"]
-    assert all(objects.promised(name) for name in bucket.objects if "record" not in name)
+    assert all(objects.promised(name) for name in objects_in(bucket) if "record" not in name)
 
 
 def test_large_object_is_sent_in_parts(bucket, host, hub):
@@ -135,14 +134,14 @@ def emptied(held):
 def test_damaged_object_is_reported_and_replaced(bucket, host, hub, data, damage):
     """An object with other bytes than its name says is reported, the Hub is used, and the object is right afterwards."""
     fill(host, hub, bucket.address)
-    ((name, path),) = ((name, path) for name, path in bucket.objects.items() if "sha256" in name)
+    (name,) = (name for name in objects_in(bucket) if "sha256" in name)
     bad = damage(data)
     Bucket(bucket.address).offer(name, bad, len(bad))
     told, second = Told(), host("second", tier=bucket.address)
     assert second.fetch(REPO, FILE, progress=told).read_bytes() == data
     assert any("the tier's" in message and "replaced" in message for message in told.warnings)
     assert second.wait_for_uploads(60) == 0
-    assert path.read_bytes() == data
+    assert bytes_of(bucket, name) == data
     assert hub.body_gets(FILE) == 1
 
 
@@ -298,7 +297,7 @@ def test_engine_that_recovered_is_used_again(bucket, host, hub, data, monkeypatc
     again.fetch(REPO, FILE)
     assert again.wait_for_uploads(60) == 0
     assert not remembered.exists()
-    assert any("sha256" in name for name in bucket.objects)
+    assert any("sha256" in name for name in objects_in(bucket))
 
 
 def test_wrong_credentials_cost_a_warning(bucket, host, hub, data, monkeypatch):
@@ -311,44 +310,30 @@ def test_wrong_credentials_cost_a_warning(bucket, host, hub, data, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", ["kill", "hang"])
-def test_engine_that_fails_in_mid_transfer(fault, host, hub, data, monkeypatch, tmp_path):
+def test_engine_that_fails_in_mid_transfer(fault, own, host, hub):
     """Of a file whose bucket is killed, or hangs, in mid-transfer the Hub sends the rest."""
-    own = fleet_equipment.Bucket(tmp_path / "own")
-    try:
-        own.run()
-        wire = Wire(own.port)
-        name_bucket(monkeypatch.setenv, wire.port)
-        large = pattern(12_000_000, 5)
-        hub.add_repo(REPO, {FILE: large})
-        first = host("first", tier=own.address)
-        first.fetch(REPO, FILE)
-        assert first.wait_for_uploads(60) == 0
-        hub.reset()
-        wire.after(6_000_000, own.stop if fault == "kill" else own.hang)
-        second = host("second", tier=own.address)
-        assert second.fetch(REPO, FILE).read_bytes() == large
-        assert 0 < hub.body_bytes(FILE) < 12_000_000
-        wire.close()
-    finally:
-        own.stop()
+    server, wire = own
+    large = pattern(12_000_000, 5)
+    hub.add_repo(REPO, {FILE: large})
+    first = host("first", tier=server.address)
+    first.fetch(REPO, FILE)
+    assert first.wait_for_uploads(60) == 0
+    hub.reset()
+    wire.after(6_000_000, getattr(server, fault))
+    second = host("second", tier=server.address)
+    assert second.fetch(REPO, FILE).read_bytes() == large
+    assert 0 < hub.body_bytes(FILE) < 12_000_000
 
 
-def test_tier_that_hangs_from_the_start(host, hub, data, monkeypatch, tmp_path):
+def test_tier_that_hangs_from_the_start(own, host, hub, data):
     """A bucket that takes connections and answers nothing costs a time-out, and then nothing."""
-    own = fleet_equipment.Bucket(tmp_path / "own")
-    try:
-        own.run()
-        wire = Wire(own.port)
-        name_bucket(monkeypatch.setenv, wire.port)
-        own.hang()
-        first = host("first", tier=own.address)
-        assert first.fetch(REPO, FILE).read_bytes() == data
-        before = wire.connections
-        assert first.fetch(REPO, SMALL).read_bytes() == b'{"small": true}'
-        assert wire.connections == before
-        wire.close()
-    finally:
-        own.stop()
+    server, wire = own
+    server.hang()
+    first = host("first", tier=server.address)
+    assert first.fetch(REPO, FILE).read_bytes() == data
+    before = wire.connections
+    assert first.fetch(REPO, SMALL).read_bytes() == b'{"small": true}'
+    assert wire.connections == before
 
 
 @pytest.mark.parametrize(

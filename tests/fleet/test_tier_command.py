@@ -1,14 +1,16 @@
 """`model-cache tier`: what people do with a bucket that hosts share."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
-from fleet_equipment import SMALL
+from fleet_equipment import SMALL, objects_in
 from support import FILE, REPO
 
 from model_cache.fleet import objects
+from model_cache.fleet.bucket import Bucket
 from model_cache.fleet.keeping import plan
 from model_cache.fleet.protocols import Stored
 
@@ -70,6 +72,22 @@ def test_oldest_objects_go_first(filled, tier, shelf):
     assert tier("gc", "--older-than", "1h")[1] == ""
     assert json.loads(tier("gc", "--max-size", "0", "--json")[1])["total_bytes"] == 0
     assert tier("ls", "-q")[1] == ""
+
+
+def test_command_works_on_servers(bucket, host, data, tier, environ):
+    """On an S3 server too a damaged object is found and removed, and `gc` leaves nothing."""
+    environ |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    environ["MODEL_CACHE_TIER"] = bucket.address
+    first = host("first", tier=bucket.address)
+    first.fetch(REPO, FILE)
+    assert first.wait_for_uploads(60) == 0
+    assert tier("verify")[0] == 0
+    (name,) = (name for name in objects_in(bucket) if "sha256" in name)
+    Bucket(bucket.address).offer(name, data[:-1] + b"?", len(data))
+    assert tier("verify", "-q", "--remove")[0] == 4
+    assert name not in objects_in(bucket)
+    assert tier("gc", "--max-size", "0")[0] == 0
+    assert objects_in(bucket) == []
 
 
 @pytest.mark.parametrize(

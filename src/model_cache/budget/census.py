@@ -87,16 +87,16 @@ def strangers(ctx: Context, known: dict[str, Recorded], *, placed: bool = False)
         row = known.pop(path, None)
         if row is not None:
             _, _, ino, size, mtime_ns, by_hand, free = row
-            alike = ino == found.st_ino and mtime_ns == found.st_mtime_ns and size == found.st_size
+            alike = ino == stats.inode(found) and mtime_ns == found.st_mtime_ns and size == found.st_size
             if alike and not (placed and by_hand):
                 if found.st_nlink > 1 and not free:
-                    counted.add(found.st_ino)
+                    counted.add(stats.inode(found))
                 continue
         entry = reading(ctx, path)
         if entry is None:
             continue
         before = None if row is None else Known(*row[1:])
-        file = Placed(entry, found.st_ino, found.st_mtime_ns, found.st_size, stats.allocated(found), before)
+        file = Placed(entry, stats.inode(found), found.st_mtime_ns, found.st_size, stats.allocated(found), before)
         if found.st_nlink > 1:
             linked.append(file)
         else:
@@ -148,7 +148,7 @@ def settle_quarantine(ctx: Context) -> None:
     for name in sorted(filter(quarantine.is_name, files.keys() - charged)):
         status = files[name]
         size = stats.allocated(status)
-        quarantine.counted(ctx.index, name, status.st_ino, status.st_mtime_ns, status.st_size, size)
+        quarantine.counted(ctx.index, name, stats.inode(status), status.st_mtime_ns, status.st_size, size)
     for aside in quarantine.listed(ctx.index):
         if not os.path.lexists(ctx.places.quarantine + aside.name):
             _drop_row(ctx, aside)

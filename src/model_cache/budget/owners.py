@@ -10,6 +10,7 @@ from .. import stats
 from ..context import Context
 from ..index import quarantine
 from ..index.rows import Row
+from ..platforms.capabilities import user_name
 from .eviction import Unit
 
 
@@ -29,7 +30,7 @@ class Share(NamedTuple):
     @property
     def user(self) -> str:
         """The user's name, or `user` and the number where this machine knows none."""
-        return stats.user_name(self.uid)
+        return user_name(self.uid)
 
 
 def shares(ctx: Context, rows: Iterable[Row]) -> list[Share]:
@@ -70,7 +71,7 @@ def owners(ctx: Context, rows: Iterable[Row]) -> str:
             uids.add(os.stat(f"{ctx.root}/{row.path}", follow_symlinks=False).st_uid)
         except OSError:
             continue  # it went meanwhile
-    return ", ".join(sorted(map(stats.user_name, uids))) or "another user"
+    return ", ".join(sorted(map(user_name, uids))) or "another user"
 
 
 def owners_of(ctx: Context, units: Iterable[Unit]) -> str:

@@ -34,7 +34,8 @@ def remove(ctx: Context, rows: list[Row], *, force: bool = False, dry_run: bool 
         dry_run: Only say what would go.
 
     Raises:
-        LockTimeoutError: An eviction did not end in time. StorageError: The file system has no locks.
+        LockTimeoutError: An eviction did not end in time.
+        StorageError: The file system has no locks.
     """
     designated.refuse_to_take(ctx)
     report = RemoveReport()

@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from ..errors import ModelCacheError
+from ..platforms.capabilities import POSIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _take_any_path(stdout: object) -> None:
     """Let paths leave as the bytes they are on disk, whatever the locale says."""
-    if os.name == "posix" and hasattr(stdout, "reconfigure"):
+    if POSIX and hasattr(stdout, "reconfigure"):
         stdout.reconfigure(encoding=sys.getfilesystemencoding(), errors=sys.getfilesystemencodeerrors())
 
 

@@ -9,6 +9,7 @@ import click
 from ..context import Context
 from ..errors import OfflineMissError, SettingError, StorageError, quoted
 from ..layout import PREFIXES
+from ..platforms.space import is_read_only
 from ..settings import Settings
 from ..units import parse_duration, parse_size
 from . import known
@@ -123,6 +124,8 @@ class Run:
             hint = f"ls -ld {quoted(ctx.root)} {quoted(ctx.places.own)}"
             if ctx.settings.read_only:
                 hint = "unset MODEL_CACHE_READ_ONLY"
+            elif is_read_only(ctx.root):
+                hint = f"findmnt -T {quoted(ctx.root)}"  # no permission changes that
             raise StorageError(
                 f"cannot write in {ctx.root} (from {ctx.settings.root_source}): {error.reason}",
                 hint=hint,

@@ -12,9 +12,10 @@ import click
 from .. import disk
 from ..clock import Clock
 from ..context import Places
-from ..errors import SettingError, StorageError
+from ..errors import SettingError, StorageError, quoted
 from ..locks import FileMutex
 from ..settings import KEYS, POLICY_LIMIT, Settings, find_root, policy_text, read_policy
+from ..strays import strays
 from ..units import format_size
 from . import known, output
 from .command import Run, UsageMistake, command
@@ -27,14 +28,18 @@ _DURATIONS = ("max_age", "min_idle", "touch_interval", "lock_timeout")
 
 
 @command(11)
-@click.argument("setting", metavar="[KEY[=VALUE]]", required=False, shell_complete=known.keys)
-def config(run: Run, setting: str | None) -> int | None:
+@click.argument("words", metavar="[KEY[=VALUE]]", nargs=-1, shell_complete=known.keys)
+def config(run: Run, words: tuple[str, ...]) -> int | None:
     """Show the policy of the root, or set one key of it for all who use the root.
 
     Without an argument: every key, its value, and where that comes from. KEY prints one value (`off` for a limit that is
     not set), KEY=VALUE sets it (max_size=50GB, min_idle=10m, lower=/srv/models), `KEY=` goes back to the default. The
     environment (MODEL_CACHE_<KEY>) beats what is set here.
     """
+    if len(words) > 1:
+        hint = f"model-cache config {quoted('='.join(words))}" if len(words) == 2 else "model-cache config --help"
+        raise UsageMistake(f"expected one KEY=VALUE, found {' '.join(words)!r}", hint)
+    setting = words[0] if words else None
     key, assigned, value = (setting or "").partition("=")
     key, value = key.strip(), value.strip()
     if setting is not None and key not in KEYS:
@@ -51,6 +56,8 @@ def config(run: Run, setting: str | None) -> int | None:
     elif run.quiet:
         click.echo("".join(f"{name}={text_of(settings, name)}\n" for name in KEYS), nl=False)
     else:
+        for said in strays(settings, os.environ):
+            run.note(f"warning: {said}")
         rows = [[name, text_of(settings, name) or "off", settings.sources[name]] for name in KEYS]
         output.write_table(["KEY", "VALUE", "FROM"], rows)
     return None

@@ -15,6 +15,7 @@ from itertools import islice
 from .. import beneath, walk
 from ..errors import InvalidNameError, ModelCacheError
 from ..layout import OWN, PREFIXES, check_filename, repo_directory
+from ..platforms import at
 from ..settings import KEYS, Settings
 
 TYPE_CHECKING = False
@@ -104,13 +105,13 @@ def _inside(root: str, place: str) -> tuple[list[str], bool]:
         return [], False
     try:
         found, has_files = [], False
-        with os.scandir(fd) as entries:
+        with at.scan(fd) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     found.append(entry.name)
                 has_files = has_files or entry.is_file(follow_symlinks=False)
     finally:
-        os.close(fd)
+        at.close(fd)
     return [name for name in found if name != OWN], has_files
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import lru_cache
 from itertools import chain
 from json.encoder import encode_basestring_ascii
@@ -17,6 +17,7 @@ from .. import listings, stats
 from ..errors import IndexUnavailableError
 from ..index import queries
 from ..layout import Snapshot, repo_directory
+from ..platforms import at
 from ..units import format_duration, format_size, plural
 from . import known, output, selection
 from .command import Run, command
@@ -146,18 +147,17 @@ def touched(folder: str, keys: list[str]) -> list[float]:
 
     All of a page in one go, by names relative to their directory: this is a fifth of the time that a listing takes.
     """
-    prefix, fd = folder, None
-    if os.stat in os.supports_dir_fd:
-        with suppress(OSError):
-            prefix, fd = "", os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        directory = at.open_directory(folder)
+    except OSError:
+        return [0.0] * len(keys)
     times = []
     for key in keys:
         try:
-            times.append(os.stat(prefix + key, dir_fd=fd).st_mtime)
+            times.append(at.status(key, directory).st_mtime)
         except OSError:
             times.append(0.0)  # not used since it was downloaded, or by nobody who may say so
-    if fd is not None:
-        os.close(fd)
+    at.close(directory)
     return times
 
 

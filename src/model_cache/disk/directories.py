@@ -8,9 +8,10 @@ import stat
 
 from .. import beneath, modes
 from ..errors import StorageError, quoted
+from ..platforms import at, capabilities, opened
+from ..platforms.at import Directory
 from .refusals import storage_error
 
-_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
 # This directory holds downloads that can be fetched again: backup programs may leave it out.
 # It was made by model-cache. The convention: https://bford.info/cachedir/
@@ -23,10 +24,10 @@ def make_directory(path: str, mode: int) -> bool:
     try:
         return modes.make_directory(name, mode, parent=parent)
     finally:
-        os.close(parent)
+        at.close(parent)
 
 
-def open_parent(root: str, relative: str, mode: int) -> int:
+def open_parent(root: str, relative: str, mode: int) -> Directory:
     """The open directory that holds `relative` below an existing root; what is missing of it is made, durably.
 
     Each part is opened from the one before it and no symlink is followed, so nothing that is planted or renamed
@@ -37,24 +38,24 @@ def open_parent(root: str, relative: str, mode: int) -> int:
     """
     path = root
     try:
-        fd = os.open(root, _DIRECTORY)
+        found = at.open_directory(root)
     except OSError as error:
         raise storage_error(error, "cannot open", root) from None
     try:
         for part in relative.split("/")[:-1]:
             path = f"{path}/{part}"
-            parent = fd
+            parent = found
             try:
-                fd = beneath.open_or_make(parent, part, mode)
+                found = beneath.open_or_make(parent, part, mode)
             except OSError as error:
                 if not beneath.is_led_away(error):
                     raise storage_error(error, "cannot make directory", path) from None
                 raise _no_directory(path) from None
-            os.close(parent)
+            at.close(parent)
     except BaseException:
-        os.close(fd)
+        at.close(found)
         raise
-    return fd
+    return found
 
 
 def _no_directory(path: str) -> StorageError:
@@ -85,31 +86,30 @@ def is_directory(path: str) -> bool:
 def leads_out(root: str, relative: str) -> bool:
     """Whether a directory above `relative` is a symlink: what is behind it is not in the root, and nobody's to remove."""
     directory = os.path.dirname(relative)
-    return os.path.realpath(f"{root}/{directory}") != os.path.join(os.path.realpath(root), directory)
+    return at.real_path(f"{root}/{directory}") != os.path.join(at.real_path(root), directory)
 
 
 def real_directory(path: str) -> str:
     """The path of a directory without symlinks, empty if there is none."""
     try:
-        fd = os.open(path, _DIRECTORY | getattr(os, "O_PATH", 0))
+        place = at.open_directory(path, place=True)
     except OSError:
         return ""
     try:
-        # One system call where /proc is there; realpath costs one per part.
-        found = os.readlink(f"/proc/self/fd/{fd}")
-        if os.path.samestat(os.fstat(fd), os.stat(found)):
+        found = opened.name_of(place) if isinstance(place, int) else ""
+        if found and os.path.samestat(os.stat(place), os.stat(found)):
             return found
     except OSError:
         pass
     finally:
-        os.close(fd)
-    return os.path.realpath(path)
+        at.close(place)
+    return at.real_path(path)
 
 
 def tag(root: str, mode: int) -> None:
     """Mark the root as a cache for backup programs (https://bford.info/cachedir/)."""
     try:
-        fd = modes.make_file(f"{root}/CACHEDIR.TAG", os.O_WRONLY | os.O_CLOEXEC, mode)
+        fd = modes.make_file(f"{root}/CACHEDIR.TAG", os.O_WRONLY | capabilities.CLOEXEC, mode)
     except FileExistsError:
         return
     try:
@@ -120,33 +120,33 @@ def tag(root: str, mode: int) -> None:
 
 def fsync_directory(path: str) -> None:
     """Make names that were added to or removed from a directory of the cache's own survive a power loss."""
-    fd = beneath.open_directory(path)
+    directory = beneath.open_directory(path)
     try:
-        os.fsync(fd)
+        at.sync(directory)
     finally:
-        os.close(fd)
+        at.close(directory)
 
 
 def fsync_parent(root: str, relative: str) -> None:
     """Make an entry's name, or that it has gone, survive a power loss."""
-    fd = beneath.open_entry_directory(root, relative)
+    directory = beneath.open_entry_directory(root, relative)
     try:
-        os.fsync(fd)
+        at.sync(directory)
     finally:
-        os.close(fd)
+        at.close(directory)
 
 
 def refresh_parent(root: str, relative: str) -> None:
     """Open and close an entry's directory, which makes an NFS client ask the server again for what is in it."""
     try:
-        os.close(beneath.open_entry_directory(root, relative))
+        at.close(beneath.open_entry_directory(root, relative))
     except OSError:
         return  # not there yet: then nothing is cached of it either
 
 
-def sync(directory: int) -> None:
+def sync(directory: Directory) -> None:
     """Make names that were added to or removed from an open directory survive a power loss."""
-    os.fsync(directory)
+    at.sync(directory)
 
 
 def remove_empty_parents(root: str, relative: str) -> None:
@@ -156,9 +156,9 @@ def remove_empty_parents(root: str, relative: str) -> None:
         try:
             parent, name = beneath.open_entry_parent(root, "/".join(parts))
             try:
-                os.rmdir(name, dir_fd=parent)
+                at.remove_directory(name, parent)
             finally:
-                os.close(parent)
+                at.close(parent)
         except OSError:
             return
         parts.pop()

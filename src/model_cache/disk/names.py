@@ -10,13 +10,15 @@ import errno
 import os
 
 from .. import beneath, stats
+from ..platforms import at, opened
+from ..platforms.at import Directory
 from .directories import fsync_directory
 
 # link(2) on file systems or across mounts that have none.
 _NO_LINKS = frozenset([errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK])
 
 
-def publish(fd: int, partial: str, name: str, directory: int) -> bool:
+def publish(fd: int, partial: str, name: str, directory: Directory) -> bool:
     """Give complete, durable bytes their name in an open directory; False if something stands there (it is not touched).
 
     The open file itself is linked, not whatever the partial's path leads to by now.
@@ -37,15 +39,15 @@ def publish(fd: int, partial: str, name: str, directory: int) -> bool:
             raise
     _same(fd, partial)
     try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
+        at.status(name, directory)
         return False
     except FileNotFoundError:
-        _rename(partial, name, directory)
+        _rename(partial, name, directory, over=False)
         _same(fd, name, directory)
         return True
 
 
-def link(fd: int, path: str, name: str, directory: int) -> bool:
+def link(fd: int, path: str, name: str, directory: Directory) -> bool:
     """Give an open file another name in an open directory; False where there are no links, or something stands there.
 
     The open file itself, as `publish` does: it was verified, and its path can lead to another one by now.
@@ -59,25 +61,24 @@ def link(fd: int, path: str, name: str, directory: int) -> bool:
     return True
 
 
-def _link(fd: int, path: str, name: str, directory: int) -> None:
-    if os.path.exists(f"/proc/self/fd/{fd}"):
-        try:
-            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory, follow_symlinks=True)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, path) from None  # which people can look at
-        return
+def _link(fd: int, path: str, name: str, directory: Directory) -> None:
+    try:
+        if opened.link(fd, name, directory):
+            return
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None  # which people can look at
     _same(fd, path)
-    os.link(path, name, dst_dir_fd=directory, follow_symlinks=False)
+    at.link(path, name, directory)
     _same(fd, name, directory)
 
 
-def _same(fd: int, path: str, directory: int | None = None) -> None:
+def _same(fd: int, path: str, directory: Directory | None = None) -> None:
     """Refuse a path that does not lead to the open file any more."""
-    if not os.path.samestat(os.fstat(fd), os.stat(path, dir_fd=directory, follow_symlinks=False)):
+    if not os.path.samestat(os.fstat(fd), at.status(path, directory)):
         raise FileNotFoundError(errno.ENOENT, "replaced by another file", path)
 
 
-def replace(fd: int, partial: str, name: str, directory: int) -> None:
+def replace(fd: int, partial: str, name: str, directory: Directory) -> None:
     """Put complete, durable bytes in the place of old ones; readers of the old inode keep it.
 
     No call of the kernel renames an open file. So its name is looked at before, and what stands at the path after: whoever
@@ -88,19 +89,19 @@ def replace(fd: int, partial: str, name: str, directory: int) -> None:
     _same(fd, name, directory)
 
 
-def put(fd: int, partial: str, name: str, directory: int) -> None:
+def put(fd: int, partial: str, name: str, directory: Directory) -> None:
     """Put a copy in a directory of the caller's, over what stands there; others may put theirs there at the same time."""
     _same(fd, partial)
     _rename(partial, name, directory)
 
 
-def _rename(partial: str, name: str, directory: int) -> None:
+def _rename(partial: str, name: str, directory: Directory, *, over: bool = True) -> None:
     """Rename a partial into an open directory."""
     parent, old = beneath.open_parent(partial)
     try:
-        os.replace(old, name, src_dir_fd=parent, dst_dir_fd=directory)
+        at.replace(old, parent, name, directory, over=over)
     finally:
-        os.close(parent)
+        at.close(parent)
 
 
 def remove(path: str) -> bool:
@@ -110,11 +111,11 @@ def remove(path: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        os.unlink(name, dir_fd=parent)
+        at.unlink(name, parent)
     except (FileNotFoundError, IsADirectoryError):
         return False
     finally:
-        os.close(parent)
+        at.close(parent)
     return True
 
 
@@ -134,15 +135,15 @@ def set_aside(path: str, aside: str) -> None:
     try:
         _move(parent, name, *beneath.open_parent(aside))
     finally:
-        os.close(parent)
+        at.close(parent)
 
 
-def _move(parent: int, name: str, target: int, new: str) -> None:
+def _move(parent: Directory, name: str, target: Directory, new: str) -> None:
     """Rename between two open directories, the second of which is closed."""
     try:
-        os.rename(name, new, src_dir_fd=parent, dst_dir_fd=target)
+        at.replace(name, parent, new, target)
     finally:
-        os.close(target)
+        at.close(target)
 
 
 def take(root: str, relative: str, aside: str, identity: tuple[int | None, int | None, int | None]) -> bool:
@@ -161,7 +162,7 @@ def take(root: str, relative: str, aside: str, identity: tuple[int | None, int |
         _give_back(aside, parent, name)
         return False
     finally:
-        os.close(parent)
+        at.close(parent)
 
 
 def give_back(aside: str, root: str, relative: str) -> None:
@@ -170,20 +171,20 @@ def give_back(aside: str, root: str, relative: str) -> None:
     try:
         _give_back(aside, parent, name)
     finally:
-        os.close(parent)
+        at.close(parent)
 
 
-def _give_back(aside: str, parent: int, name: str) -> None:
+def _give_back(aside: str, parent: Directory, name: str) -> None:
     try:
-        os.stat(name, dir_fd=parent, follow_symlinks=False)
+        at.status(name, parent)
         name = f"{name}.{os.urandom(4).hex()}"
     except FileNotFoundError:
         pass
     directory, old = beneath.open_parent(aside)
     try:
-        os.rename(old, name, src_dir_fd=directory, dst_dir_fd=parent)
+        at.replace(old, directory, name, parent, over=False)
     finally:
-        os.close(directory)
+        at.close(directory)
 
 
 def discard(path: str, identity: tuple[int | None, int | None, int | None]) -> bool:

@@ -8,6 +8,7 @@ import stat
 from contextlib import contextmanager
 
 from .. import beneath, modes
+from ..platforms import at, capabilities
 from .directories import fsync_directory
 from .names import remove, set_aside
 
@@ -27,18 +28,18 @@ def touch(path: str, when: float | None = None) -> None:
     """
     if os.stat(path, follow_symlinks=False).st_nlink > 1:
         raise OSError(errno.EMLINK, "it is a file with another name besides", path)
-    os.utime(path, None if when is None else (when, when), follow_symlinks=False)
+    os.utime(path, None if when is None else (when, when), **capabilities.ITSELF)
 
 
 @contextmanager
 def scan(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
     """What is in a directory of the cache's own, while the block lasts."""
-    fd = beneath.open_directory(path)
+    directory = beneath.open_directory(path)
     try:
-        with os.scandir(fd) as found:
+        with os.scandir(directory) as found:
             yield found
     finally:
-        os.close(fd)
+        at.close(directory)
 
 
 def contents(path: str) -> list[str]:
@@ -55,9 +56,9 @@ def create(path: str, mode: int) -> int:
     """
     parent, name = beneath.open_parent(path)
     try:
-        return modes.make_file(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, mode, parent=parent)
+        return modes.make_file(name, os.O_RDWR | capabilities.CLOEXEC, mode, parent=parent)
     finally:
-        os.close(parent)
+        at.close(parent)
 
 
 def write_small(path: str, data: bytes, mode: int, *, durable: bool = False) -> None:
@@ -90,9 +91,9 @@ def open_regular(path: str) -> int:
     """
     parent, name = beneath.open_parent(path)
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        fd = at.open_file(name, beneath.READ, parent=parent)
     finally:
-        os.close(parent)
+        at.close(parent)
     return _regular(fd, path)
 
 
@@ -124,7 +125,7 @@ def read_small(path: str, limit: int) -> bytes:
 
 def fsync_file(path: str) -> None:
     """Make the bytes of a file of the cache's own survive a power loss."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    fd = at.open_file(path, os.O_RDWR | capabilities.CLOEXEC)
     try:
         os.fsync(fd)
     finally:

@@ -12,6 +12,7 @@ import os
 from typing import NamedTuple
 
 from .. import locks
+from ..platforms.capabilities import CLOEXEC
 from ..write_lock import WriteLock
 from .check import ELSEWHERE, WITHOUT_LOCKS, Check, fail, ok, warn
 from .trial import Trial
@@ -54,7 +55,7 @@ def judge_flock(found: Flock) -> Check:
 
 def _try_flock(trial: Trial) -> Flock:
     path = trial.file("flock")
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDWR | CLOEXEC)
     try:
         if not locks.flock_works(fd):
             return Flock(there=False)
@@ -64,7 +65,7 @@ def _try_flock(trial: Trial) -> Flock:
         both = other.ask("shared", "flock") == "yes" and _shared(path)
         over_shared = _exclusive_on(path)
         other.ask("drop")
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | CLOEXEC)
         try:
             mine = locks.try_exclusive(fd)
             under_exclusive = mine and other.ask("shared", "flock") == "yes"
@@ -78,7 +79,7 @@ def _try_flock(trial: Trial) -> Flock:
 
 
 def _shared(path: str) -> bool:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | CLOEXEC)
     granted = locks.try_shared(fd)
     locks.release(fd)
     return granted
@@ -86,7 +87,7 @@ def _shared(path: str) -> bool:
 
 def _exclusive_on(path: str) -> bool:
     """Whether the exclusive lock is granted, as eviction asks for it."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | CLOEXEC)
     try:
         return locks.try_exclusive(fd)
     finally:
@@ -180,7 +181,7 @@ def judge_open_test(found: OpenTest) -> Check:
 
 
 def _sole_use(path: str) -> bool | None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | CLOEXEC)
     try:
         return locks.try_sole_use(fd)
     except PermissionError:

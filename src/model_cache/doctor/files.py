@@ -6,7 +6,10 @@ import errno
 import os
 from typing import NamedTuple
 
-from .. import disk, locks
+from .. import disk
+from ..platforms import at, opened
+from ..platforms.capabilities import CLOEXEC
+from ..platforms.space import longest_name
 from .check import ELSEWHERE, Check, fail, ok, warn
 from .partner import Partner
 from .trial import Trial
@@ -93,14 +96,14 @@ class Linked(NamedTuple):
 def hard_links(trial: Trial) -> Check:
     """The publish of a download, which is a hard link that never replaces."""
     path = trial.file("partial")
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    directory = os.open(trial.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | CLOEXEC)
+    directory = at.open_directory(trial.directory)
     try:
         if not disk.publish(fd, path, "published", directory):
             return fail("hard-links", "a file could not be given its name, though nothing stood there", ELSEWHERE)
         one_file = os.path.lexists(path)
         second = trial.file("second")
-        other = os.open(second, os.O_RDONLY | os.O_CLOEXEC)
+        other = os.open(second, os.O_RDONLY | CLOEXEC)
         try:
             refused = not disk.publish(other, second, "published", directory)
         finally:
@@ -109,7 +112,7 @@ def hard_links(trial: Trial) -> Check:
         counted = os.path.samestat(found, names) and names.st_nlink == 2
         return judge_hard_links(Linked(one_file, counted, refused))
     finally:
-        os.close(directory)
+        at.close(directory)
         os.close(fd)
 
 
@@ -131,10 +134,10 @@ def reflinks(trial: Trial) -> Check:
     """Copies that share their blocks; only faster."""
     data = b"\2" * _VERSION
     source, target = trial.file("original", data), trial.file("copy")
-    reading, writing = os.open(source, os.O_RDONLY | os.O_CLOEXEC), os.open(target, os.O_RDWR | os.O_CLOEXEC)
+    reading, writing = os.open(source, os.O_RDONLY | CLOEXEC), os.open(target, os.O_RDWR | CLOEXEC)
     try:
-        shared = locks.clone(reading, writing)
-        copied = os.pread(writing, len(data) + 1, 0)
+        shared = opened.clone(reading, writing)
+        copied = opened.read_at(writing, len(data) + 1, 0)
     finally:
         os.close(reading)
         os.close(writing)
@@ -181,7 +184,7 @@ def long_names(trial: Trial) -> Check:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        limit = os.pathconf(trial.directory, "PC_NAME_MAX")
-        what = f"a name of {_LONGEST} bytes is refused; this file system takes {limit}"
+        limit = longest_name(trial.directory)
+        what = f"a name of {_LONGEST} bytes is refused; this file system takes {limit or 'fewer'}"
         return warn("long-names", f"{what}: files with longer names cannot be stored here")
     return ok("long-names", f"{_LONGEST} bytes")

@@ -24,8 +24,10 @@ from ..errors import IndexUnavailableError
 from ..index import queries
 from ..index.rows import Row
 from ..layout import OWN
+from ..platforms import at, opened
+from ..platforms.at import Directory
+from ..platforms.capabilities import PLACE, user_name
 
-_PATH = os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_NONBLOCK)
 _POLICY = f"{OWN}/config.toml"
 
 
@@ -97,11 +99,11 @@ class _Recorded:
         except OSError:
             return False
         try:
-            return os.path.samestat(os.stat(name, dir_fd=parent, follow_symlinks=False), found)
+            return os.path.samestat(at.status(name, parent), found)
         except OSError:
             return False
         finally:
-            os.close(parent)
+            at.close(parent)
 
 
 def look(ctx: Context, *, fix: bool = False) -> Modes:
@@ -137,7 +139,7 @@ def _walk(ctx: Context, result: Modes, group: int, *, fix: bool) -> None:
                 if mine and path != _POLICY:
                     _one(ctx, result, (fd, name, path), recorded, group, fix=fix)
         finally:
-            os.close(fd)
+            at.close(fd)
         if relative and alone and relative.partition("/")[0] != OWN and names:
             ours.add(relative)
 
@@ -145,16 +147,16 @@ def _walk(ctx: Context, result: Modes, group: int, *, fix: bool) -> None:
 def _one(
     ctx: Context,
     result: Modes,
-    at: tuple[int, str, str],
+    place: tuple[Directory, str, str],
     recorded: _Recorded,
     group: int,
     *,
     fix: bool,
 ) -> None:
     """Judge one file or directory by a descriptor, and repair that very one."""
-    parent, name, path = at
+    parent, name, path = place
     try:
-        fd = os.open(name, _PATH, dir_fd=parent)
+        fd = at.open_file(name, PLACE, parent=parent)
     except OSError:
         return  # gone, or nothing that has a mode of ours
     try:
@@ -162,13 +164,13 @@ def _one(
         if not _is_ours(found, recorded.identities.get(path)) or not (why := judge(found, ctx.settings.sharing, group)):
             return
         right = modes.right(ctx.settings.sharing, directory=stat.S_ISDIR(found.st_mode))
-        before, owner = stat.S_IMODE(found.st_mode), stats.user_name(found.st_uid)
+        before, owner = stat.S_IMODE(found.st_mode), user_name(found.st_uid)
         elsewhere = not stat.S_ISDIR(found.st_mode) and not recorded.has_all_names(found)
         amiss = Amiss(f"{ctx.root}/{path}", why, before, right, owner, elsewhere)
         result.amiss.append(amiss)
         if fix and not elsewhere:
             ctx.step("fix:mode")
-            if modes.repair(fd, right, group if ctx.settings.sharing == "group" else found.st_gid):
+            if opened.repair(fd, right, group if ctx.settings.sharing == "group" else found.st_gid):
                 result.fixed.append(amiss)
     finally:
         os.close(fd)

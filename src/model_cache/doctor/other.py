@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from .. import disk, locks
+from ..platforms.capabilities import CLOEXEC
 from ..write_lock import WriteLock
 
 _MODE = 0o600
@@ -35,7 +36,7 @@ class _Held:
         self._drops: list[Callable[[], object]] = []
 
     def lease(self, name: str, take: Callable[[int], bool]) -> str:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(name, os.O_RDONLY | CLOEXEC)
         if not take(fd):
             os.close(fd)
             return "no"
@@ -50,7 +51,7 @@ class _Held:
         return "yes" if lock.excludes else "unlocked"
 
     def open(self, name: str) -> str:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(name, os.O_RDONLY | CLOEXEC)
         self._drops.append(lambda: os.close(fd))
         return ""
 

@@ -8,7 +8,9 @@ import stat
 from .. import trust
 from ..context import Context
 from ..errors import quoted
-from ..stats import user_name
+from ..platforms.capabilities import USERS, user_name
+from ..platforms.capabilities import user as this_user
+from ..platforms.space import is_read_only
 from ..units import plural
 from . import fixing
 from .check import Check, fail, ok, warn
@@ -18,6 +20,8 @@ _NAME = "permissions"
 
 def permissions(ctx: Context) -> list[Check]:
     """One finding for each thing that is wrong, or one that says that nothing is."""
+    if not USERS:
+        return [ok(_NAME, "owners and modes say nothing on this system")]
     # The root itself may be a symlink; nothing below it that is the cache's own may.
     root = os.stat(ctx.root)
     found = _look(ctx, ctx.root, root)
@@ -29,13 +33,14 @@ def permissions(ctx: Context) -> list[Check]:
             found += _look(ctx, path, os.lstat(path))
         except FileNotFoundError:
             continue  # not made yet, or a file of a process that has ended
-    found += judge_modes(fixing.look(ctx).amiss, os.geteuid())
+    found += judge_modes(fixing.look(ctx).amiss, this_user())
     found += [
         fail(_NAME, f"{path} is a file, where a directory is needed", f"ls -ld {quoted(path)}")
         for path in _directories(ctx)
         if os.path.isfile(path) and not os.path.islink(path)
     ]
-    return found or [ok(_NAME, "this user may read and write everything of the cache's own")]
+    may = "read" if is_read_only(ctx.root) else "read and write"
+    return found or [ok(_NAME, f"this user may {may} everything of the cache's own")]
 
 
 def _inside(own: str) -> list[str]:
@@ -63,7 +68,7 @@ def _look(ctx: Context, path: str, found: os.stat_result) -> list[Check]:
         check
         for check in (
             judge_access(path, _denied(ctx, path, found)),
-            judge_owner(path, found, os.geteuid(), ctx.settings.sharing),
+            judge_owner(path, found, this_user(), ctx.settings.sharing),
             # The policy's mode is somebody's choice, which `--fix` leaves alone; of all else `judge_modes` says it.
             judge_mode(path, found, ctx.settings.sharing) if path == ctx.settings.policy_file else None,
         )
@@ -74,7 +79,8 @@ def _look(ctx: Context, path: str, found: os.stat_result) -> list[Check]:
 def _denied(ctx: Context, path: str, found: os.stat_result) -> list[str]:
     """What this user may not do with it, of what it is there for."""
     wanted = [(os.R_OK, "read")]
-    if not ctx.settings.read_only:
+    # Where the whole file system is read-only, that is one finding, of the trials, and not one for each file.
+    if not ctx.settings.read_only and not is_read_only(path):
         wanted.append((os.W_OK, "write"))
     if stat.S_ISDIR(found.st_mode):
         wanted.append((os.X_OK, "search"))
@@ -125,7 +131,9 @@ def judge_modes(amiss: list[fixing.Amiss], user: int) -> list[Check]:
 
 def parents(ctx: Context) -> list[Check]:
     """Who else than this user and root could put another directory in the place of the root."""
-    return judge_parents(ctx.root, trust.parents(ctx.root), os.geteuid())
+    if not USERS:
+        return [ok("parents", "owners and modes say nothing on this system")]
+    return judge_parents(ctx.root, trust.parents(ctx.root), this_user())
 
 
 def judge_parents(root: str, above: list[tuple[str, os.stat_result]], user: int) -> list[Check]:

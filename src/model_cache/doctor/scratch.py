@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from .. import disk, modes
 from ..clock import Clock
+from ..platforms.capabilities import user
 
 _PREFIX = ".model-cache-doctor-"
 _DEAD_AFTER = 3600.0  # seconds; every wait of a doctor is bounded, and all together are far shorter
@@ -64,7 +65,7 @@ def _remove_dead(place: str, clock: Clock) -> None:
     except OSError:
         return  # another doctor removes its own just now
     for path, status in found:
-        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and status.st_mtime < oldest:
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == user() and status.st_mtime < oldest:
             _remove(path)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from .. import mounts
-from ..budget.designated import is_designated, this_host
+from ..budget.designated import is_designated
 from ..context import Context
 from ..errors import quoted
 from ..mounts import Mount
+from ..platforms.capabilities import host_name
 from ..units import format_duration
 from ..volumes import is_shared, is_stateless
 from .check import Check, ok, warn
@@ -35,7 +36,7 @@ def judge_sharing(ctx: Context, mount: Mount | None, state: Mount | None) -> lis
         found.append(warn(_NAME, f"{what}: keep it on a disk of this host", _local_state(ctx)))
     if ctx.settings.evictor is None:
         what = "any host may evict and replace files, and none sees which of them another host has open"
-        hint = f"model-cache --root {quoted(ctx.root)} config evictor={this_host()}"
+        hint = f"model-cache --root {quoted(ctx.root)} config evictor={host_name()}"
         found.append(warn(_NAME, f"{what}: name the one that may", hint))
     if is_stateless(mount):
         patience = format_duration(ctx.settings.lock_timeout)
@@ -52,7 +53,7 @@ def _who(ctx: Context) -> Check:
     evictor, source = ctx.settings.evictor, ctx.settings.sources["evictor"]
     if is_designated(ctx):
         return ok(_NAME, f"this is {evictor} (from {source}), the one host that removes and replaces files")
-    return ok(_NAME, f"files are removed and replaced by {evictor} alone (from {source}); this is {this_host()}")
+    return ok(_NAME, f"files are removed and replaced by {evictor} alone (from {source}); this is {host_name()}")
 
 
 def _local_state(ctx: Context) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from ..budget.limits import ceiling
 from ..context import Context
 from ..errors import quoted
+from ..platforms.space import inodes, room
 from ..units import format_size
 from .check import Check, fail, ok, warn
 
@@ -16,14 +15,13 @@ _LOW_INODES = 0.05
 
 def space(ctx: Context, place: str) -> list[Check]:
     """Free bytes and inodes, the budget and `min_free`."""
-    found = os.statvfs(place)
-    total, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    total, free = room(place)
     limit = ceiling(ctx)
     if isinstance(ctx.settings.max_size, float):
         limit = int(ctx.settings.max_size * total)
     return [
         judge_space(total, free, place),
-        judge_inodes(found.f_files, found.f_favail, place),
+        judge_inodes(*inodes(place), place),
         judge_budget(limit, ctx.settings.min_free, total, free),
     ]
 

@@ -6,6 +6,7 @@ import os
 from typing import NamedTuple
 
 from ..clock import Clock
+from ..platforms.capabilities import CLOEXEC
 from .partner import Partner
 
 
@@ -26,7 +27,7 @@ class Trial(NamedTuple):
     def file(self, name: str, data: bytes = b"") -> str:
         """Make a file; its path."""
         path = self.path(name)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOEXEC, 0o600)
         with open(fd, "wb") as file:
             file.write(data)
         return path

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 
 from ..context import Context
-from ..errors import IntegrityError
+from ..errors import IntegrityError, ModelCacheError
 from ..hub.client import FileMeta, TreeItem
 from ..layout import Snapshot
 from ..listings import Listed, Listing
@@ -16,8 +16,12 @@ def promise(listing: Listing, file: Listed) -> FileMeta:
     return FileMeta(listing.commit, file.etag, file.size, file.sha256, file.git_sha1)
 
 
-def ask(ctx: Context, snapshot: Snapshot, commit: str | None, deadline: float | None) -> Listing:
+def ask(
+    ctx: Context, snapshot: Snapshot, commit: str | None, deadline: float | None, *, afresh: bool = False
+) -> Listing:
     """What the repo consists of, at a commit or at the one that its revision stands for now.
+
+    What a commit consists of never changes: where the tier knows it, the Hub is not asked, unless `afresh`.
 
     Raises:
         NotFoundError, AccessError, DownloadError: The Hub does not say.
@@ -25,21 +29,49 @@ def ask(ctx: Context, snapshot: Snapshot, commit: str | None, deadline: float | 
     """
     hub, names = ctx.hub, (snapshot.repo_type, snapshot.repo)
     commit = commit or hub.commit(*names, snapshot.revision, deadline=deadline)
+    if ctx.settings.tier is None:
+        return _listed(ctx, snapshot, commit, deadline)
+    from . import records
+
+    known = None if afresh else records.find_listing(ctx, snapshot, commit)
+    if known is None or _clash({file.path for file in known.files}) is not None:
+        known = _listed(ctx, snapshot, commit, deadline)
+        records.offer_listing(ctx, snapshot, known)
+    return known
+
+
+def is_refuted(ctx: Context, snapshot: Snapshot, listing: Listing, deadline: float | None) -> bool:
+    """Whether a listing, which may be the tier's, is not what the Hub has of its commit; no, if the Hub does not say."""
+    if ctx.settings.tier is None:
+        return False
+    try:
+        now = ask(ctx, snapshot, listing.commit, deadline, afresh=True)
+    except ModelCacheError:
+        return False
+    return [(file.path, file.size, file.etag) for file in now.files] != [
+        (file.path, file.size, file.etag) for file in listing.files
+    ]
+
+
+def _listed(ctx: Context, snapshot: Snapshot, commit: str, deadline: float | None) -> Listing:
+    names = (snapshot.repo_type, snapshot.repo)
     files: dict[str, Listed] = {}
-    for item in hub.tree(*names, commit, deadline=deadline):
+    for item in ctx.hub.tree(*names, commit, deadline=deadline):
         files[item.path] = _checked(ctx, snapshot, item)
-    _refuse_clash(snapshot, files)
+    if (clash := _clash(files)) is not None:
+        raise IntegrityError(f"{snapshot}: the Hub lists {clash!r} as a file and as a directory")
     return Listing(commit, files.values())
 
 
-def _refuse_clash(snapshot: Snapshot, files: Mapping[str, object]) -> None:
-    """No repo has a file and a directory of one name; begun, such a listing could not be ended."""
-    for path in files:
+def _clash(paths: Collection[str]) -> str | None:
+    """A path that is a file and a directory: no repo has one, and begun, such a listing could not be ended."""
+    for path in paths:
         at = path.find("/")
         while at > 0:
-            if path[:at] in files:
-                raise IntegrityError(f"{snapshot}: the Hub lists {path[:at]!r} as a file and as a directory")
+            if path[:at] in paths:
+                return path[:at]
             at = path.find("/", at + 1)
+    return None
 
 
 def _checked(ctx: Context, snapshot: Snapshot, item: TreeItem) -> Listed:

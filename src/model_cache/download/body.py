@@ -6,12 +6,11 @@ several connections where one is slower than a disk, and the hash beside the net
 
 from __future__ import annotations
 
-import os
-
 from ..context import Context
 from ..errors import DownloadError
 from ..hub.client import Body, FileMeta
 from ..layout import Entry
+from ..platforms.capabilities import processors
 from . import connections
 from .notes import Note
 from .partial import Partial
@@ -118,6 +117,4 @@ def _buffer(part: Part, most: int) -> memoryview:
 
 def _spare_core() -> bool:
     """Whether this process may run on more than one core."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) > 1
-    return (os.cpu_count() or 1) > 1  # pragma: no cover - macOS, Windows
+    return processors() > 1

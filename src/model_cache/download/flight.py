@@ -234,6 +234,8 @@ class Flight:
         ctx, partial = self._ctx, item.partial
         assert partial is not None, "it was published"
         fd = partial.give_away()
+        if fd < 0:  # it was closed so that it could lose its name
+            fd = disk.open_entry(ctx.root, item.entry.relative)
         try:
             found = os.fstat(fd)
             leased = locks.try_shared(fd)
@@ -278,5 +280,5 @@ class Flight:
         left = item.partial.left() if is_wanted(item.partial, item.error or Cancelled()) else 0
         if not left:
             self._ctx.step("stop:unlink-partial")
-            disk.remove_durably(item.partial.path)
+            item.partial.remove_durably()
         return left

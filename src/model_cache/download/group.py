@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from .. import disk
 from ..context import Context
 from ..errors import ModelCacheError
+from ..platforms import at
+from ..platforms.at import Directory
 from ..recorder import Recorder, SeveralRecorder
 from . import publish
 from .item import Item
@@ -28,7 +30,7 @@ def publish_group(ctx: Context, items: Sequence[Item], recorder: SeveralRecorder
     if not items:
         return
     recorder.installing([(item.entry, item.file) for item in items if item.file is not None])
-    directories: dict[str, int] = {}
+    directories: dict[str, Directory] = {}
     try:
         named = [item for item in items if _name(ctx, item, directories, tally)]
         for directory in directories.values():
@@ -36,17 +38,17 @@ def publish_group(ctx: Context, items: Sequence[Item], recorder: SeveralRecorder
             disk.sync(directory)
     finally:
         for directory in directories.values():
-            os.close(directory)
+            at.close(directory)
     for item in named:
         assert item.partial is not None, "what has its name had its bytes"
         ctx.step("publish:unlink-partial")
-        disk.remove(item.partial.path)
+        item.partial.remove()
     recorder.ready([(item.entry, item.way) for item in named])
     for item in named:
         item.published = True
 
 
-def _name(ctx: Context, item: Item, directories: dict[str, int], tally: Tally) -> bool:
+def _name(ctx: Context, item: Item, directories: dict[str, Directory], tally: Tally) -> bool:
     """Give one file its name; False where something stands there: the same bytes are taken over, others are an error."""
     assert item.partial is not None and item.file is not None, "it is complete"
     try:
@@ -61,7 +63,7 @@ def _name(ctx: Context, item: Item, directories: dict[str, int], tally: Tally) -
         return False
     place = os.path.dirname(item.entry.relative)
     if place in directories:
-        os.close(directory)
+        at.close(directory)
     else:
         directories[place] = directory
     return True

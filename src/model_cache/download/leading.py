@@ -194,13 +194,14 @@ def _loosen(ctx: Context, entry: Entry, meta: FileMeta) -> None:
 
 
 def _distrust(ctx: Context, job: Job, meta: FileMeta, error: IntegrityError) -> None:
-    """A record of the tier promised other bytes than the Hub has: the Hub is asked from now on."""
+    """A record of the tier may have promised other bytes than the Hub has: the Hub is asked from now on."""
     from . import records
 
     message = f"{error}; the tier's record of it is dropped, and the Hub is asked"
     logger.warning(message)
     job.request.progress.warning(message)
     records.drop(ctx, job.entry, meta.commit)
+    records.drop_listing(ctx, Snapshot(job.entry.repo, job.entry.revision, job.entry.repo_type), meta.commit)
     job.distrusted = True
 
 
@@ -214,8 +215,11 @@ def _metadata(ctx: Context, job: Job) -> FileMeta:
         return request.promise
     snapshot = Snapshot(entry.repo, entry.revision, entry.repo_type)
     listing = None if request.force else listings.read(ctx, snapshot)
-    if listing is not None and not listing.moving and (file := listing.file(entry.filename)) is not None:
-        return promise(listing, file)
+    if listing is not None and not listing.moving and not job.distrusted:
+        file = listing.file(entry.filename)
+        if file is not None:
+            job.recorded = ctx.settings.tier is not None  # which may have said so
+            return promise(listing, file)
     meta = None
     sibling = None
     if not request.force:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 
-from .. import digest, disk, hit, locks, tiers
+from .. import digest, disk, hit, locks, stats, tiers
 from ..context import Context
 from ..errors import ModelCacheError
 from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..layout import Entry
 from ..log import logger
+from ..platforms import at
 from ..recorder import Recorder
 from ..write_lock import WriteLock
 
@@ -75,7 +76,7 @@ def link(ctx: Context, entry: Entry, lock: WriteLock, source: Source, recorder: 
     found = os.fstat(source.fd)
     hit.touch(ctx, entry)
     recorder.installing(
-        Installed(found.st_ino, found.st_mtime_ns, found.st_size, source.charged, source.sha256), replacing=False
+        Installed(stats.inode(found), found.st_mtime_ns, found.st_size, source.charged, source.sha256), replacing=False
     )
     directory = disk.open_parent(ctx.root, entry.relative, ctx.settings.directory_mode)
     try:
@@ -85,6 +86,6 @@ def link(ctx: Context, entry: Entry, lock: WriteLock, source: Source, recorder: 
         ctx.step("link:fsync-directory")
         disk.sync(directory)
     finally:
-        os.close(directory)
+        at.close(directory)
     recorder.ready("link")
     return True

@@ -23,6 +23,8 @@ from ..index import Row, quarantine
 from ..index.quarantine import Damaged
 from ..layout import Entry, is_commit
 from ..log import logger
+from ..platforms import at
+from ..platforms.at import Directory
 from . import linking, place, publish, staging
 from .asked import Asked
 from .replacing import Replacement, changed, claimed, replace
@@ -186,17 +188,17 @@ def _link(ctx: Context, bad: Damaged, name: str) -> bool:
         disk.sync(directory)
         return linked
     finally:
-        os.close(directory)
+        at.close(directory)
 
 
-def _link_file(ctx: Context, bad: Damaged, name: str, directory: int) -> bool:
+def _link_file(ctx: Context, bad: Damaged, name: str, directory: Directory) -> bool:
     """Give the damaged file a name in an open directory; False if another file is at its path, or there are no links."""
     try:
         fd = disk.open_entry(ctx.root, bad.entry.relative)
     except OSError:
         return False
     try:
-        if os.fstat(fd).st_ino != bad.ino:
+        if stats.inode(os.fstat(fd)) != bad.ino:
             return False
         return disk.link(fd, bad.entry.path(ctx.root), name, directory)
     finally:
@@ -214,7 +216,8 @@ def _move_aside(ctx: Context, job: Job, bad: Damaged) -> None:
     """Leave the damaged file its name in quarantine alone.
 
     Raises:
-        InUseError: A running program has it leased or open. StorageError: Somebody put another file there.
+        InUseError: A running program has it leased or open.
+        StorageError: Somebody put another file there.
     """
     path = bad.entry.path(ctx.root)
     name, kept = _enter(ctx, bad), False

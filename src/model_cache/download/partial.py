@@ -19,6 +19,8 @@ from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..layout import Entry
 from ..locks import open_own
+from ..platforms import opened
+from ..platforms.capabilities import REPLACE_OPEN
 from .parts import Range
 
 TYPE_CHECKING = False
@@ -95,7 +97,7 @@ class Partial:
 
     def touch(self) -> None:
         """Let those who wait on this host see that something goes on."""
-        os.utime(self._fd)
+        opened.set_time(self._fd, self.path)
 
     def put(self, data: memoryview, offset: int) -> None:
         """Write bytes where they belong; they are hashed once all before them are there.
@@ -113,7 +115,7 @@ class Partial:
         written = 0
         try:
             while written < len(data):
-                written += os.pwrite(self._fd, data[written:], offset + written)
+                written += opened.write_at(self._fd, data[written:], offset + written)
         except OSError as error:
             raise disk.storage_error(error, "cannot write", self.path) from None
 
@@ -128,11 +130,12 @@ class Partial:
         """Fill it with another open file's bytes, shared on disk where the file system can; they may be hashed later.
 
         Raises:
-            CacheFullError: No room. StorageError: The file system refused.
+            CacheFullError: No room.
+            StorageError: The file system refused.
         """
         size = os.fstat(source).st_size
         try:
-            while self.size < size and (count := os.copy_file_range(source, self._fd, size - self.size, self.size)):
+            while self.size < size and (count := opened.copy_range(source, self._fd, size - self.size, self.size)):
                 self.size += count
         except OSError as error:
             if error.errno not in _NO_COPY:
@@ -180,7 +183,7 @@ class Partial:
             CacheFullError, StorageError: As `seal`: the kernel tells of a failed write once, so nothing may use the bytes.
         """
         try:
-            os.fdatasync(self._fd)
+            opened.sync_data(self._fd)
         except OSError as error:
             raise disk.storage_error(error, "cannot make durable", self.path) from None
 
@@ -197,7 +200,7 @@ class Partial:
             raise disk.storage_error(error, "cannot make durable", self.path) from None
         self.sealed = True
         found = os.fstat(self._fd)
-        return Installed(found.st_ino, found.st_mtime_ns, self.size, stats.allocated(found), self.sha256)
+        return Installed(stats.inode(found), found.st_mtime_ns, self.size, stats.allocated(found), self.sha256)
 
     def left(self) -> int:
         """Bytes that the file system has given to it, 0 if it is empty.
@@ -215,6 +218,20 @@ class Partial:
         """The open descriptor, which is the caller's to close from now on."""
         fd, self._fd = self._fd, -1
         return fd
+
+    def remove(self) -> None:
+        """Remove its name, now that the bytes have another; closed before where a file that is open keeps its names."""
+        self._loosen()
+        disk.remove(self.path)
+
+    def remove_durably(self) -> None:
+        """Remove its name, and with it the bytes, so that no power loss brings them back; closed before as in `remove`."""
+        self._loosen()
+        disk.remove_durably(self.path)
+
+    def _loosen(self) -> None:
+        if not REPLACE_OPEN:
+            self.close()
 
     def close(self) -> None:
         """Close; the bytes stay."""

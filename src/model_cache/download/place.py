@@ -9,6 +9,7 @@ from .. import disk
 from ..context import Context
 from ..errors import ModelCacheError, StorageError, quoted
 from ..layout import Entry
+from ..platforms import at
 from ..recorder import Recorder
 from ..write_lock import WriteLock
 
@@ -21,7 +22,7 @@ def check(ctx: Context, entry: Entry) -> None:
             compared with the promise when the name is given.
     """
     path = entry.path(ctx.root)
-    os.close(disk.open_parent(ctx.root, entry.relative, ctx.settings.directory_mode))
+    at.close(disk.open_parent(ctx.root, entry.relative, ctx.settings.directory_mode))
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:

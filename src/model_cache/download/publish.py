@@ -15,6 +15,8 @@ from ..errors import StorageError, quoted
 from ..hub.client import FileMeta
 from ..index.ledger import Installed
 from ..layout import Entry
+from ..platforms import at
+from ..platforms.at import Directory
 from ..recorder import Recorder
 from .partial import Partial
 
@@ -42,9 +44,9 @@ def publish(
         ctx.step("publish:fsync-directory")
         disk.sync(directory)
     finally:
-        os.close(directory)
+        at.close(directory)
     ctx.step("publish:unlink-partial")
-    disk.remove(partial.path)
+    partial.remove()
     recorder.ready(source)
 
 
@@ -58,7 +60,7 @@ def seal(ctx: Context, entry: Entry, partial: Partial, *, used: bool = True) -> 
     return file
 
 
-def link(ctx: Context, entry: Entry, partial: Partial) -> int | None:
+def link(ctx: Context, entry: Entry, partial: Partial) -> Directory | None:
     """Give the bytes their name; returns the open directory, or None if something stands there.
 
     Directories that somebody removed while they were empty are made again, a bounded number of times.
@@ -78,7 +80,7 @@ def link(ctx: Context, entry: Entry, partial: Partial) -> int | None:
                 raise disk.storage_error(error, "cannot publish", entry.path(ctx.root)) from None
         finally:
             if not linked:
-                os.close(directory)
+                at.close(directory)
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -98,7 +100,7 @@ def adopt(ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, ours
         sha256 = digest.sha256(fd)[0] if found.st_size == ours.size else ""
     finally:
         os.close(fd)
-    disk.remove_durably(partial.path)
+    partial.remove_durably()
     if sha256 != ours.sha256:
         recorder.stopped(0, replacing=False)
         raise StorageError(
@@ -106,5 +108,5 @@ def adopt(ctx: Context, entry: Entry, partial: Partial, recorder: Recorder, ours
             path=path,
             hint=f"move it away: mv {quoted(path)} {quoted(f'{path}.mine')}",
         )
-    theirs = Installed(found.st_ino, found.st_mtime_ns, found.st_size, stats.allocated(found), sha256)
+    theirs = Installed(stats.inode(found), found.st_mtime_ns, found.st_size, stats.allocated(found), sha256)
     recorder.adopted(theirs, meta.etag, meta.commit)

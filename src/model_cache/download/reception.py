@@ -73,7 +73,8 @@ class Reception:
         """Ask for what a part still lacks.
 
         Raises:
-            DownloadError: No answer. IntegrityError: The server offers another file.
+            DownloadError: No answer.
+            IntegrityError: The server offers another file.
         """
         began = self.ctx.clock.monotonic()
         body = self.ctx.hub.open_body(
@@ -103,7 +104,8 @@ class Reception:
         """The next bytes of a part, 0 where its answer ends; what came is checked, not yet counted.
 
         Raises:
-            DownloadError: Cut, or too short. IntegrityError: More than promised.
+            DownloadError: Cut, or too short.
+            IntegrityError: More than promised.
         """
         last = part.end == self.meta.size  # nothing may follow, which is seen by reading on
         count = body.readinto(view if last else view[: part.left])

@@ -6,10 +6,13 @@ pinned commit consists of for all who read it.
 
 from __future__ import annotations
 
+from .. import listings
 from ..context import Context
 from ..fleet import objects
 from ..hub.client import FileMeta
-from ..layout import Entry, is_commit, is_sha256
+from ..layout import Entry, Snapshot, is_commit, is_sha256
+from ..listings import Listing
+from ..log import logger
 from ..units import LARGEST
 
 TYPE_CHECKING = False
@@ -32,6 +35,55 @@ def find(ctx: Context, entry: Entry, commit: str) -> FileMeta | None:
     if not (is_sha256(sha256) if sha256 is not None else is_commit(git_sha1)):
         return None
     return FileMeta(commit, etag, size, sha256, git_sha1)
+
+
+def find_listing(ctx: Context, snapshot: Snapshot, commit: str) -> Listing | None:
+    """What a repo consists of at a commit, by the tier; None where it does not say, or is not asked."""
+    if not is_commit(commit) or ctx.fleet is None:
+        return None
+    ctx.step("tier:open")
+    facts = ctx.fleet.facts(_of_listing(snapshot, commit), objects.LARGEST_LISTING)
+    if facts is None or any(facts.get(name) != value for name, value in _names(snapshot, commit).items()):
+        return None
+    try:
+        files = [listings.listed(*row) for row in facts["files"]]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return Listing(commit, files)
+
+
+def offer_listing(ctx: Context, snapshot: Snapshot, listing: Listing) -> None:
+    """Write what the Hub listed, while nobody waits for it."""
+    fleet = ctx.fleet
+    if fleet is None:
+        return
+    name, step = _of_listing(snapshot, listing.commit), ctx.step
+    rows = [(file.path, file.size, file.sha256, file.git_sha1) for file in listing.files]
+
+    def offered() -> None:
+        step("tier:offer")
+        data = objects.pack({**_names(snapshot, listing.commit), "files": rows})
+        if len(data) <= objects.LARGEST_LISTING:
+            fleet.offer(name, data, len(data))
+
+    try:
+        fleet.uploads.submit(offered)
+    except RuntimeError as error:  # no thread is to be had
+        logger.warning("%s: its listing is not offered to the tier: %s", snapshot, error)
+
+
+def drop_listing(ctx: Context, snapshot: Snapshot, commit: str) -> None:
+    """Take a listing away that did not hold what it promised."""
+    if ctx.fleet is not None:
+        ctx.fleet.drop(_of_listing(snapshot, commit))
+
+
+def _of_listing(snapshot: Snapshot, commit: str) -> str:
+    return objects.of_record(snapshot.repo_type, snapshot.repo, commit, "")
+
+
+def _names(snapshot: Snapshot, commit: str) -> dict[str, str]:
+    return {"repo_type": snapshot.repo_type, "repo": snapshot.repo, "commit": commit, "filename": ""}
 
 
 def settle(fleet: Fleet, entry: Entry, meta: FileMeta) -> None:

@@ -20,6 +20,8 @@ from ..context import Context
 from ..errors import InUseError, StorageError, quoted
 from ..index.rows import Row
 from ..layout import Entry
+from ..platforms import at
+from ..platforms.at import Directory
 from ..recorder import Recorder
 from ..volumes import is_stateless
 from . import publish
@@ -41,7 +43,7 @@ class Replacement:
     partial: Partial
     recorder: Recorder
     same: bool = False
-    directory: int = -1
+    directory: Directory = -1
     fd: int = -1
     sole: bool = False
 
@@ -81,7 +83,8 @@ def claimed(ctx: Context, entry: Entry, identity: Identity) -> Iterator[None]:
     """Hold the very file of this identity exclusively for the block, in which its path may be taken away.
 
     Raises:
-        InUseError: It is leased or open. StorageError: Another file is at the path.
+        InUseError: It is leased or open.
+        StorageError: Another file is at the path.
     """
     fd, sole = _claimed_file(ctx, entry, identity, same=False)
     try:
@@ -169,5 +172,5 @@ def _let_go(one: Replacement) -> None:
     if fd >= 0:
         locks.release(fd)
     directory, one.directory = one.directory, -1
-    if directory >= 0:
-        os.close(directory)
+    if directory != -1:
+        at.close(directory)

@@ -21,6 +21,7 @@ from .. import disk, hit, listings, tiers
 from ..context import Context
 from ..errors import (
     IndexUnavailableError,
+    IntegrityError,
     InUseError,
     InvalidNameError,
     NotFoundError,
@@ -33,7 +34,7 @@ from ..layout import Entry, Snapshot, is_commit
 from ..listings import Listed, Listing
 from ..selection import select
 from ..units import plural, shown
-from .asking import ask, promise
+from .asking import ask, is_refuted, promise
 from .many import WORKERS, Wanted, fetch_many
 from .repo_lock import repo_lock
 from .request import Outcome, Request
@@ -88,14 +89,23 @@ def fetch_repo(
         if request.force:
             return _fetch_afresh(ctx, snapshot, selection, request, workers)
         _settle(ctx, snapshot, request)
+        refuted: IntegrityError | None = None
         with _at_one_commit(ctx, snapshot, selection, request) as listing:
             if listing is None:
                 continue  # it was removed, or a file of it was moved alone, since
             if request.offline or ctx.settings.read_only:
                 refuse_partial(ctx, snapshot, listing, selection, request)
             wanted = _wanted(snapshot, listing, selection)
-            outcomes = _fetch(ctx, snapshot, wanted, request, workers)
+            try:
+                outcomes = _fetch(ctx, snapshot, wanted, request, workers)
+            except IntegrityError as error:
+                if request.offline or not is_refuted(ctx, snapshot, listing, request.deadline):
+                    raise
+                refuted = error
             now = listings.read(ctx, snapshot)
+        if refuted is not None:
+            request.progress.warning(f"{refuted}; the tier's listing of {snapshot} was wrong, and the Hub is asked")
+            return _fetch_afresh(ctx, snapshot, selection, replace(request, force=True), workers)
         if now is not None and now.commit == listing.commit and not now.moving:
             return Fetched(ctx, listing.commit, [one.entry for one in wanted], outcomes)
     raise InUseError(
@@ -145,7 +155,7 @@ def _fetch_afresh(ctx: Context, snapshot: Snapshot, selection: Selection, reques
     with repo_lock(ctx, snapshot, shared=False, deadline=request.deadline):
         before = listings.read(ctx, snapshot, certain=True)
         commit = snapshot.revision if is_commit(snapshot.revision) else None
-        listing = ask(ctx, snapshot, commit, request.deadline)
+        listing = ask(ctx, snapshot, commit, request.deadline, afresh=True)
         wanted = _wanted(snapshot, listing, selection)
         same = before is not None and before.commit == listing.commit and not before.moving
         _write(ctx, snapshot, Listing(listing.commit, listing.files, moving=not same))

@@ -2,8 +2,9 @@
 
 The order is tier → lead → tier again → Hub. Who waited for the lead and finds the object lets the lead go before it reads, so all
 who waited read at once. Who downloads keeps the lead until the object is in the tier: a lead that went before would have the
-next one download too. Who finds the very object again that it found damaged keeps it as well, and replaces that one. Nothing
-here can make a download fail that would not fail without it.
+next one download too. Who finds the very object again that it found damaged keeps it as well, and replaces that one; who
+finds behind the lead that an object is damaged has another turn, or all who waited for it would go to the Hub at once. Nothing
+here can make a download fail that would not fail without it. Where the tier fails meanwhile nobody waits for anybody.
 
 Concurrency:
     W of the entry is held on this host: of each host one process comes here. I1 is kept by the hash and the rename alone, as in
@@ -17,15 +18,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .. import stats
+from .. import beneath, stats
 from ..context import Context
 from ..errors import IntegrityError
 from ..fleet import objects
-from ..fleet.protocols import EngineError
+from ..fleet.protocols import EngineError, LostError
 from ..hub.client import FileMeta
 from ..layout import Entry, is_commit
 from ..log import logger
-from . import notes, records
+from ..platforms import at, opened
+from . import notes, records, turn
 from .notes import Note
 from .partial import Partial
 from .request import Request
@@ -34,7 +36,8 @@ from .waiting import in_progress
 if TYPE_CHECKING:
     from ..fleet.fleet import Blob, Fleet, Lead
 
-_PATIENCE = 4 << 20  # bytes: for each of so many of a file a wait may be a second longer
+_AGAIN = 2.0  # seconds until a body that broke off is asked for once more
+_TURNS = 2  # of one download: who is deceived once more, by what replaced a damaged object, goes alone
 _BLOCK = 1 << 20  # bytes of a read for an upload
 
 
@@ -71,23 +74,25 @@ def receive(coming: Coming, from_hub: Callable[[], int]) -> tuple[bool, int]:
 
 
 def _receive(fleet: Fleet, coming: Coming, name: str, from_hub: Callable[[], int]) -> tuple[bool, int]:
-    received = _take(coming, name, _look(fleet, coming, name))
+    received = _read(fleet, coming, name, _look(fleet, coming, name))
     if received is not None:
         return True, received
-    lead = fleet.lead(name, _Patience(coming))
-    try:
-        found = _look(fleet, coming, name) if lead.held else None
-        if found is not None and coming.damaged and found.version == coming.damaged:
-            found = None  # nobody has replaced it yet: this one does, and the others wait for that
-        if found is not None:
-            lead.release()
-            received = _take(coming, name, found)
+    turns = 0
+    while True:
+        turns, before = turns + 1, coming.damaged
+        lead, found = turn.taken(fleet, coming, name, lambda: _undamaged(fleet, coming, name))
+        try:
+            if found is not None or fleet.has_no_tier:
+                lead.release()  # of a download without the tier nobody else has anything: no use in waiting for it
+            received = _read(fleet, coming, name, found)
             if received is not None:
                 return True, received
-        return False, _download(fleet, coming, name, lead, from_hub)
-    except BaseException:
-        lead.release()
-        raise
+            if turns == _TURNS or coming.damaged == before:
+                return False, _download(fleet, coming, name, lead, from_hub)
+        except BaseException:
+            lead.release()
+            raise
+        # That it is damaged only its bytes told: all who waited know it now, and one of them is to replace it.
 
 
 def _download(fleet: Fleet, coming: Coming, name: str, lead: Lead | None, from_hub: Callable[[], int]) -> int:
@@ -103,20 +108,46 @@ def _download(fleet: Fleet, coming: Coming, name: str, lead: Lead | None, from_h
     return received
 
 
-def _look(fleet: Fleet, coming: Coming, name: str) -> Blob | None:
+def _look(fleet: Fleet, coming: Coming, name: str, *, again: bool = False) -> Blob | None:
     """The object, from where the partial ends; None where it is not there or cannot be the promised one."""
     coming.ctx.step("tier:open")
-    found = fleet.read(name, coming.partial.size)
+    found = fleet.read(name, coming.partial.size, returns=again)
     if found is None or found.size == coming.meta.size:
         return found
     _report(coming, name, f"has {found.size} bytes instead of {coming.meta.size}")
     return None
 
 
-def _take(coming: Coming, name: str, found: Blob | None) -> int | None:
-    """Write what the tier sends into the partial and verify it; None if it is not all there, or not the promised bytes."""
-    if found is None:
+def _undamaged(fleet: Fleet, coming: Coming, name: str) -> Blob | None:
+    """As `_look`; what was found damaged, and nobody has replaced yet, is not there: this one does, and others wait for that."""
+    found = _look(fleet, coming, name, again=True)
+    return None if found is not None and coming.damaged and found.version == coming.damaged else found
+
+
+def _read(fleet: Fleet, coming: Coming, name: str, found: Blob | None) -> int | None:
+    """As `_take`; what breaks off is asked for once more, from where it ended."""
+    first = coming.partial.size
+    try:
+        return None if found is None else _take(coming, name, found)
+    except LostError as error:
+        logger.info("%s: the tier: %s; asked once more", coming.entry, error)
+    coming.ctx.clock.sleep(_AGAIN)
+    before = coming.partial.size - first
+    try:
+        found = _look(fleet, coming, name, again=True)
+        received = None if found is None else _take(coming, name, found)
+    except LostError as error:
+        fleet.gave_up_tier(error)
         return None
+    return None if received is None else before + received
+
+
+def _take(coming: Coming, name: str, found: Blob) -> int | None:
+    """Write what the tier sends into the partial and verify it; None if it is not all there, or not the promised bytes.
+
+    Raises:
+        LostError: It broke off; what came is kept.
+    """
     ctx, partial, size = coming.ctx, coming.partial, coming.meta.size or 0
     _begin(coming)
     first = at = partial.size
@@ -131,6 +162,8 @@ def _take(coming: Coming, name: str, found: Blob | None) -> int | None:
             coming.request.progress.advanced(at)
             if at < size:
                 _refuse_late(coming, at)
+    except LostError:
+        raise
     except EngineError:
         return None  # the Hub goes on from here
     finally:
@@ -176,29 +209,6 @@ def _report(coming: Coming, name: str, what: str) -> None:
     coming.request.progress.warning(message)
 
 
-class _Patience:
-    """Says how long a wait for another host goes on; while it does, those who wait on this host see something move."""
-
-    def __init__(self, coming: Coming) -> None:
-        self._coming = coming
-        self._began = coming.ctx.clock.monotonic()
-        self._longest = coming.ctx.settings.lock_timeout + (coming.meta.size or 0) / _PATIENCE
-
-    def __call__(self) -> bool:
-        coming = self._coming
-        now = coming.ctx.clock.monotonic()
-        if coming.request.deadline is not None and now >= coming.request.deadline:
-            return False
-        if now - self._began >= self._longest:
-            logger.warning("%s: another host has led for %d s; going alone", coming.entry, now - self._began)
-            return False
-        if now > self._began:
-            coming.partial.touch()
-            name, size = str(coming.entry), coming.partial.size
-            coming.request.progress.waiting(name, "another host", size, coming.meta.size, now - self._began)
-        return True
-
-
 class _Upload:
     """A verified file on its way into the tier, and what is known of it at its commit.
 
@@ -228,7 +238,7 @@ class _Upload:
             return
         try:
             size = self._coming.meta.size or 0
-            sent = self._fleet.offer(self._name, self._blocks(fd, size), size)
+            sent = self._fleet.offer(self._name, lambda: self._blocks(fd, size), size)
             if sent and stats.identity(os.fstat(fd)) != self._identity:
                 self._fleet.drop(self._name)  # somebody wrote to it
             elif sent:
@@ -239,7 +249,7 @@ class _Upload:
     def _open(self) -> int | None:
         for path in (self._coming.entry.path(self._coming.ctx.root), self._coming.partial.path):
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+                fd = at.open_file(path, beneath.READ)
             except OSError:
                 continue
             if stats.identity(os.fstat(fd)) == self._identity:
@@ -249,7 +259,7 @@ class _Upload:
 
     def _blocks(self, fd: int, size: int) -> Iterator[bytes]:
         at = 0
-        while at < size and (block := os.pread(fd, _BLOCK, at)):
+        while at < size and (block := opened.read_at(fd, _BLOCK, at)):
             at += len(block)
             self._fleet.uploads.moved()
             yield block

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from .. import disk
 from ..budget import admission, limits
 from ..context import Context, holder_name
 from ..errors import CacheFullError, DownloadError, IntegrityError, InUseError, LockTimeoutError, ModelCacheError
@@ -140,7 +139,7 @@ def _stop(ctx: Context, job: Job, partial: Partial, error: BaseException, *, rep
     try:
         if not left:
             ctx.step("stop:unlink-partial")
-            disk.remove_durably(partial.path)
+            partial.remove_durably()
         job.recorder.stopped(left, replacing=replacing)
     except (ModelCacheError, OSError) as second:
         logger.warning("%s: %s", job.entry, second)  # the first error is what the caller must see

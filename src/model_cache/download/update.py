@@ -65,7 +65,8 @@ def update(ctx: Context, rows: list[Row], request: Request, *, whole: bool = Tru
 
     Raises:
         OfflineMissError: The network is switched off.
-        CacheFullError: Old and new bytes do not fit together. StorageError: This file system has no locks.
+        CacheFullError: Old and new bytes do not fit together.
+        StorageError: This file system has no locks.
         DownloadError, IntegrityError, LockTimeoutError, StorageError: Then nothing was replaced.
     """
     first = rows[0]

@@ -8,6 +8,7 @@ Concurrency:
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..log import logger
 from . import engines, objects
 from .gate import Gate
-from .protocols import Alone, Blob, EngineError, Lead, NoLead, NotHereError, NoTier
+from .protocols import Alone, Blob, EngineError, FullError, Lead, LostError, NoLead, NotHereError, NoTier
 from .uploads import Uploads
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from .protocols import BlobTier, Flight
 
 T = TypeVar("T")
+_PAUSE = (
+    3.0  # seconds until what broke off is asked, or sent, once more: a server that is started anew may be there again
+)
+_SILENT = (
+    4.0  # seconds without a byte after which a body did not break off, but stopped: asking again would take as long
+)
 _MOST_LEADS = 16  # at a time in one process: each is a connection to the database
 
 __all__ = ["Blob", "Fleet", "Lead", "NoLead"]
@@ -42,7 +49,7 @@ class Fleet:
     def __init__(
         self, tier: BlobTier, flight: Flight, place: str, mode: int, clock: Clock, uploads: Uploads | None = None
     ) -> None:
-        self._tier, self._flight = tier, flight
+        self._tier, self._flight, self._clock = tier, flight, clock
         self._tier_gate = Gate(f"{place}tier", mode, clock, "the tier", "the Hub is asked instead")
         self._lead_gate = Gate(f"{place}lead", mode, clock, "the lead", "this host goes alone")
         self._leads = 0
@@ -54,9 +61,16 @@ class Fleet:
         while self._news:
             yield self._news.popleft()
 
-    def read(self, name: str, offset: int = 0) -> Blob | None:
-        """An object that is there; what goes wrong while its chunks are read is an EngineError."""
-        found = self._ask(lambda: self._tier.fetch(name, offset))
+    def read(self, name: str, offset: int = 0, *, returns: bool = False) -> Blob | None:
+        """An object that is there; what goes wrong while its chunks are read is an EngineError.
+
+        It is a LostError where the body broke off, and did not just stop: that alone closes no way. Who finds that asking
+        once more does not help says so by `gave_up_tier`.
+
+        Args:
+            returns: The bucket was there a moment ago; if it refuses now it is asked once more.
+        """
+        found = self._ask(lambda: self._tier.fetch(name, offset), again_within=_SILENT if returns else 0.0)
         return None if found is None else Blob(found.size, self._watched(found.chunks), found.version)
 
     def facts(self, name: str, limit: int = objects.LARGEST_RECORD) -> dict[str, Any] | None:
@@ -66,6 +80,9 @@ class Fleet:
             return None
         try:
             data = b"".join(found.chunks)
+        except LostError as error:
+            self.gave_up_tier(error)
+            return None
         except EngineError:
             return None
         facts = objects.unpack(data)
@@ -73,21 +90,29 @@ class Fleet:
             logger.warning("the tier: %s is damaged, and is passed over", name)
         return facts
 
-    def offer(self, name: str, data: bytes | Iterator[bytes], size: int) -> bool:
-        """Put an object there; whether it is."""
+    def offer(self, name: str, data: bytes | Callable[[], Iterator[bytes]], size: int) -> bool:
+        """Put an object there; whether it is. What can be read again is sent once more where that breaks off."""
 
         def put() -> bool:
-            self._tier.offer(name, data, size)
+            self._tier.offer(name, data if isinstance(data, bytes) else data(), size)
             return True
 
-        return self._ask(put) is True
+        return self._ask(put, again_within=0.0 if isinstance(data, bytes) else math.inf) is True
 
     def drop(self, name: str) -> None:
         """Take an object away."""
         self._ask(lambda: self._tier.drop(name))
 
-    def lead(self, name: str, go_on: Callable[[], bool]) -> Lead:
-        """Lead the download of an object, after whoever does now; without the lead where nobody can say who does."""
+    def lead(self, name: str, go_on: Callable[[], bool], *, returns: bool = False) -> Lead:
+        """Lead the download of an object, after whoever does now; without the lead where nobody can say who does.
+
+        Args:
+            returns: The database was there a moment ago; that it cannot be reached now is a LostError, too.
+
+        Raises:
+            LostError: The wait broke off; who does not ask again says so by `gave_up_lead`.
+            FullError: Nobody more may wait now.
+        """
         if self._tier_gate.is_closed or self._leads >= _MOST_LEADS or not self._lead_gate.is_open():
             return NoLead()
         self._leads += 1
@@ -95,7 +120,11 @@ class Fleet:
             lead = self._flight.lead(name, go_on)
         except EngineError as error:
             self._leads -= 1
-            self._news.append(self._lead_gate.failed(error))
+            if isinstance(error, (LostError, FullError)):
+                raise
+            if returns and not isinstance(error, NotHereError):
+                raise LostError(str(error)) from None
+            self.gave_up_lead(error)
             return NoLead()
         except BaseException:
             self._leads -= 1
@@ -103,33 +132,63 @@ class Fleet:
         self._lead_gate.worked()
         return _Counted(lead, self._returned)
 
-    def _returned(self) -> None:
-        self._leads -= 1
+    def gave_up_lead(self, error: EngineError) -> None:
+        """The database is done without for a while."""
+        if isinstance(error, NotHereError):
+            logger.warning("the lead: %s; this host goes alone", error)
+            self._flight = Alone()
+        else:
+            self._news.append(self._lead_gate.failed(error))
 
-    def _ask(self, question: Callable[[], T]) -> T | None:
-        if not self._tier_gate.is_open():
-            return None
-        try:
-            answer = question()
-        except EngineError as error:
-            self._failed(error)
-            return None
-        self._tier_gate.worked()
-        return answer
-
-    def _watched(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        try:
-            yield from chunks
-        except EngineError as error:
-            self._failed(error)
-            raise
-
-    def _failed(self, error: EngineError) -> None:
+    def gave_up_tier(self, error: EngineError) -> None:
+        """The bucket is done without for a while."""
         if isinstance(error, NotHereError):
             logger.warning("the tier: %s; the Hub is asked instead", error)
             self._tier = NoTier()
         else:
             self._news.append(self._tier_gate.failed(error))
+
+    @property
+    def has_no_tier(self) -> bool:
+        """Whether the bucket is done without now."""
+        return self._tier_gate.is_closed
+
+    def _returned(self) -> None:
+        self._leads -= 1
+
+    def _ask(self, question: Callable[[], T], *, again_within: float = 0.0) -> T | None:
+        """An answer, None where there is none; what fails within so many seconds is asked once more."""
+        if not self._tier_gate.is_open():
+            return None
+        began = self._clock.monotonic()
+        try:
+            try:
+                answer = question()
+            except NotHereError:
+                raise
+            except EngineError as error:
+                if self._clock.monotonic() - began >= again_within:
+                    raise
+                logger.info("the tier: %s; asked once more in %g s", error, _PAUSE)
+                self._clock.sleep(_PAUSE)
+                answer = question()
+        except EngineError as error:
+            self.gave_up_tier(error)
+            return None
+        self._tier_gate.worked()
+        return answer
+
+    def _watched(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        asked = self._clock.monotonic()
+        try:
+            for chunk in chunks:
+                yield chunk
+                asked = self._clock.monotonic()
+        except EngineError as error:
+            if self._clock.monotonic() - asked < _SILENT:
+                raise LostError(str(error)) from None
+            self.gave_up_tier(error)
+            raise
 
 
 def opened(tier: str | None, lead: str | None, place: str, mode: int, clock: Clock) -> Fleet:

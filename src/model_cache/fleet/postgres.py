@@ -4,7 +4,10 @@ A lock belongs to a session of its own, which no transaction pooler may stand in
 ends, so a leader that is killed is succeeded at once. For one whose host lost its power the server has to find out: it is told
 to ask after 5 s, and three times every 2 s, while a system's own default is two hours.
 
+What it sent to a host that is gone by then, such as the lead, it waits for no longer than that either.
+
 A wait is asked for in slices of 2 s, which the server ends by itself: a server that hangs is told from a leader that is busy.
+One that ends, refuses for a moment, or has no session left says so, and that is told apart as well: it is worth asking again.
 
 Concurrency:
     A lead may be released from any thread. A forked child closes its copy of the connection, or the lead would last as long
@@ -18,17 +21,19 @@ import os
 import select
 import time
 import weakref
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import conninfo
-from psycopg.pq import ExecStatus
+from psycopg.pq import ConnStatus, ExecStatus
 
+from ..platforms.capabilities import after_fork
 from .address import without_secrets
-from .protocols import EngineError, Lead, NoLead
+from .protocols import EngineError, FullError, Lead, LostError, NoLead, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from psycopg.pq.abc import PGconn
 
@@ -37,10 +42,21 @@ _SLICE = 2.0  # seconds that the server lets one wait take
 _ANSWER = 5.0  # seconds beyond that after which it hangs
 _LOOK = 0.5  # seconds between two questions whether to go on
 _NOT_AVAILABLE = b"55P03"  # lock_not_available: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_GOING = (b"57P01", b"57P02", b"57P03")  # admin_shutdown, crash_shutdown, cannot_connect_now
+# What a server answers who connects comes without a code, as a text alone: PostgreSQL's, and poolers' in session mode.
+_FULL = ("too many clients", "too many connections", "remaining connection slots", "no more connections allowed")
+_RETURNING = ("is starting up", "is shutting down", "is in recovery mode")
 _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 _OPTIONS = (
-    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=11000"
     f" -c statement_timeout=0 -c lock_timeout={int(_SLICE * 1000)}"
+)
+
+# `pg_stat_activity` shows of other users' sessions that they are there, which is all that is counted.
+_HOW = (
+    "SELECT current_setting('server_version'), (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),"
+    " current_setting('max_connections'),"
+    " (SELECT coalesce(max(setting::bigint), 0) / 1000.0 FROM pg_settings WHERE name = 'idle_session_timeout')"
 )
 
 _sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
@@ -65,22 +81,44 @@ class PostgresFlight:
 
     def lead(self, key: str, go_on: Callable[[], bool]) -> Lead:
         """Wait until nobody leads this key, and lead it."""
+        session = self._connected()
         try:
-            connection = psycopg.connect(self._conninfo, autocommit=True)
-        except psycopg.Error as error:
-            raise EngineError(f"{self._name}: {_text(error)}") from None
-        session = _Session(connection)
-        try:
-            if session.wait(number(key), go_on):
-                return session
-        except (psycopg.Error, OSError) as error:
-            session.release()
-            raise EngineError(f"{self._name}: {_text(error)}") from None
+            with self._named():
+                if session.wait(number(key), go_on):
+                    return session
         except BaseException:
             session.release()
             raise
         session.release()
         return NoLead()
+
+    def look(self) -> Seen:
+        """How it is; two sessions ask for one lock meanwhile."""
+        with closing(self._connected()) as one, closing(self._connected()) as other, self._named():
+            version, sessions, most, idle = one.ask(_HOW)
+            lock = str(int.from_bytes(os.urandom(7), "big"))
+            one.ask("SELECT pg_advisory_lock($1::bigint)", lock)
+            (also,) = other.ask("SELECT pg_try_advisory_lock($1::bigint)", lock)
+            # Behind a pooler the session goes on, with its locks.
+            for each in (one, other) if also == "t" else (one,):
+                each.ask("SELECT pg_advisory_unlock($1::bigint)", lock)
+        return Seen(f"PostgreSQL {version}", int(sessions), int(most), float(idle), excludes=also == "f")
+
+    def _connected(self) -> _Session:
+        try:
+            return _Session(psycopg.connect(self._conninfo, autocommit=True))
+        except psycopg.Error as error:
+            raise _kind(str(error))(f"{self._name}: {_text(error)}") from None
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What goes wrong is told of this server."""
+        try:
+            yield
+        except EngineError as error:
+            raise type(error)(f"{self._name}: {error}") from None
+        except (psycopg.Error, OSError) as error:
+            raise LostError(f"{self._name}: {_text(error)}") from None
 
 
 def number(key: str) -> int:
@@ -99,7 +137,7 @@ class _Session:
         _sessions.add(self)
 
     def wait(self, lock: int, go_on: Callable[[], bool]) -> bool:
-        """Have the lock, or (False) be told to go on without; raises psycopg.Error where the server does not answer."""
+        """Have the lock, or (False) be told to go on without; raises EngineError, or psycopg.Error where the connection broke."""
         raw = self._connection.pgconn
         while go_on():
             raw.send_query_params(b"SELECT pg_advisory_lock($1::bigint)", [str(lock).encode()])
@@ -113,8 +151,26 @@ class _Session:
                 self.held = True
                 return True
             if why != _NOT_AVAILABLE:
-                raise psycopg.OperationalError(f"the lock was refused (SQLSTATE {why.decode() or 'unknown'})")
+                kind = LostError if why in _GOING or raw.status == ConnStatus.BAD else EngineError
+                raise kind(f"the lock was refused (SQLSTATE {why.decode() or 'unknown'})")
         return False
+
+    def ask(self, question: str, *given: str) -> list[str]:
+        """The one row of an answer, as texts; raises as `wait`."""
+        raw = self._connection.pgconn
+        raw.send_query_params(question.encode(), [one.encode() for one in given])
+        raw.flush()
+        _answered(raw, lambda: True)
+        row: list[str] = []
+        while (result := raw.get_result()) is not None:
+            if result.status != ExecStatus.TUPLES_OK:
+                raise EngineError(_text(psycopg.OperationalError(result.error_message.decode(errors="replace"))))
+            row = [(result.get_value(0, column) or b"").decode(errors="replace") for column in range(result.nfields)]
+        return row
+
+    def close(self) -> None:
+        """As `release`."""
+        self.release()
 
     def release(self) -> None:
         """End the session, and with it the lock."""
@@ -129,17 +185,24 @@ class _Session:
 
 
 def _answered(raw: PGconn, go_on: Callable[[], bool]) -> bool:
-    """Wait for an answer, False when told not to; raises psycopg.OperationalError where none comes in time."""
+    """Wait for an answer, False when told not to; raises EngineError where none comes in time."""
     poll, end = select.poll(), time.monotonic() + _SLICE + _ANSWER
     poll.register(raw.socket, select.POLLIN)
     while raw.is_busy():
         if poll.poll(_LOOK * 1000):
             raw.consume_input()
         elif time.monotonic() >= end:
-            raise psycopg.OperationalError(f"no answer for {_SLICE + _ANSWER:g} s")
+            raise EngineError(f"no answer for {_SLICE + _ANSWER:g} s")
         elif not go_on():
             return False
     return True
+
+
+def _kind(text: str) -> type[EngineError]:
+    """What a refusal to connect means, by its words; in another language than English it means to go alone."""
+    if any(words in text for words in _FULL):
+        return FullError
+    return LostError if any(words in text for words in _RETURNING) else EngineError
 
 
 def _text(error: BaseException) -> str:
@@ -153,5 +216,4 @@ def _close_inherited() -> None:
     _sessions.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_inherited)
+after_fork(after_in_child=_close_inherited)

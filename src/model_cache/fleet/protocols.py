@@ -16,6 +16,14 @@ class NotHereError(EngineError):
     """This process cannot use an engine; that says nothing of the engine to others."""
 
 
+class LostError(EngineError):
+    """It was there, and broke off: a server that is started anew does, and is back soon."""
+
+
+class FullError(EngineError):
+    """It is well, and takes nobody more just now."""
+
+
 class Stored(NamedTuple):
     """An object as a listing has it: its name, its size in bytes, and seconds since the epoch when it was written."""
 
@@ -57,6 +65,23 @@ class BlobTier(Protocol):
         """What there is below a prefix; raises EngineError."""
 
 
+class Seen(NamedTuple):
+    """How a database is, for people.
+
+    Attributes:
+        version: Its name and version.
+        sessions, most: How many sessions there are, and may be.
+        idle: Seconds after which a session without a question is ended; 0: never.
+        excludes: Whether a lock that one session has keeps another from it.
+    """
+
+    version: str
+    sessions: int
+    most: int
+    idle: float
+    excludes: bool
+
+
 class Lead(Protocol):
     """The right to be the one who downloads, or (`held` is False) the lack of it."""
 
@@ -79,6 +104,8 @@ class Flight(Protocol):
             go_on: Asked every second or so of a wait; False ends it, without the lead.
 
         Raises:
+            LostError: The server went away during the wait, or is about to be there again.
+            FullError: It takes nobody more now, not even to wait.
             EngineError: Nobody can say who leads.
         """
 

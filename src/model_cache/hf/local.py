@@ -18,11 +18,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from .. import disk, locks
+from .. import disk
 from ..cache import ModelCache
 from ..download.repo import check_workers
 from ..errors import AccessError, DownloadError, NotFoundError, OfflineMissError
 from ..layout import Entry, Snapshot
+from ..platforms import at, opened
 from ..surface import in_family
 from . import promised
 from .promised import Promised
@@ -152,12 +153,12 @@ def _copy(cache: ModelCache, source: str, local_dir: str, filename: str) -> None
         cache._ctx.step("local:write")
         with open(source, "rb") as original, open(temporary, "xb") as copy:
             try:
-                if not locks.clone(original.fileno(), copy.fileno()):
+                if not opened.clone(original.fileno(), copy.fileno()):
                     shutil.copyfileobj(original, copy, 1 << 20)
                 copy.flush()
                 when = os.fstat(original.fileno())
-                os.utime(copy.fileno(), ns=(when.st_atime_ns, when.st_mtime_ns))
-                disk.sync(copy.fileno())
+                opened.set_time(copy.fileno(), temporary, (when.st_atime_ns, when.st_mtime_ns))
+                opened.sync(copy.fileno())
                 cache._ctx.step("local:replace")
                 disk.put(copy.fileno(), temporary, name, directory)
             except BaseException:
@@ -165,4 +166,4 @@ def _copy(cache: ModelCache, source: str, local_dir: str, filename: str) -> None
                 raise
         disk.sync(directory)
     finally:
-        os.close(directory)
+        at.close(directory)

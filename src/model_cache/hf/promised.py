@@ -7,6 +7,7 @@ import stat
 from dataclasses import dataclass
 
 from .. import digest
+from ..beneath import READ
 from ..cache import ModelCache
 from ..download.asking import ask
 from ..layout import Entry, Snapshot, is_commit
@@ -35,7 +36,7 @@ class Promised:
     def is_at(self, path: str) -> bool:
         """Whether the file at a path has the promised bytes: all of them are read, if their number is right."""
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            fd = os.open(path, READ)
         except OSError:
             return False
         try:

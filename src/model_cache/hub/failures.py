@@ -105,7 +105,7 @@ def _unauthorised(refusal: Refusal, target: Target) -> DownloadError:
         what = f"{target}: the token is not accepted, or the repo does not exist"
         return _error(AccessError, refusal, what, f"check the name at {target.page}; {_LOGIN}")
     what = f"{target} is private or does not exist (the Hub does not say which without a token)"
-    return _error(AccessError, refusal, what, f"check the name; if it is private, {_LOGIN}")
+    return _error(AccessError, refusal, what, f"check the name and --repo-type; if it is private, {_LOGIN}")
 
 
 def _not_found(refusal: Refusal, target: Target, code: str) -> DownloadError:

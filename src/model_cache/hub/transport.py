@@ -28,6 +28,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from ..errors import DownloadError
+from ..platforms.capabilities import after_fork
 from ..version import __version__
 from .addresses import zone_of
 from .answer import Answer
@@ -317,5 +318,4 @@ def _after_fork() -> None:
         transport._reset()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+after_fork(after_in_child=_after_fork)

@@ -16,6 +16,8 @@ import threading
 import time
 from typing import Any
 
+from ..platforms.capabilities import after_fork
+
 # The watch over the exchange that this thread is in; connections announce themselves to it.
 _current = threading.local()
 
@@ -175,8 +177,7 @@ class _Guard:
         cls._lock, cls._now = threading.Lock(), None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_Guard.after_fork)
+after_fork(after_in_child=_Guard.after_fork)
 
 
 def announce_all(manager: Any) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .. import damage, digest, disk, hit, listings, locks, modes, stats
+from .. import beneath, damage, digest, disk, hit, listings, locks, modes, stats
 from ..context import Context
 from ..download.leading import lead
 from ..download.linking import Source
@@ -36,6 +36,7 @@ from ..errors import (
 )
 from ..index.ledger import Ledger
 from ..layout import DEFAULT_REVISION, Entry, Snapshot
+from ..platforms import at
 from . import trees
 from .foreign import Candidate, Skipped, survey
 
@@ -70,7 +71,8 @@ def take_over(ctx: Context, directory: str, request: Request, *, link: bool, dry
         dry_run: Only say what would be taken over.
 
     Raises:
-        StorageError: It is no Hugging Face cache. CacheFullError: No room; what came is kept.
+        StorageError: It is no Hugging Face cache.
+        CacheFullError: No room; what came is kept.
         LockTimeoutError, IndexUnavailableError: As fetching does.
     """
     if ctx.settings.read_only:
@@ -231,7 +233,7 @@ def _open(ctx: Context, one: Candidate, *, link: bool) -> Source | None:
         IntegrityError: Its bytes are not those that its name says.
     """
     try:
-        fd = os.open(one.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        fd = at.open_file(one.path, beneath.READ)
     except OSError:
         return None
     try:

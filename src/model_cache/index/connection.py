@@ -22,6 +22,7 @@ from .. import disk
 from ..clock import Clock
 from ..errors import IndexUnavailableError, LockTimeoutError, quoted
 from ..locks import FileMutex
+from ..platforms.capabilities import after_fork
 from . import backup, rows, schema, state
 from .handle import connect
 from .rows import Provenance
@@ -35,8 +36,7 @@ _BUSY_TIMEOUT = 5.0  # seconds for a foreign program (Datasette, a backup) that 
 # Held around everything that enters SQLite, after the index lock, and over each fork: a child that is forked while another
 # thread is inside SQLite would inherit its mutexes locked, and its idea of who has the file locked.
 _inside = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_inside.acquire, after_in_parent=_inside.release, after_in_child=_inside.release)
+after_fork(before=_inside.acquire, after_in_parent=_inside.release, after_in_child=_inside.release)
 
 _abandoned: list[sqlite3.Connection] = []  # connections inherited over a fork: kept, so that nothing closes them
 

@@ -8,6 +8,7 @@ import stat
 
 from .. import disk
 from ..errors import IndexUnavailableError, quoted
+from ..platforms.opened import read_at
 
 _BESIDE = ("journal", "wal", "shm")
 _MAGIC = bytes.fromhex("d9d505f920a163d7")  # ends a journal that has a super-journal
@@ -97,7 +98,7 @@ def refuse_foreign_journal(path: str) -> None:
         raise IndexUnavailableError(f"index {journal}: {error.strerror}", hint=f"ls -l {quoted(journal)}") from None
     try:
         size = os.fstat(fd).st_size
-        foreign = os.pread(fd, len(_MAGIC), max(size - len(_MAGIC), 0)) == _MAGIC
+        foreign = read_at(fd, len(_MAGIC), max(size - len(_MAGIC), 0)) == _MAGIC
     finally:
         os.close(fd)
     if foreign:

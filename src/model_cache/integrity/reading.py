@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from .. import beneath, digest, stats
 from ..clock import Clock
+from ..platforms import opened
 from .verdict import Reading
 
 _BUSY_WAIT = 0.002  # seconds between two tries of a file that an evictor tests
@@ -96,7 +97,7 @@ def read(root: str, relative: str, expected: Expected, pace: Pace, clock: Clock,
         if not stat.S_ISREG(before.st_mode):
             return Reading(odd=True)
         if direct:
-            digest.forget_cached(fd)
+            opened.forget_cached(fd)
         return _hashed(fd, path, expected, pace, before)
     finally:
         os.close(fd)
@@ -128,7 +129,7 @@ def _hashed(fd: int, path: str, expected: Expected, pace: Pace, before: os.stat_
         if right or 2 in faults.values():
             break
         # Before anybody is accused: memory can be wrong where the disk is right, and a read can fail once.
-        digest.forget_cached(fd)
+        opened.forget_cached(fd)
     after = os.fstat(fd)
     return Reading(
         identity=stats.identity(before),

@@ -8,6 +8,8 @@ import stat
 from .. import disk
 from ..context import Context
 from ..errors import LockFileError, StorageError, quoted
+from ..platforms import at
+from ..platforms.capabilities import user
 from .format import Locked, dump, parse
 
 _LIMIT = 64 << 20  # bytes; a hundred thousand files take a quarter of it
@@ -24,7 +26,7 @@ def read(path: str | os.PathLike[str]) -> list[Locked]:
     """
     name = os.fsdecode(path)
     try:
-        text = disk.read_small(os.path.realpath(name), _LIMIT).decode()
+        text = disk.read_small(at.real_path(name), _LIMIT).decode()
     except UnicodeDecodeError:
         raise LockFileError(f"lock file {name}: it is no text in UTF-8", path=name) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -40,11 +42,12 @@ def check_target(path: str | os.PathLike[str], *, force: bool = False) -> str:
         force: Any regular file may be overwritten.
 
     Raises:
-        LockFileError: There is a file that is no lock file. StorageError: There is something that is no regular file.
+        LockFileError: There is a file that is no lock file.
+        StorageError: There is something that is no regular file.
     """
     name = os.fsdecode(path)
     try:
-        target = os.path.realpath(name)
+        target = at.real_path(name)
         _refuse_foreign_link(name)
         mode = os.stat(target).st_mode
     except FileNotFoundError:
@@ -70,7 +73,7 @@ def check_target(path: str | os.PathLike[str], *, force: bool = False) -> str:
 def _refuse_foreign_link(name: str) -> None:
     """Who made a symlink chose the file that would be written, with the rights of whoever writes."""
     found = os.lstat(name)
-    if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
+    if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, user()):
         raise StorageError(
             f"{name} is a symlink that another user made, and is not followed", hint=f"ls -ld {quoted(name)}", path=name
         )

@@ -46,7 +46,8 @@ def lock(
         workers: Files that are fetched at the same time.
 
     Raises:
-        SettingError, InvalidNameError: It cannot be meant so. LockFileError: The file is no lock file, or two entries
+        SettingError, InvalidNameError: It cannot be meant so.
+        LockFileError: The file is no lock file, or two entries
             would share a path.
         ModelCacheError: As `from_hub` and `from_cache`.
     """

@@ -72,7 +72,8 @@ def from_hub(ctx: Context, asked: Asked, request: Request, *, workers: int = 8) 
     """The files of a repo at the commit that the revision stands for now.
 
     Raises:
-        OfflineMissError: The network is switched off. NotFoundError: The Hub has no such repo, revision or file.
+        OfflineMissError: The network is switched off.
+        NotFoundError: The Hub has no such repo, revision or file.
         DownloadError, IntegrityError, CacheFullError, StorageError: A small file could not be fetched.
     """
     repo, revision, repo_type = asked.repo, asked.revision, asked.repo_type

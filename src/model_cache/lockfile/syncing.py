@@ -63,7 +63,8 @@ def sync(
     Raises:
         OfflineMissError: Something is not there, and the network is switched off or the root cannot be written.
         StorageError: Somebody's own bytes stand at a path; nothing was changed.
-        InUseError: Other bytes are in use by a program. CacheFullError: The files do not fit.
+        InUseError: Other bytes are in use by a program.
+        CacheFullError: The files do not fit.
         ModelCacheError: As fetching does.
     """
     _refuse_too_large(ctx, files)

@@ -1,4 +1,4 @@
-"""A listening port on 127.0.0.1: accepts, gives each connection a thread, and takes all of them down with it."""
+"""A listening port: accepts, gives each connection a thread, and takes all of them down with it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,24 @@ _JOIN = 5.0  # seconds that stopping waits for threads whose sockets are already
 
 
 class Listener:
-    """One listening port on 127.0.0.1, with a thread that accepts and a thread for each connection.
+    """One listening port, with a thread that accepts and a thread for each connection.
 
     Args:
         host: The name its connections carry: `hub` or `cdn`.
         serve: Called in a thread of its own with each connection; closes it before it returns.
         port: The port to bind; 0 for any that is free.
+        address: Where to listen.
     """
 
-    def __init__(self, host: str, serve: Callable[[Connection], None], port: int = 0) -> None:
+    def __init__(
+        self, host: str, serve: Callable[[Connection], None], port: int = 0, address: str = "127.0.0.1"
+    ) -> None:
         self.host = host
         self.stopping = threading.Event()
-        self.sock = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
-        self.port: int = self.sock.getsockname()[1]
+        self.sock = socket.create_server((address, port), backlog=_BACKLOG)
+        self.address: str
+        self.port: int
+        self.address, self.port = self.sock.getsockname()
         self.live: dict[threading.Thread, Connection] = {}
         self._serve = serve
         self._lock = threading.Lock()
@@ -41,7 +46,7 @@ class Listener:
         self.stopping.set()
         # A connection of our own ends the blocking accept on every platform.
         with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            socket.create_connection((self.address, self.port), timeout=1).close()
         self._thread.join(_JOIN)
         self.sock.close()
         with self._lock:

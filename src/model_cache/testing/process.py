@@ -108,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cdn_etag=options.cdn_etag,
         latency=options.latency,
         rate=options.rate,
+        address=options.address,
     ) as hub:
         if options.port_file:
             _write_port(options.port_file, hub.url.rpartition(":")[2])
@@ -132,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cdn-etag", choices=("opaque", "sha256"), default="opaque", help="(%(default)s)")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--rate", type=float, help="bytes per second for each connection (no limit)")
+    parser.add_argument("--address", default="127.0.0.1", help="where to listen (%(default)s)")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The loopback hub itself: two listening ports on 127.0.0.1, a thread per connection, and what a test may ask of it.
+"""The loopback hub itself: two listening ports, a thread per connection, and what a test may ask of it.
 
 **Concurrency.** Everything public may be called from any thread while the hub serves. All threads are daemons, every
 wait of theirs ends when the hub stops, and a child process made by `fork` closes the hub's sockets at once: nothing
@@ -49,6 +49,7 @@ class LoopbackHub:
         cdn_etag: `opaque` gives the second port ETags of its own, as the Hub's storage has; `sha256` the file's.
         latency: Seconds before each answer. May be changed while the hub runs.
         rate: Bytes per second for the body on each connection, None for no limit. May be changed while the hub runs.
+        address: Where to listen, for clients in another network namespace; everybody who reaches it may order faults.
 
     Attributes:
         store: The repos served.
@@ -68,6 +69,7 @@ class LoopbackHub:
         cdn_etag: str = "opaque",
         latency: float = 0.0,
         rate: float | None = None,
+        address: str = "127.0.0.1",
     ) -> None:
         self.latency = latency
         self.rate = rate
@@ -83,6 +85,7 @@ class LoopbackHub:
         self._holds: list[Hold] = []
         self._control = Control(self)
         self._listeners: list[Listener] = []
+        self._address = address
         self._ports = (0, 0)
         self._numbers = itertools.count(1)
 
@@ -96,7 +99,7 @@ class LoopbackHub:
         """Binds two free ports, after a `stop` the former ones, and begins to serve; returns the hub."""
         if not self._listeners:
             for host, port in zip(("hub", "cdn"), self._ports, strict=True):
-                self._listeners.append(Listener(host, self._serve, port))
+                self._listeners.append(Listener(host, self._serve, port, self._address))
             self._ports = (self._listeners[0].port, self._listeners[1].port)
             self._api.url, self._files.cdn_url = self.url, self.cdn_url
         return self
@@ -109,7 +112,7 @@ class LoopbackHub:
 
     @property
     def url(self) -> str:
-        """The endpoint: `http://127.0.0.1:{port}`. It stays what it is when the hub stops."""
+        """The endpoint: `http://{address}:{port}`. It stays what it is when the hub stops."""
         return self._base(0)
 
     @property
@@ -120,7 +123,7 @@ class LoopbackHub:
     def _base(self, which: int) -> str:
         if not self._ports[which]:
             raise RuntimeError("the loopback hub has no URL before it is started")
-        return f"http://127.0.0.1:{self._ports[which]}"
+        return f"http://{self._address}:{self._ports[which]}"
 
     def add_repo(
         self,
