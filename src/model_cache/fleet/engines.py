@@ -12,7 +12,7 @@ from .protocols import Alone, EngineError, NotHereError, NoTier
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .protocols import BlobTier, Flight, Lead
+    from .protocols import BlobTier, Flight, Lead, Seen
 
 
 def tier(address: str | None) -> BlobTier:
@@ -38,6 +38,20 @@ def flight(address: str | None) -> Flight:
     if find_spec("psycopg") is None:
         raise _missing("lead", address, "postgres", ImportError("No module named 'psycopg'", name="psycopg"))
     return _Late(address)
+
+
+def look(address: str) -> Seen:
+    """How the database at an address is, for people.
+
+    Raises:
+        SettingError: What it needs is not installed.
+        EngineError: It cannot be asked.
+    """
+    try:
+        from .postgres import PostgresFlight
+    except ImportError as error:
+        raise _missing("lead", address, "postgres", error) from None
+    return PostgresFlight(address).look()
 
 
 class _Late:

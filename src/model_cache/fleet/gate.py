@@ -52,6 +52,12 @@ class Gate:
         """Whether the engine is left alone now; asking this is not yet trying it."""
         return not breaker.may_try(self._read(), self._clock.time())
 
+    @property
+    def left_alone(self) -> tuple[int, float]:
+        """How often in a row the engine failed, and for how many seconds more it is not asked."""
+        state, now = self._read(), self._clock.time()
+        return state.failures, 0.0 if breaker.may_try(state, now) else state.until - now
+
     def failed(self, error: Exception) -> str:
         """It did not answer as it should: nobody asks it for a while. Returns what there is to say of it."""
         state = breaker.failed(self._read(), self._clock.time())

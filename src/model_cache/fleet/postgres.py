@@ -21,6 +21,7 @@ import os
 import select
 import time
 import weakref
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -29,10 +30,10 @@ from psycopg.pq import ConnStatus, ExecStatus
 
 from ..platforms.capabilities import after_fork
 from .address import without_secrets
-from .protocols import EngineError, FullError, Lead, LostError, NoLead
+from .protocols import EngineError, FullError, Lead, LostError, NoLead, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from psycopg.pq.abc import PGconn
 
@@ -49,6 +50,13 @@ _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, 
 _OPTIONS = (
     "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=11000"
     f" -c statement_timeout=0 -c lock_timeout={int(_SLICE * 1000)}"
+)
+
+# `pg_stat_activity` shows of other users' sessions that they are there, which is all that is counted.
+_HOW = (
+    "SELECT current_setting('server_version'), (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),"
+    " current_setting('max_connections'),"
+    " (SELECT coalesce(max(setting::bigint), 0) / 1000.0 FROM pg_settings WHERE name = 'idle_session_timeout')"
 )
 
 _sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
@@ -73,25 +81,44 @@ class PostgresFlight:
 
     def lead(self, key: str, go_on: Callable[[], bool]) -> Lead:
         """Wait until nobody leads this key, and lead it."""
+        session = self._connected()
         try:
-            connection = psycopg.connect(self._conninfo, autocommit=True)
-        except psycopg.Error as error:
-            raise _kind(str(error))(f"{self._name}: {_text(error)}") from None
-        session = _Session(connection)
-        try:
-            if session.wait(number(key), go_on):
-                return session
-        except EngineError as error:
-            session.release()
-            raise type(error)(f"{self._name}: {error}") from None
-        except (psycopg.Error, OSError) as error:
-            session.release()
-            raise LostError(f"{self._name}: {_text(error)}") from None
+            with self._named():
+                if session.wait(number(key), go_on):
+                    return session
         except BaseException:
             session.release()
             raise
         session.release()
         return NoLead()
+
+    def look(self) -> Seen:
+        """How it is; two sessions ask for one lock meanwhile."""
+        with closing(self._connected()) as one, closing(self._connected()) as other, self._named():
+            version, sessions, most, idle = one.ask(_HOW)
+            lock = str(int.from_bytes(os.urandom(7), "big"))
+            one.ask("SELECT pg_advisory_lock($1::bigint)", lock)
+            (also,) = other.ask("SELECT pg_try_advisory_lock($1::bigint)", lock)
+            # Behind a pooler the session goes on, with its locks.
+            for each in (one, other) if also == "t" else (one,):
+                each.ask("SELECT pg_advisory_unlock($1::bigint)", lock)
+        return Seen(f"PostgreSQL {version}", int(sessions), int(most), float(idle), excludes=also == "f")
+
+    def _connected(self) -> _Session:
+        try:
+            return _Session(psycopg.connect(self._conninfo, autocommit=True))
+        except psycopg.Error as error:
+            raise _kind(str(error))(f"{self._name}: {_text(error)}") from None
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What goes wrong is told of this server."""
+        try:
+            yield
+        except EngineError as error:
+            raise type(error)(f"{self._name}: {error}") from None
+        except (psycopg.Error, OSError) as error:
+            raise LostError(f"{self._name}: {_text(error)}") from None
 
 
 def number(key: str) -> int:
@@ -127,6 +154,23 @@ class _Session:
                 kind = LostError if why in _GOING or raw.status == ConnStatus.BAD else EngineError
                 raise kind(f"the lock was refused (SQLSTATE {why.decode() or 'unknown'})")
         return False
+
+    def ask(self, question: str, *given: str) -> list[str]:
+        """The one row of an answer, as texts; raises as `wait`."""
+        raw = self._connection.pgconn
+        raw.send_query_params(question.encode(), [one.encode() for one in given])
+        raw.flush()
+        _answered(raw, lambda: True)
+        row: list[str] = []
+        while (result := raw.get_result()) is not None:
+            if result.status != ExecStatus.TUPLES_OK:
+                raise EngineError(_text(psycopg.OperationalError(result.error_message.decode(errors="replace"))))
+            row = [(result.get_value(0, column) or b"").decode(errors="replace") for column in range(result.nfields)]
+        return row
+
+    def close(self) -> None:
+        """As `release`."""
+        self.release()
 
     def release(self) -> None:
         """End the session, and with it the lock."""

@@ -65,6 +65,23 @@ class BlobTier(Protocol):
         """What there is below a prefix; raises EngineError."""
 
 
+class Seen(NamedTuple):
+    """How a database is, for people.
+
+    Attributes:
+        version: Its name and version.
+        sessions, most: How many sessions there are, and may be.
+        idle: Seconds after which a session without a question is ended; 0: never.
+        excludes: Whether a lock that one session has keeps another from it.
+    """
+
+    version: str
+    sessions: int
+    most: int
+    idle: float
+    excludes: bool
+
+
 class Lead(Protocol):
     """The right to be the one who downloads, or (`held` is False) the lack of it."""
 
