@@ -1,6 +1,6 @@
 """Mutate the modules that decide, run their fast tests on each mutant, and compare who survived with `survivors.toml`.
 
-Exits with 1 where a mutant survives that is not listed, a listed one does not, or fewer than nine in ten die in a module.
+Exits with 1 where a mutant survives that is not listed, a listed one does not, or fewer than nine in ten die in a part.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent.parent
 MADE = HOME / "mutants"
-LEAST = 0.9  # of the mutants of each module
+LEAST = 0.9  # of the mutants of each part
 MUTMUT = str(Path(sys.executable).parent / "mutmut")
 ALIVE = (0, 33)  # what mutmut writes down of a mutant: the tests passed, or none reaches it
 
@@ -44,13 +44,16 @@ def main() -> int:
     listed = Counter()
     for group in tomllib.loads((HOME / "tests" / "mutants" / "survivors.toml").read_text())["survivor"]:
         listed.update((group["module"], line) for line in group["mutants"])
-    alive, few = Counter(), []
+    alive, made, killed = Counter(), Counter(), Counter()
     for module, codes in outcomes().items():
         survived = [mutant for mutant, code in codes.items() if code is None or code in ALIVE]
         alive.update((module, changed(mutant)) for mutant in survived)
-        share = 1 - len(survived) / len(codes)
-        few += [module] if share < LEAST else []
-        print(f"{module:16} {len(codes):4} mutants {len(codes) - len(survived):4} killed {share:6.1%}")
+        part = module.partition("/")[0]  # what decides about the budget is two modules
+        made[part] += len(codes)
+        killed[part] += len(codes) - len(survived)
+    for part, count in made.items():
+        print(f"{part:12} {count:4} mutants {killed[part]:4} killed {killed[part] / count:6.1%}")
+    few = [part for part, count in made.items() if killed[part] < LEAST * count]
     for title, lines in (
         ("survives, and is not listed", alive - listed),
         ("is listed, and does not survive", listed - alive),
