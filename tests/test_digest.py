@@ -63,6 +63,12 @@ def test_a_part_of_a_file_is_read_from_its_first_to_before_its_last_byte(start, 
     assert all(0 < len(block) <= BLOCK for block in read)
 
 
+def test_a_short_part_takes_a_short_buffer(opened):
+    """Whoever reads a few bytes of a big file holds no more memory than those."""
+    fd, _ = opened(2 * BLOCK)
+    assert [len(block.obj) for block in blocks(fd, BLOCK, BLOCK + 10)] == [10]
+
+
 def test_a_file_with_a_byte_too_many_has_another_name_in_git(opened):
     """A file that is longer than was said is another object, though it begins the same; and not all of it is read."""
     fd, data = opened(101)

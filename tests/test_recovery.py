@@ -186,11 +186,14 @@ def test_an_eviction_that_did_not_happen_is_forgotten(scene):
     assert scene.row == before._replace(state="ready") and scene.path.read_bytes() == OURS
 
 
-def test_an_eviction_that_happened_is_ended(scene):
-    """Bytes in the trash go, and their row after them; also where the directory of the path has gone."""
+@pytest.mark.parametrize("instead", [False, True])
+def test_an_eviction_that_happened_is_ended(scene, instead):
+    """Bytes in the trash go, and their row after them; also where the directory of the path has gone, or is a file."""
     scene.deleting()
     scene.path.rename(scene.trash)
     scene.path.parent.rmdir()
+    if instead:
+        scene.path.parent.write_bytes(THEIRS)
     assert scene.recover() == ["recover:unlink-trash", "recover:settle"]
     assert scene.row is None and not scene.trash.exists()
 
@@ -213,11 +216,14 @@ def test_what_somebody_put_in_the_place_of_a_victim_gets_its_name_back(scene):
     assert scene.row is None and scene.path.read_bytes() == THEIRS and not scene.trash.exists()
 
 
-def test_what_cannot_be_given_back_stays_in_the_trash(scene):
+@pytest.mark.parametrize("instead", [False, True])
+def test_what_cannot_be_given_back_stays_in_the_trash(scene, instead):
     """Where the directory of somebody's file has gone, the file is not lost, and the row is settled all the same."""
     scene.deleting()
     scene.path.unlink()
     scene.path.parent.rmdir()
+    if instead:
+        scene.path.parent.write_bytes(THEIRS)
     scene.trash.write_bytes(THEIRS)
     scene.recover()
     assert scene.row is None and scene.trash.read_bytes() == THEIRS

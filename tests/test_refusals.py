@@ -156,7 +156,24 @@ def test_a_long_name_is_shown_up_to_117_characters(length):
 
 @pytest.mark.parametrize(
     "filename",
-    ["x" * 255, "+" * 255, "é" * 127 + "+", "X/x", "X+", "a b", "x/1:a", "é:a", "XXa", "ab:", "-x", ".x", "a~b c"],
+    [
+        "x" * 255,
+        "+" * 255,
+        "é" * 127 + "+",
+        "X/x",
+        "X+",
+        "a b",
+        "x/1:a",
+        "a é",
+        "nulX",
+        "con\xa0",
+        "é:a",
+        "XXa",
+        "ab:",
+        "-x",
+        ".x",
+        "a~b c",
+    ],
 )
 def test_names_at_the_edge_of_a_rule_pass(filename):
     """255 bytes of any alphabet are a name, and so is what only resembles a drive, an option or a device."""
@@ -179,6 +196,7 @@ def test_repos_at_the_edge_of_a_rule_pass(repo):
 @pytest.mark.parametrize("revision", ["XX", "X", "aX", "Xa", "a/b", "a-", "é", "z" * 252])
 def test_revisions_at_the_edge_of_a_rule_pass(revision):
     """With the name of the repo and the `@` a revision may fill a part, and no more letters are refused than git does."""
+    assert repo_directory("n", "v1") == "n@v1"
     assert repo_directory("o/n", revision) == f"o/n@{revision.replace('/', '%2F')}"
 
 
