@@ -53,6 +53,14 @@ MUTATIONS = (
         ("-m", "stress.power", "--operation", "fetch"),
     ),
     Mutation(
+        "I1",
+        "what a tier sends is published as it comes",
+        "download/sharing.py",
+        "        partial.check(coming.meta, str(coming.entry))\n",
+        "        _ = coming.meta\n",
+        (*_SWEEP, "tier-replace"),
+    ),
+    Mutation(
         "I2",
         "who waits for the write lock goes on without it",
         "write_lock.py",
@@ -185,9 +193,9 @@ def _run(mutations: list[Mutation], *, verbose: bool) -> int:
             if status:
                 print(f"{' '.join(proof)} fails on the source as it is:\n{said}")
                 return 1
-        for mutation in mutations:
+        for number, mutation in enumerate(mutations):
             began = time.monotonic()
-            scratch = Path(folder) / mutation.invariant
+            scratch = Path(folder) / str(number)
             copy(scratch)
             mutate(scratch, mutation)
             status, said = prove(scratch, mutation.proof)

@@ -1,6 +1,7 @@
 """The life of a file in real processes, on a system that lacks something."""
 
 import json
+from pathlib import Path
 
 from support import FILE, REPO, finish, pattern
 
@@ -59,3 +60,48 @@ def live(hub, root, spawn):
     hub.add_repo(REPO, {FILE: NEW})
     acting.stdin.write("\n")
     return json.loads(first), json.loads(finish(acting))
+
+
+# Takes from the standard library what it does not have on Windows, before the cache is imported; see Python's pages on `os`.
+BARE = """
+import builtins, os, stat, sys
+for name in ("fcntl", "pwd", "grp", "resource", "termios", "numpy"):
+    sys.modules[name] = None  # which makes its import fail; numpy was built for this system
+import shutil, socket, subprocess, tempfile, threading  # which look for some of it themselves, as they do there
+shutil.disk_usage = lambda path, ask=os.statvfs: shutil._ntuple_diskusage(*[ask(path).f_bavail * 4096] * 3)
+for name in (
+    "O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK O_PATH O_TMPFILE ST_RDONLY POSIX_FADV_DONTNEED chown copy_file_range"
+    " fchmod fchown fdatasync fork getegid geteuid getgid getuid lchown pathconf posix_fadvise pread preadv pwrite pwritev"
+    " register_at_fork sched_getaffinity sendfile statvfs uname"
+).split():
+    delattr(os, name)
+for name in ("supports_dir_fd", "supports_effective_ids", "supports_fd", "supports_follow_symlinks"):
+    setattr(os, name, set())
+
+def only_paths(name, *places):
+    call = getattr(os, name)
+    def called(path, *args, **named):
+        if isinstance(path, int) or any(named.get(place) is not None for place in places):
+            raise NotImplementedError(f"{name}: only paths here")
+        if name == "open" and os.path.isdir(path):
+            raise PermissionError(13, "Permission denied", path)
+        return call(path, *args, **named)
+    setattr(os, name, called)
+
+for name in ("open", "unlink", "mkdir", "rmdir", "access", "chmod", "scandir", "listdir"):
+    only_paths(name, "dir_fd")
+for name in ("link", "rename", "replace"):
+    only_paths(name, "src_dir_fd", "dst_dir_fd")
+os.utime = (lambda call: lambda path, times=None, *, ns=None: call(path, times, ns=ns) if ns else call(path, times))(os.utime)
+os.name, plain = "nt", os.name
+from model_cache.platforms import capabilities  # which asks for the name
+os.name = plain
+"""
+
+
+def table():
+    """What the page says of each capability: {name: [calls, for, Linux, macOS, Windows, without it, no longer guaranteed]}."""
+    page = Path(__file__).parent.parent / "docs" / "explanation" / "platforms.md"
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return {row[0].strip("` "): row[1:] for row in rows}

@@ -10,12 +10,14 @@ from stress.mutations import MUTATIONS, Mutation
 HOME = Path(mutations.__file__).resolve().parent.parent
 
 
-def test_every_invariant_is_broken_once():
-    """Ten invariants, ten mutations."""
-    assert [mutation.invariant for mutation in MUTATIONS] == [f"I{number}" for number in range(1, 11)]
+def test_every_invariant_is_broken():
+    """Ten invariants, in their order, and a mutation at least of each."""
+    assert list(dict.fromkeys(mutation.invariant for mutation in MUTATIONS)) == [
+        f"I{number}" for number in range(1, 11)
+    ]
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.invariant)
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.what)
 def test_a_mutation_changes_one_place_and_is_listed(mutation, tmp_path):
     """Its text stands in the module exactly once, what comes of it is Python, and the README names the proof."""
     mutations.copy(tmp_path)

@@ -366,3 +366,19 @@ def test_a_picture_escapes_what_it_shows():
     """Labels and texts are text, whatever is in them."""
     drawn = Picture("<a & b>", "'c'", 0.0, 1.0, [Lane('"d"')], [])
     assert "<a & b>" in [text.text for text in ElementTree.fromstring(drawn.svg()).iter(f"{SVG}text")]
+
+
+def test_a_picture_says_of_each_promise_whether_it_was_kept():
+    """What was kept has another sign than what was not, besides another colour, and all of it is inside of the frame."""
+    verdicts = [(f"I{number}", number != 7) for number in range(1, 11)]
+    drawn = ElementTree.fromstring(Picture("a", "b", 0.0, 1.0, [Lane("c")], [], verdicts=verdicts).svg())
+    texts = list(drawn.iter(f"{SVG}text"))
+    signs = {
+        after.text: (sign.text, sign.get("fill"))
+        for sign, after in itertools.pairwise(texts)
+        if after.text in dict(verdicts)
+    }
+    assert len(signs) == 10
+    assert [name for name, sign in signs.items() if sign != signs["I1"]] == ["I7"]
+    assert signs["I7"][0] != signs["I1"][0]
+    assert max(float(text.get("y")) for text in texts) < float(drawn.get("viewBox").split()[3])

@@ -25,6 +25,7 @@ pytestmark = linux
 # Every operation is swept by `python -m stress.sweep`; of these the suite sweeps every call.
 SMALL = ["hit", "pin", "migrate", "rm", "fetch"]
 FAILED = ["hit", "pin"]
+UNNAMED = ["hit", "tier-verify", "tier-gc"]  # nothing of a root is changed, and no step is named
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_a_kill_before_any_named_step_is_recovered_from(worker, operation):
     """Whatever operation comes next, nothing is lost, every byte counts, and everything is right in the end."""
     result = worker.do(Piece("named", operation))
     assert said(result.found) == []
-    assert result.points > 0 or operation == "hit"
+    assert result.points > 0 or operation in UNNAMED
 
 
 @pytest.mark.parametrize("operation", ["fetch", "replace", "gc"])
@@ -189,6 +190,8 @@ def test_another_call_than_was_expected_fails_as_its_kind_can(name):
 def test_calls_on_the_index_are_told_from_others():
     """Of SQLite's calls one error does for the others."""
     assert Call("pwrite64", ".model-cache/index.db-journal", True, ()).on_index
+    assert Call("pwrite64", ".model-cache/hosts/guest/root-0123/index.db", True, ()).on_index
+    assert not Call("pwrite64", ".model-cache/hosts/guest/root-0123/host", True, ()).on_index
     assert not Call("write", f"{REPO}/{NAMES[0]}", True, ()).on_index
 
 

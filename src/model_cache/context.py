@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 
-from . import disk, hosts, modes, stats, trust
+from . import disk, hosts, modes, trust
 from .clock import Clock
 from .errors import CacheFullError, OfflineMissError, SettingError, StorageError, quoted
 from .layout import OWN, Entry
+from .platforms import at
+from .platforms.space import is_read_only
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,8 +167,8 @@ class Context:
         if self._lower_roots is not self.settings.lower:
             real: dict[str, str] = {}
             for root in self.settings.lower:
-                real.setdefault(os.path.realpath(root), root)
-            real.pop(os.path.realpath(self.root), None)
+                real.setdefault(at.real_path(root), root)
+            real.pop(at.real_path(self.root), None)
             self._lower = tuple(
                 Context(self.settings.below(root), clock=self.clock, step=self.step) for root in real.values()
             )
@@ -361,7 +363,7 @@ class Context:
             if self.settings.state_dir is not None and not self.places.host:
                 self.places.host = "." + hosts.identity(self.places.state, self.settings.file_mode)
             if not os.access(own, os.W_OK):
-                found = errno.EROFS if stats.is_read_only(own) else errno.EACCES
+                found = errno.EROFS if is_read_only(own) else errno.EACCES
                 raise OSError(found, os.strerror(found), own)
         except OSError as error:
             if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and os.path.isdir(self.root):

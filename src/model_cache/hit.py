@@ -17,7 +17,7 @@ import stat
 from . import damage, disk, locks
 from .errors import InvalidNameError, LockTimeoutError, StorageError, quoted
 from .layout import Entry, clash, rivals
-from .platforms import opened
+from .platforms import at, opened
 from .platforms.capabilities import CLOEXEC, NONBLOCK, PLACE
 
 TYPE_CHECKING = False
@@ -158,7 +158,7 @@ def exists(ctx: Context, entry: Entry) -> bool:
     ctx.refuse_distrusted()
     if not stat.S_ISREG(found.st_mode) or damage.is_marked(ctx, entry.key, found):
         return False
-    return _inside(ctx, os.path.realpath(path))
+    return _inside(ctx, at.real_path(path))
 
 
 def _open(ctx: Context, entry: Entry, path: str) -> int | None:
@@ -211,7 +211,7 @@ def _lease(fd: int, path: str) -> os.stat_result | None:
 
 def _inside(ctx: Context, real: str) -> bool:
     """Whether a path without symlinks is one of an entry: below the root, and not the cache's own."""
-    own = os.path.realpath(ctx.places.own) + "/"
+    own = at.real_path(ctx.places.own) + "/"
     return real.startswith(ctx.real_root.rstrip("/") + "/") and not real.startswith(own)
 
 
@@ -227,7 +227,7 @@ def _is_inside(ctx: Context, entry: Entry, fd: int, path: str) -> bool:
     if real == f"{ctx.real_root}/{entry.relative}":
         return True
     if not real.startswith("/"):
-        real = os.path.realpath(path)
+        real = at.real_path(path)
     if _inside(ctx, real):
         return True
     ctx.forget_real_root()  # somebody may have pointed the root elsewhere since

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .platforms import capabilities
+from .platforms import at, capabilities
 
 _MOUNTINFO = "/proc/self/mountinfo"
 # Space, tab, newline and backslash are written in octal: `\040`.
@@ -89,4 +89,4 @@ def find(path: str) -> Mount | None:
     except OSError:
         return None
     device = os.stat(path).st_dev
-    return holding(mounts, os.path.realpath(path), (os.major(device), os.minor(device)))
+    return holding(mounts, at.real_path(path), (os.major(device), os.minor(device)))

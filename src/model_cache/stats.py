@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from .platforms import capabilities
+from .platforms.space import room
 
 Identity = tuple[int, int, int]  # inode, size in bytes, mtime in ns: an inode's number alone is used again at once
 
@@ -42,50 +43,17 @@ def spare_descriptors() -> int:
     return 1 << 16 if limit is None else max(limit - _KEPT_FREE, 2)
 
 
-def is_read_only(path: str) -> bool:
-    """Whether the file system below `path` is mounted read-only, which no permission changes."""
-    if not capabilities.VOLUMES:
-        return False
-    try:
-        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False
-
-
 def free_bytes(path: str) -> int | None:
     """Bytes an unprivileged process may still write below `path`, or None where that cannot be told."""
-    found = _volume(path)
-    return None if found is None else found[1]
+    try:
+        return room(path)[1]
+    except OSError:
+        return None
 
 
 def total_bytes(path: str) -> int | None:
     """Size in bytes of the file system that holds `path`, or None where that cannot be told."""
-    found = _volume(path)
-    return None if found is None else found[0]
-
-
-def inodes(path: str) -> tuple[int, int]:
-    """How many files a file system can have, and how many more this process may make; 0 of 0 where nothing limits them."""
-    if not capabilities.VOLUMES:
-        return 0, 0
-    found = os.statvfs(path)
-    return found.f_files, found.f_favail
-
-
-def longest_name(path: str) -> int | None:
-    """Bytes that a name may have in a directory; None where the system does not tell."""
-    return os.pathconf(path, "PC_NAME_MAX") if hasattr(os, "pathconf") else None
-
-
-def _volume(path: str) -> tuple[int, int] | None:
-    """(size, bytes an unprivileged process may still write) of a file system."""
     try:
-        if not capabilities.VOLUMES:
-            import shutil
-
-            usage = shutil.disk_usage(path)
-            return usage.total, usage.free
-        found = os.statvfs(path)
+        return room(path)[0]
     except OSError:
         return None
-    return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize

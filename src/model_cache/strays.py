@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from .settings import KEYS, VARIABLES, Settings, read_policy
 
 _PREFIX = "MODEL_CACHE_"
-_ELSEWHERE = ("MODEL_CACHE_DEBUG",)  # read by the command, not by a cache
+_ELSEWHERE = ("MODEL_CACHE_DEBUG", "MODEL_CACHE_WITHOUT")  # read by the command, and when the package is imported
 
 
 def strays(settings: Settings, environ: Mapping[str, str]) -> list[str]:

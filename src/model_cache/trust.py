@@ -6,6 +6,7 @@ import os
 import stat
 
 from .errors import StorageError, quoted
+from .platforms import at
 from .platforms.capabilities import USERS, user, user_name
 
 # Decisions
@@ -45,9 +46,7 @@ def distrust(root: str) -> StorageError | None:
     except OSError:
         return None
     if reason := distrust_link(root, link, user()):
-        return StorageError(
-            f"{reason}: refused", hint=f"name the directory itself: {os.path.realpath(root)}", path=root
-        )
+        return StorageError(f"{reason}: refused", hint=f"name the directory itself: {at.real_path(root)}", path=root)
     if stat.S_ISDIR(found.st_mode) and (reason := distrust_directory(root, found)):
         hint = f"chmod o-w {quoted(root)}, or name a directory in it that only you or your group can write"
         return StorageError(f"{reason}: refused, as anybody could put files into it", hint=hint, path=root)
@@ -66,7 +65,7 @@ def refuse(root: str) -> None:
 
 def parents(root: str) -> list[tuple[str, os.stat_result]]:
     """The directories above a root, from the nearest to `/`, without symlinks; those that cannot be looked at are left out."""
-    found, path = [], os.path.realpath(root)
+    found, path = [], at.real_path(root)
     while path != os.path.dirname(path):
         path = os.path.dirname(path)
         try:

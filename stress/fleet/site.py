@@ -24,7 +24,7 @@ from .network import SITE, Network
 from .process import Process
 
 REPO, LARGE, MIDDLE = "fleet/model", "large.safetensors", "middle.safetensors"
-SMALL = [f"small-{number}.safetensors" for number in range(10)]
+SMALL = [f"small-{number}.safetensors" for number in range(14)]
 HOSTS = 4
 _MIDDLE, _SMALL = 32 << 20, 64 << 10  # bytes
 _BLOCK = 1 << 20

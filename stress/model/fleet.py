@@ -43,6 +43,10 @@ class Fleet(NamedTuple):
     leads: bool = True
     mutant: str = ""
 
+    def is_mutant(self, name: str) -> bool:
+        """Whether this switch of the protocol is off."""
+        return self.mutant == name
+
     @property
     def programs(self) -> tuple[str, ...]:
         """What each process is, for traces."""
@@ -56,7 +60,7 @@ class World(NamedTuple):
         bucket: What is in the tier under the object's name.
         version: Of that; another one each time that it is written.
         leader: Which host leads, by the word of the server.
-        asked: How many bodies the Hub has begun to send.
+        asked: How many downloads from the Hub were begun.
         crashes, faults: How many may still come.
     """
 
@@ -76,7 +80,7 @@ class Host(NamedTuple):
         partial: What its partial has.
         sends: What the object that it reads will send, and `found` that object's version.
         damaged: The version of the object that it found to have other bytes.
-        again: Whether it reads what it found behind the lead.
+        turns: How often it has had its turn to lead, or to find what who led has put there.
         leads: Whether it believes that it leads.
         tier, lead: Whether its gates are open.
         offers: Whether what it publishes came by a download that is offered.
@@ -88,7 +92,7 @@ class Host(NamedTuple):
     sends: str = NONE
     found: int = 0
     damaged: int = 0
-    again: bool = False
+    turns: int = 0
     leads: bool = False
     tier: bool = True
     lead: bool = True
@@ -125,7 +129,7 @@ class Turn:
 
     def is_mutant(self, name: str) -> bool:
         """Whether this switch of the protocol is off."""
-        return self.config.mutant == name
+        return self.config.is_mutant(name)
 
     def go(self, at: str, **changes: object) -> None:
         """The step that comes next."""
@@ -135,12 +139,17 @@ class Turn:
         """Its process is done."""
         self.h = Host(ENDED, served=self.h.served, refused=self.h.refused)
 
+    def also(self) -> Turn:
+        """This same turn, in which something else happens."""
+        other = Turn(self.config, self._state, self._who)
+        self.others.append(other)
+        return other
+
     def harm(self) -> Iterator[Turn]:
         """This same turn, if something may go wrong in it."""
         if self.w.faults:
-            other = Turn(self.config, self._state, self._who)
+            other = self.also()
             other.w = self.w._replace(faults=self.w.faults - 1)
-            self.others.append(other)
             yield other
 
     def take_lead(self) -> bool:
@@ -179,7 +188,9 @@ def says(at: str) -> str:
     return (STEPS[at].__doc__ or "").split("\n")[0].rstrip(".")
 
 
-def _step(at: str) -> Callable[[Callable[[Turn], bool | None]], Act]:
+def step(at: str) -> Callable[[Callable[[Turn], bool | None]], Act]:
+    """Enter a function into the table; one that returns False has to wait."""
+
     def enter(act: Callable[[Turn], bool | None]) -> Act:
         def taken(turn: Turn) -> bool:
             return act(turn) is not False
@@ -189,176 +200,3 @@ def _step(at: str) -> Callable[[Callable[[Turn], bool | None]], Act]:
         return taken
 
     return enter
-
-
-@_step("(begin)")
-def _begin(t: Turn) -> None:
-    """Take W; a partial that is whole is only to be verified."""
-    whole = t.h.partial in (GOOD, BAD)
-    t.go("verify:hash/hub" if whole else "tier:open")
-
-
-def _look(t: Turn, without: Callable[[Turn], None]) -> None:
-    """Ask the tier: it answers, fails, says that nothing is there, or will send other bytes."""
-    if not t.h.tier:
-        without(t)
-        return
-    for other in t.harm():
-        other.h = other.h._replace(tier=False)
-        without(other)
-    for other in t.harm():
-        without(other)
-    for other in t.harm():
-        other.go("tier:write", sends=BAD, found=t.w.version)
-    if t.w.bucket in (GOOD, BAD):
-        t.go("tier:write", sends=t.w.bucket, found=t.w.version)
-    else:
-        without(t)  # one of another size is reported, and as good as none
-
-
-def _to_lead(t: Turn) -> None:
-    t.go("(lead)", sends=NONE, found=0)
-
-
-def _download(t: Turn) -> None:
-    """From the Hub; and what comes is offered."""
-    t.go("body:open", sends=NONE, found=0, again=False, offers=True)
-
-
-def _without(t: Turn) -> None:
-    """What comes after a look that was of no use, the first or the second."""
-    (_download if t.h.again else _to_lead)(t)
-
-
-@_step("tier:open")
-def _first_look(t: Turn) -> None:
-    """Look whether the tier has it."""
-    _look(t, _to_lead)
-
-
-@_step("tier:write")
-def _write(t: Turn) -> None:
-    """Write what the tier sends into the partial, which may have half of it."""
-    for other in t.harm():
-        other.h = other.h._replace(tier=False)
-        if t.is_mutant("the error of an engine is one of the fetch"):
-            other.let_go()
-            other.end()
-        else:
-            _without(other)
-    for other in t.harm():  # it ends too early
-        other.h = other.h._replace(damaged=t.h.found)
-        _without(other)
-    t.write(t.h.sends)
-    t.go("verify:hash/tier" if t.h.partial in (GOOD, BAD) else "tier:write")
-
-
-@_step("verify:hash/tier")
-def _verify(t: Turn) -> None:
-    """Compare the hash of what the tier sent."""
-    if t.h.partial == GOOD or t.is_mutant("what a tier sends is not hashed"):
-        t.go("(publish)")
-    else:
-        t.h = t.h._replace(partial=NONE, damaged=t.h.found)
-        _without(t)
-
-
-@_step("(lead)")
-def _lead(t: Turn) -> bool | None:
-    """Wait until nobody leads; alone where nobody can say who does, and when patience ends."""
-    if not (t.config.leads and t.h.tier and t.h.lead):
-        _download(t)
-        return None
-    for other in t.harm():
-        other.h = other.h._replace(lead=False)
-        _download(other)
-    if not t.take_lead():
-        for other in t.harm():
-            _download(other)
-        return False
-    if t.is_mutant("no look behind the lead"):
-        _download(t)
-    else:
-        t.go("tier:open/again")
-    return None
-
-
-@_step("tier:open/again")
-def _look_again(t: Turn) -> None:
-    """Look again: who led before has put it there. What is still the damaged one is replaced, with the lead."""
-    _look(t, _download)
-    for turn in (t, *t.others):
-        if turn.h.at != "tier:write":
-            continue
-        if turn.h.found == turn.h.damaged and not t.is_mutant("the damaged object is read again, without the lead"):
-            _download(turn)
-        else:
-            turn.let_go()
-            turn.go("tier:write", again=True)
-
-
-@_step("body:open")
-def _ask(t: Turn) -> None:
-    """Ask the Hub for what is missing."""
-    t.w = t.w._replace(asked=t.w.asked + 1)
-    for other in t.harm() if t.config.hub else ():
-        if not t.is_mutant("who fails keeps the lead"):
-            other.let_go()
-        other.h = other.h._replace(refused=True)
-        other.end()
-    t.go("body:write")
-
-
-@_step("body:write")
-def _receive(t: Turn) -> None:
-    """Write what the Hub sends into the partial."""
-    t.write(GOOD)
-    t.go("verify:hash/hub" if t.h.partial in (GOOD, BAD) else "body:write")
-
-
-@_step("verify:hash/hub")
-def _verify_hub(t: Turn) -> None:
-    """Compare the hash; a partial that began with wrong bytes comes again from its beginning."""
-    if t.h.partial == GOOD:
-        t.go("(publish)")
-    else:
-        t.go("body:open", partial=NONE)
-
-
-@_step("(publish)")
-def _publish(t: Turn) -> None:
-    """Give the bytes their name; the fetch is over, and an upload goes on."""
-    if t.h.partial != GOOD:
-        t.broken = Violated("I1", "bytes are published that are not the promised ones")
-    t.h = t.h._replace(served=True, partial=NONE)
-    if not t.h.offers:
-        t.end()
-        return
-    if t.is_mutant("the lead goes before the upload"):
-        t.let_go()
-    t.go("tier:offer")
-
-
-@_step("tier:offer")
-def _offer(t: Turn) -> None:
-    """Put it there, whatever is; it may fail, or keep something else."""
-    if not t.h.tier:
-        t.go("(let go)")
-        return
-    for other in t.harm():
-        other.go("(let go)", tier=False)
-        if t.is_mutant("an upload that fails keeps the lead"):
-            other.end()
-    for other in t.harm():
-        other.w = other.w._replace(bucket=BAD, version=t.w.version + 1)
-        other.go("(let go)")
-    if t.w.bucket == NONE or not t.is_mutant("an object that is there is not replaced"):
-        t.w = t.w._replace(bucket=GOOD, version=t.w.version + 1)
-    t.go("(let go)")
-
-
-@_step("(let go)")
-def _release(t: Turn) -> None:
-    """Let the next one lead."""
-    t.let_go()
-    t.end()

@@ -1,6 +1,6 @@
 """What happens to a fleet, what must hold of it, and the small fleets and mutants that are explored.
 
-I1: what is published has the promised bytes. I2: the Hub is asked for one body, and for one more at most for each process that
+I1: what is published has the promised bytes. I2: one host downloads from the Hub, and one more at most for each process that
 died and each time that an engine failed or lied. I10: left alone, whatever state it is in, every host finishes, and nobody leads.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from . import sharing  # noqa: F401 - it fills the table of steps
 from .fleet import BAD, ENDED, FREE, GOOD, LOST, NONE, ODD, STEPS, Fleet, Host, State, Turn, World
 from .state import put
 from .turn import Violated
@@ -15,14 +16,14 @@ from .turn import Violated
 FLEETS = (
     Fleet("fleet, cold"),
     Fleet("fleet, killed", crashes=2),
-    Fleet("fleet, engines fail", faults=2),
-    Fleet("fleet, killed, fail", hosts=2, crashes=1, faults=3),
-    Fleet("fleet, Hub fails", crashes=1, faults=1, hub=True),
-    Fleet("fleet, damaged", bucket=BAD, crashes=1),
-    Fleet("fleet, damaged, fail", hosts=2, bucket=BAD, crashes=1, faults=2),
+    Fleet("fleet, engines fail", faults=1),
+    Fleet("fleet, killed, fail", hosts=2, crashes=1, faults=2),
+    Fleet("fleet, Hub fails", hosts=2, faults=1, hub=True),
+    Fleet("fleet, damaged", bucket=BAD),
+    Fleet("fleet, damaged, fail", hosts=2, bucket=BAD, crashes=1, faults=1),
     Fleet("fleet, other size", bucket=ODD, crashes=1),
-    Fleet("fleet, warm", bucket=GOOD, crashes=1, faults=1),
-    Fleet("fleet, nobody leads", crashes=1, faults=1, leads=False),
+    Fleet("fleet, warm", hosts=2, bucket=GOOD, crashes=1, faults=1),
+    Fleet("fleet, nobody leads", hosts=2, crashes=1, faults=1, leads=False),
 )
 
 
@@ -38,8 +39,7 @@ def successors(config: Fleet, state: State) -> Iterator[tuple[int, str, State, V
         if host.at == ENDED:
             continue
         turn = Turn(config, state, who)
-        goes_on = STEPS[host.at](turn)
-        for one in (turn, *turn.others) if goes_on else turn.others:
+        for one in (turn, *turn.others) if STEPS[host.at](turn) else turn.others:
             yield who, host.at, one.state(), one.broken
     for event, after in _happenings(config, state):
         yield -1, event, after, None
@@ -62,7 +62,7 @@ def _happenings(config: Fleet, state: State) -> Iterator[tuple[str, State]]:
 
 
 def _found_out(config: Fleet, state: State) -> Iterator[tuple[str, State]]:
-    if state.world.leader == LOST and config.mutant != "nobody finds out that a leader is dead":
+    if state.world.leader == LOST and not config.is_mutant("nobody finds out that a leader is dead"):
         yield "the server finds out", State(state.world._replace(leader=FREE), state.processes)
 
 
@@ -71,8 +71,8 @@ def left_alone(config: Fleet, state: State) -> Iterator[State]:
     for who, host in enumerate(state.processes):
         if host.at != ENDED:
             turn = Turn(config, state._replace(world=state.world._replace(faults=0)), who)
-            if STEPS[host.at](turn):
-                yield turn.state()
+            for one in (turn, *turn.others) if STEPS[host.at](turn) else turn.others:
+                yield one.state()
     yield from (after for _, after in _found_out(config, state))
 
 
@@ -89,7 +89,7 @@ class Check:
         harm = config.crashes - world.crashes + config.faults - world.faults
         most = harm + (config.bucket != GOOD)
         if config.leads and world.asked > most:
-            return Violated("I2", f"the Hub is asked for {world.asked} bodies, after {harm} failures")
+            return Violated("I2", f"{world.asked} downloads from the Hub, after {harm} failures")
         return self._finishes(state._replace(world=world._replace(faults=0, crashes=0, asked=0)), [])
 
     def _finishes(self, state: State, way: list[State]) -> Violated | None:
@@ -121,4 +121,4 @@ def shown(world: World) -> Iterator[str]:
     yield f"the tier: {there[world.bucket]}, version {world.version}"
     leaders = {FREE: "nobody", LOST: "somebody who is dead"}
     yield f"the lead: {leaders.get(world.leader, f'host {world.leader}')}"
-    yield f"the Hub: asked for {world.asked} bodies"
+    yield f"the Hub: {world.asked} downloads"

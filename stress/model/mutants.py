@@ -183,6 +183,7 @@ MUTANTS = (
     Mutant("a job does not share the lock of its repo", ("I1",), ("job, update",)),
     Mutant("an eviction does not know its own partials again", ("I10",), ("two fetches, power",)),
     # Hosts that share a tier.
+    Mutant("who is deceived behind the lead goes alone", ("I2",), ("fleet, engines fail",)),
     Mutant("no look behind the lead", ("I2",), ("fleet, cold",)),
     Mutant("the lead goes before the upload", ("I2",), ("fleet, cold",)),
     Mutant("the damaged object is read again, without the lead", ("I2",), ("fleet, damaged",)),

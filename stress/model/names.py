@@ -5,10 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from . import (
-    fleet,
-    invariants,  # noqa: F401 - it fills the table of steps
-)
+from . import fleet, invariants, sharing  # noqa: F401 - they fill the tables of steps
 from .steps import STEPS
 
 SOURCES = Path(__file__).resolve().parents[2] / "src" / "model_cache"

@@ -6,10 +6,10 @@ import os
 
 import click
 
-from .. import stats
 from ..context import Context
 from ..errors import OfflineMissError, SettingError, StorageError, quoted
 from ..layout import PREFIXES
+from ..platforms.space import is_read_only
 from ..settings import Settings
 from ..units import parse_duration, parse_size
 from . import known
@@ -124,7 +124,7 @@ class Run:
             hint = f"ls -ld {quoted(ctx.root)} {quoted(ctx.places.own)}"
             if ctx.settings.read_only:
                 hint = "unset MODEL_CACHE_READ_ONLY"
-            elif stats.is_read_only(ctx.root):
+            elif is_read_only(ctx.root):
                 hint = f"findmnt -T {quoted(ctx.root)}"  # no permission changes that
             raise StorageError(
                 f"cannot write in {ctx.root} (from {ctx.settings.root_source}): {error.reason}",

@@ -13,6 +13,7 @@ import click
 
 from ..errors import IndexUnavailableError, StorageError, quoted
 from ..index.export import export
+from ..platforms import at
 from ..report import Facts, history, page
 from ..report.grouping import repos
 from . import known, output, target
@@ -101,8 +102,8 @@ def _outside(ctx: Context, path: str, option: str) -> str:
         StorageError: It is, or something else than a file is there.
     """
     whole = target.replaceable(path, option)
-    own = os.path.realpath(ctx.places.own)
-    if os.path.commonpath([own, os.path.realpath(os.path.dirname(whole))]) == own:
+    own = at.real_path(ctx.places.own)
+    if os.path.commonpath([own, at.real_path(os.path.dirname(whole))]) == own:
         raise StorageError(
             f"{option} {path}: expected a place outside of the cache's own directory {ctx.places.own}",
             hint="name a file elsewhere",

@@ -86,7 +86,7 @@ def is_directory(path: str) -> bool:
 def leads_out(root: str, relative: str) -> bool:
     """Whether a directory above `relative` is a symlink: what is behind it is not in the root, and nobody's to remove."""
     directory = os.path.dirname(relative)
-    return os.path.realpath(f"{root}/{directory}") != os.path.join(os.path.realpath(root), directory)
+    return at.real_path(f"{root}/{directory}") != os.path.join(at.real_path(root), directory)
 
 
 def real_directory(path: str) -> str:
@@ -103,7 +103,7 @@ def real_directory(path: str) -> str:
         pass
     finally:
         at.close(place)
-    return os.path.realpath(path)
+    return at.real_path(path)
 
 
 def tag(root: str, mode: int) -> None:

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .. import mounts, stats, trust
+from .. import mounts, trust
 from ..context import Context
 from ..errors import ModelCacheError, quoted
+from ..platforms.space import is_read_only
 from ..strays import strays
 from . import environment, exclusion, files, fleet, lower, ownership
 from .check import Check, Status, fail, ok, warn
@@ -110,7 +111,7 @@ def _try_all(ctx: Context, place: str) -> list[Check]:
                 checks += _attempt(name, trial, Trial(directory, ctx.clock))
     except OSError as error:
         what = f"nothing can be made in {place} ({_reason(error)}): hits go on, downloads fail; nothing was tried"
-        hint = "export MODEL_CACHE_READ_ONLY=1" if stats.is_read_only(place) else f"ls -ld {quoted(place)}"
+        hint = "export MODEL_CACHE_READ_ONLY=1" if is_read_only(place) else f"ls -ld {quoted(place)}"
         return [fail("trials", what, hint)]
     if os.path.lexists(directory):
         checks.append(warn("trials", f"{directory} could not be removed again", f"rm -r {quoted(directory)}"))

@@ -6,9 +6,10 @@ import errno
 import os
 from typing import NamedTuple
 
-from .. import disk, stats
+from .. import disk
 from ..platforms import at, opened
 from ..platforms.capabilities import CLOEXEC
+from ..platforms.space import longest_name
 from .check import ELSEWHERE, Check, fail, ok, warn
 from .partner import Partner
 from .trial import Trial
@@ -183,7 +184,7 @@ def long_names(trial: Trial) -> Check:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        limit = stats.longest_name(trial.directory)
+        limit = longest_name(trial.directory)
         what = f"a name of {_LONGEST} bytes is refused; this file system takes {limit or 'fewer'}"
         return warn("long-names", f"{what}: files with longer names cannot be stored here")
     return ok("long-names", f"{_LONGEST} bytes")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import stat
 
-from .. import stats, trust
+from .. import trust
 from ..context import Context
 from ..errors import quoted
 from ..platforms.capabilities import USERS, user_name
 from ..platforms.capabilities import user as this_user
+from ..platforms.space import is_read_only
 from ..units import plural
 from . import fixing
 from .check import Check, fail, ok, warn
@@ -38,7 +39,7 @@ def permissions(ctx: Context) -> list[Check]:
         for path in _directories(ctx)
         if os.path.isfile(path) and not os.path.islink(path)
     ]
-    may = "read" if stats.is_read_only(ctx.root) else "read and write"
+    may = "read" if is_read_only(ctx.root) else "read and write"
     return found or [ok(_NAME, f"this user may {may} everything of the cache's own")]
 
 
@@ -79,7 +80,7 @@ def _denied(ctx: Context, path: str, found: os.stat_result) -> list[str]:
     """What this user may not do with it, of what it is there for."""
     wanted = [(os.R_OK, "read")]
     # Where the whole file system is read-only, that is one finding, of the trials, and not one for each file.
-    if not ctx.settings.read_only and not stats.is_read_only(path):
+    if not ctx.settings.read_only and not is_read_only(path):
         wanted.append((os.W_OK, "write"))
     if stat.S_ISDIR(found.st_mode):
         wanted.append((os.X_OK, "search"))

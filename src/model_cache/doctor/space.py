@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .. import stats
 from ..budget.limits import ceiling
 from ..context import Context
 from ..errors import quoted
+from ..platforms.space import inodes, room
 from ..units import format_size
 from .check import Check, fail, ok, warn
 
@@ -15,13 +15,13 @@ _LOW_INODES = 0.05
 
 def space(ctx: Context, place: str) -> list[Check]:
     """Free bytes and inodes, the budget and `min_free`."""
-    total, free = stats.total_bytes(place) or 0, stats.free_bytes(place) or 0
+    total, free = room(place)
     limit = ceiling(ctx)
     if isinstance(ctx.settings.max_size, float):
         limit = int(ctx.settings.max_size * total)
     return [
         judge_space(total, free, place),
-        judge_inodes(*stats.inodes(place), place),
+        judge_inodes(*inodes(place), place),
         judge_budget(limit, ctx.settings.min_free, total, free),
     ]
 

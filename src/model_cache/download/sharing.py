@@ -2,7 +2,8 @@
 
 The order is tier → lead → tier again → Hub. Who waited for the lead and finds the object lets the lead go before it reads, so all
 who waited read at once. Who downloads keeps the lead until the object is in the tier: a lead that went before would have the
-next one download too. Who finds the very object again that it found damaged keeps it as well, and replaces that one. Nothing
+next one download too. Who finds the very object again that it found damaged keeps it as well, and replaces that one; who
+finds behind the lead that an object is damaged has another turn, or all who waited for it would go to the Hub at once. Nothing
 here can make a download fail that would not fail without it. Where the tier fails meanwhile nobody waits for anybody.
 
 Concurrency:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from ..fleet.fleet import Blob, Fleet, Lead
 
 _AGAIN = 2.0  # seconds until a body that broke off is asked for once more
+_TURNS = 2  # of one download: who is deceived once more, by what replaced a damaged object, goes alone
 _BLOCK = 1 << 20  # bytes of a read for an upload
 
 
@@ -75,17 +77,22 @@ def _receive(fleet: Fleet, coming: Coming, name: str, from_hub: Callable[[], int
     received = _read(fleet, coming, name, _look(fleet, coming, name))
     if received is not None:
         return True, received
-    lead, found = turn.taken(fleet, coming, name, lambda: _undamaged(fleet, coming, name))
-    try:
-        if found is not None or fleet.has_no_tier:
-            lead.release()  # of a download without the tier nobody else has anything: no use in waiting for it
-        received = _read(fleet, coming, name, found)
-        if received is not None:
-            return True, received
-        return False, _download(fleet, coming, name, lead, from_hub)
-    except BaseException:
-        lead.release()
-        raise
+    turns = 0
+    while True:
+        turns, before = turns + 1, coming.damaged
+        lead, found = turn.taken(fleet, coming, name, lambda: _undamaged(fleet, coming, name))
+        try:
+            if found is not None or fleet.has_no_tier:
+                lead.release()  # of a download without the tier nobody else has anything: no use in waiting for it
+            received = _read(fleet, coming, name, found)
+            if received is not None:
+                return True, received
+            if turns == _TURNS or coming.damaged == before:
+                return False, _download(fleet, coming, name, lead, from_hub)
+        except BaseException:
+            lead.release()
+            raise
+        # That it is damaged only its bytes told: all who waited know it now, and one of them is to replace it.
 
 
 def _download(fleet: Fleet, coming: Coming, name: str, lead: Lead | None, from_hub: Callable[[], int]) -> int:
@@ -101,10 +108,10 @@ def _download(fleet: Fleet, coming: Coming, name: str, lead: Lead | None, from_h
     return received
 
 
-def _look(fleet: Fleet, coming: Coming, name: str) -> Blob | None:
+def _look(fleet: Fleet, coming: Coming, name: str, *, again: bool = False) -> Blob | None:
     """The object, from where the partial ends; None where it is not there or cannot be the promised one."""
     coming.ctx.step("tier:open")
-    found = fleet.read(name, coming.partial.size)
+    found = fleet.read(name, coming.partial.size, returns=again)
     if found is None or found.size == coming.meta.size:
         return found
     _report(coming, name, f"has {found.size} bytes instead of {coming.meta.size}")
@@ -113,7 +120,7 @@ def _look(fleet: Fleet, coming: Coming, name: str) -> Blob | None:
 
 def _undamaged(fleet: Fleet, coming: Coming, name: str) -> Blob | None:
     """As `_look`; what was found damaged, and nobody has replaced yet, is not there: this one does, and others wait for that."""
-    found = _look(fleet, coming, name)
+    found = _look(fleet, coming, name, again=True)
     return None if found is not None and coming.damaged and found.version == coming.damaged else found
 
 
@@ -127,7 +134,7 @@ def _read(fleet: Fleet, coming: Coming, name: str, found: Blob | None) -> int | 
     coming.ctx.clock.sleep(_AGAIN)
     before = coming.partial.size - first
     try:
-        found = _look(fleet, coming, name)
+        found = _look(fleet, coming, name, again=True)
         received = None if found is None else _take(coming, name, found)
     except LostError as error:
         fleet.gave_up_tier(error)

@@ -8,6 +8,7 @@ Concurrency:
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from .protocols import BlobTier, Flight
 
 T = TypeVar("T")
-_PAUSE = 3.0  # seconds until what broke off while it was sent is sent once more
+_PAUSE = (
+    3.0  # seconds until what broke off is asked, or sent, once more: a server that is started anew may be there again
+)
 _SILENT = (
     4.0  # seconds without a byte after which a body did not break off, but stopped: asking again would take as long
 )
@@ -58,13 +61,16 @@ class Fleet:
         while self._news:
             yield self._news.popleft()
 
-    def read(self, name: str, offset: int = 0) -> Blob | None:
+    def read(self, name: str, offset: int = 0, *, returns: bool = False) -> Blob | None:
         """An object that is there; what goes wrong while its chunks are read is an EngineError.
 
         It is a LostError where the body broke off, and did not just stop: that alone closes no way. Who finds that asking
         once more does not help says so by `gave_up_tier`.
+
+        Args:
+            returns: The bucket was there a moment ago; if it refuses now it is asked once more.
         """
-        found = self._ask(lambda: self._tier.fetch(name, offset))
+        found = self._ask(lambda: self._tier.fetch(name, offset), again_within=_SILENT if returns else 0.0)
         return None if found is None else Blob(found.size, self._watched(found.chunks), found.version)
 
     def facts(self, name: str, limit: int = objects.LARGEST_RECORD) -> dict[str, Any] | None:
@@ -88,20 +94,10 @@ class Fleet:
         """Put an object there; whether it is. What can be read again is sent once more where that breaks off."""
 
         def put() -> bool:
-            if isinstance(data, bytes):
-                self._tier.offer(name, data, size)
-                return True
-            try:
-                self._tier.offer(name, data(), size)
-            except NotHereError:
-                raise
-            except EngineError as error:
-                logger.info("the tier: %s; sending %s once more", error, name)
-                self._clock.sleep(_PAUSE)
-                self._tier.offer(name, data(), size)
+            self._tier.offer(name, data if isinstance(data, bytes) else data(), size)
             return True
 
-        return self._ask(put) is True
+        return self._ask(put, again_within=0.0 if isinstance(data, bytes) else math.inf) is True
 
     def drop(self, name: str) -> None:
         """Take an object away."""
@@ -160,11 +156,22 @@ class Fleet:
     def _returned(self) -> None:
         self._leads -= 1
 
-    def _ask(self, question: Callable[[], T]) -> T | None:
+    def _ask(self, question: Callable[[], T], *, again_within: float = 0.0) -> T | None:
+        """An answer, None where there is none; what fails within so many seconds is asked once more."""
         if not self._tier_gate.is_open():
             return None
+        began = self._clock.monotonic()
         try:
-            answer = question()
+            try:
+                answer = question()
+            except NotHereError:
+                raise
+            except EngineError as error:
+                if self._clock.monotonic() - began >= again_within:
+                    raise
+                logger.info("the tier: %s; asked once more in %g s", error, _PAUSE)
+                self._clock.sleep(_PAUSE)
+                answer = question()
         except EngineError as error:
             self.gave_up_tier(error)
             return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from ..layout import Entry, Snapshot
+from ..platforms import at
 from .arguments import ETAG_TIMEOUT, chosen, offline, patterns_of, refuse_headers, revision_of
 from .failures import as_the_peer
 
@@ -136,4 +137,4 @@ def snapshot_download(
 
 
 def _absolute(local_dir: str | os.PathLike[str] | None) -> str | None:
-    return None if local_dir is None else os.path.realpath(local_dir)
+    return None if local_dir is None else at.real_path(local_dir)

@@ -18,6 +18,7 @@ from ..errors import InvalidNameError, StorageError
 from ..hub.client import FileMeta
 from ..hub.protocol import hashes
 from ..layout import PREFIXES, Entry, is_commit
+from ..platforms import at
 
 _REF_LIMIT = 256  # bytes; a commit has 40
 
@@ -69,7 +70,7 @@ def survey(directory: str) -> Iterator[Candidate | Skipped]:
             hint="name its directory, which holds models--owner--name",
             path=directory,
         ) from None
-    top = os.path.realpath(directory)
+    top = at.real_path(directory)
     found = [repo for name in names if (repo := _repo(top, name)) is not None]
     if not found:
         raise StorageError(
@@ -139,7 +140,7 @@ def _blob(repo: _Repo, path: str) -> tuple[str, str, int] | str:
         if not os.path.islink(path):
             return "it is no link to a blob, so nothing says what its bytes have to be"
         named = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
-        real = os.path.realpath(path, strict=True)
+        real = at.real_path(path, strict=True)
         status = os.stat(real)
     except FileNotFoundError:
         return "its link leads nowhere"

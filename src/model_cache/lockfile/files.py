@@ -8,6 +8,7 @@ import stat
 from .. import disk
 from ..context import Context
 from ..errors import LockFileError, StorageError, quoted
+from ..platforms import at
 from ..platforms.capabilities import user
 from .format import Locked, dump, parse
 
@@ -25,7 +26,7 @@ def read(path: str | os.PathLike[str]) -> list[Locked]:
     """
     name = os.fsdecode(path)
     try:
-        text = disk.read_small(os.path.realpath(name), _LIMIT).decode()
+        text = disk.read_small(at.real_path(name), _LIMIT).decode()
     except UnicodeDecodeError:
         raise LockFileError(f"lock file {name}: it is no text in UTF-8", path=name) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -46,7 +47,7 @@ def check_target(path: str | os.PathLike[str], *, force: bool = False) -> str:
     """
     name = os.fsdecode(path)
     try:
-        target = os.path.realpath(name)
+        target = at.real_path(name)
         _refuse_foreign_link(name)
         mode = os.stat(target).st_mode
     except FileNotFoundError:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from .. import damage, disk, hit, tiers
 from ..context import Context
+from ..platforms import at
 from .format import Locked
 
 
@@ -28,12 +29,12 @@ def lacking(ctx: Context, files: Iterable[Locked]) -> list[Lacking]:
     Raises:
         StorageError: It cannot be told, because a directory may not be searched or the disk fails.
     """
-    probe, below = _Probe(ctx), [(at, _Probe(at)) for at in ctx.lower]
+    probe, below = _Probe(ctx), [(lower, _Probe(lower)) for lower in ctx.lower]
 
     def reasons(file: Locked) -> Iterator[str]:
         yield probe.reason(file)
-        for at, other in below:
-            found = tiers.attempt(ctx, at, lambda _: other.reason(file))  # noqa: B023 - called before the next one
+        for lower, other in below:
+            found = tiers.attempt(ctx, lower, lambda _: other.reason(file))  # noqa: B023 - called before the next one
             yield "missing" if found is None else found
 
     return [Lacking(file, reason) for file in files if (reason := tiers.deciding(reasons(file)))]
@@ -70,6 +71,6 @@ class _Probe:
     def _is_plain(self, directory: str) -> bool:
         found = self._plain.get(directory)
         if found is None:
-            real = os.path.realpath(f"{self._ctx.root}/{directory}")
+            real = at.real_path(f"{self._ctx.root}/{directory}")
             found = self._plain[directory] = real == f"{self._ctx.real_root.rstrip('/')}/{directory}"
         return found

@@ -76,6 +76,11 @@ def open_nameless(folder: str, flags: int, mode: int, parent: Directory | None) 
     return os.open(folder if parent is None else f"{parent}/{folder}", flags, mode)
 
 
+def real_path(path: str | os.PathLike[str], *, strict: bool = False) -> str:
+    """A path without symlinks, with `/` between its parts whatever the system puts there: such paths are compared as text."""
+    return os.path.realpath(path, strict=strict).replace(os.sep, "/")
+
+
 def status(name: str, parent: Directory | None) -> os.stat_result:
     """What the file system says of a name, of a symlink itself."""
     if isinstance(parent, int):
