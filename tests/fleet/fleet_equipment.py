@@ -7,10 +7,22 @@ import threading
 import pytest
 
 import model_cache.fleet.bucket
-from stress.fleet import engines, swift
+from stress.fleet import ceph, engines, swift
 from stress.fleet.engines import SECRET, LackingError, bucket_environment
 
-__all__ = ["SECRET", "SERVERS", "SIZE", "SMALL", "Postgres", "Wire", "bytes_of", "name_bucket", "objects_in"]
+__all__ = [
+    "SECRET",
+    "SERVERS",
+    "SIZE",
+    "SLOW",
+    "SMALL",
+    "Ceph",
+    "Postgres",
+    "Wire",
+    "bytes_of",
+    "name_bucket",
+    "objects_in",
+]
 
 SMALL, SIZE = "config.json", 3_000_000
 
@@ -50,7 +62,16 @@ class Swift(Skipping, swift.Swift):
     """A large one, as clouds have it."""
 
 
-SERVERS = [pytest.param(Swift, id="swift"), pytest.param(Rclone, id="rclone")]
+class Ceph(Skipping, ceph.Ceph):
+    """One that takes ten seconds to start, and packages of Debian's: for `make test-engines`."""
+
+
+SLOW = [pytest.mark.engine, pytest.mark.timeout(400)]
+SERVERS = [
+    pytest.param(Swift, id="swift"),
+    pytest.param(Rclone, id="rclone"),
+    pytest.param(Ceph, id="ceph", marks=SLOW),
+]
 
 
 class Postgres(Skipping, engines.Postgres):
@@ -97,6 +118,8 @@ class Wire:
                 self.connections += 1
                 try:
                     far = socket.create_connection(("127.0.0.1", self._target))
+                    # Else the system takes megabytes ahead, which still come when the server does nothing more.
+                    far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
                 except OSError:
                     near.close()
                     continue
