@@ -24,13 +24,13 @@ from ..errors import IndexUnavailableError, LockTimeoutError, quoted
 from ..locks import FileMutex
 from ..platforms.capabilities import after_fork
 from . import backup, rows, schema, state
+from .handle import connect
 from .rows import Provenance
 
 _MUTEX_TIMEOUT = 60.0  # seconds to queue behind other writers, each of which takes about a millisecond
 _LOCK_LIMIT = 4096  # bytes of the lock's file; it holds a number
-_LOOKS = (
-    2  # at an index before it is called damaged: SQLite calls a page malformed too that could not be read this once
-)
+# Looks at an index before it is called damaged: SQLite calls a page malformed too that could not be read this once.
+_LOOKS = 2
 _BUSY_TIMEOUT = 5.0  # seconds for a foreign program (Datasette, a backup) that has the file locked
 
 # Held around everything that enters SQLite, after the index lock, and over each fork: a child that is forked while another
@@ -184,7 +184,7 @@ class Index:
         if write and state.is_empty(self.path) and not (restore and self._restore()):
             self._create_file()
         uri = f"file:{quote(self.path)}?mode={'ro' if self._read_only else 'rw'}"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT, cached_statements=256)
+        connection = connect(uri, _BUSY_TIMEOUT)
         try:
             connection.text_factory = rows.text
             connection.create_function("seal", -1, rows.seal, deterministic=True)
