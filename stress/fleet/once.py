@@ -21,13 +21,14 @@ def tried(site: Site) -> Iterator[Row]:
         yield Row(f"{what}, cold", "right bytes in all", f"in {right} of {HOSTS} hosts", right == HOSTS)
         yield Row("– from the Hub", "1.00 × the file", f"{share:.2f} ×", sent == site.size)
         yield Row("– asked for a body", "once", f"{bodies} ×", bodies == 1)
-        site.hub.reset()
-        right = _fetched(site, "main")
-        bodies, sent = site.bodies()
-        yield Row(
-            f"{what}, new ones, warm bucket", "right bytes in all", f"in {right} of {HOSTS} hosts", right == HOSTS
-        )
-        yield Row("– from the Hub", "0 bytes", f"{sent} bytes", sent == 0)
+        if not site.brief:
+            site.hub.reset()
+            right = _fetched(site, "main")
+            bodies, sent = site.bodies()
+            yield Row(
+                f"{what}, new ones, warm bucket", "right bytes in all", f"in {right} of {HOSTS} hosts", right == HOSTS
+            )
+            yield Row("– from the Hub", "0 bytes", f"{sent} bytes", sent == 0)
         site.hub.reset()
         right = _fetched(site, commit)
         asked = site.hub.stats()["count"]

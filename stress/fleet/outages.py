@@ -48,7 +48,7 @@ class _Host:
     def __init__(self, site: Site, number: int, *, engines: bool) -> None:
         root = site.root()
         self.process, *self.others = (
-            site.process(number, root, tier=engines, lead=engines) for _ in range(1 + _OTHERS)
+            site.process(number, root, tier=engines, lead=engines) for _ in range(2 if site.brief else 1 + _OTHERS)
         )
         for one in (self.process, *self.others):
             one.wait("ready")
@@ -114,7 +114,7 @@ def _waited(site: Site, what: str, engine: Engine, fault: _Fault) -> Iterator[Ro
 
 def _followed(site: Site, first: float, calm: _Host, host: _Host) -> _Cost:
     """What the fetches after the first one take, each of which has right bytes; of several alike the one in the middle."""
-    same = statistics.median(_longer(calm.process, host.process, name) for name in SMALL[2 * _OTHERS :])
+    same = statistics.median(_longer(calm.process, host.process, name) for name in SMALL[2 * len(host.others) :])
     times = []
     for number, (alone, other) in enumerate(zip(calm.others, host.others, strict=True)):
         times.append([_longer(alone, other, name) for name in SMALL[2 * number : 2 * number + 2]])
