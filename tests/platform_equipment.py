@@ -1,6 +1,7 @@
 """The life of a file in real processes, on a system that lacks something."""
 
 import json
+from pathlib import Path
 
 from support import FILE, REPO, finish, pattern
 
@@ -96,3 +97,11 @@ os.name, plain = "nt", os.name
 from model_cache.platforms import capabilities  # which asks for the name
 os.name = plain
 """
+
+
+def table():
+    """What the page says of each capability: {name: [calls, for, Linux, macOS, Windows, without it, no longer guaranteed]}."""
+    page = Path(__file__).parent.parent / "docs" / "explanation" / "platforms.md"
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return {row[0].strip("` "): row[1:] for row in rows}

@@ -9,8 +9,6 @@ import pytest
 from support import FILE, REPO, finish, pattern
 
 from model_cache import InUseError, ModelCache, StorageError, disk, locks, write_lock
-from model_cache.index import Row
-from model_cache.recovery import decide, recount
 
 BIG = pattern(3_000_000)
 
@@ -261,49 +259,3 @@ def modes(root):
             if path.is_file():
                 found[str(path.relative_to(own))] = path.stat().st_mode
     return found
-
-
-# Inode, size, mtime.
-OLD, NEW, OTHER = (11, 100, 1000), (22, 200, 2000), (33, 300, 3000)
-
-
-def near(file):
-    """What differs from a file in one respect only."""
-    return [tuple(value + (i == j) for j, value in enumerate(file)) for i in range(3)]
-
-
-# (state, next state, whether the row has an inode and the next one, {what stands at the path: finding})
-STATES = [
-    ("ready", None, True, False, {}),
-    ("partial", None, False, False, {}),
-    ("downloading", None, False, False, dict.fromkeys([None, OLD, NEW, OTHER], "stopped")),
-    ("installing", None, True, False, {OLD: "ready"} | dict.fromkeys([None, *near(OLD), NEW, OTHER], "stopped")),
-    ("deleting", None, True, False, {OLD: "ready"} | dict.fromkeys([None, *near(OLD), NEW, OTHER], "gone")),
-    ("ready", "partial", True, False, {}),
-    ("ready", "downloading", True, False, dict.fromkeys([None, OLD, NEW, OTHER], "keep")),
-    ("ready", "installing", True, True, {NEW: "promote"} | dict.fromkeys([None, OLD, *near(NEW), OTHER], "keep")),
-]
-
-
-@pytest.mark.parametrize(("state", "next_state", "has", "has_next", "findings"), STATES)
-def test_recovery_finds_what_inode_size_and_time_prove(state, next_state, has, has_next, findings):
-    """A file is what a row says only if inode, size and mtime all agree; every state has one finding for each case."""
-    values = dict.fromkeys(Row._fields) | {"state": state, "next_state": next_state, "next_charged": 0}
-    if has:
-        values |= dict(zip(("ino", "size", "mtime_ns"), OLD, strict=True))
-    if has_next:
-        values |= dict(zip(("next_ino", "next_size", "next_mtime_ns"), NEW, strict=True))
-    row = Row(**values)
-    for there in [None, OLD, *near(OLD), NEW, *near(NEW), OTHER]:
-        assert decide(row, there) == findings.get(there, findings.get(OTHER)), there
-
-
-@pytest.mark.parametrize(
-    ("state", "next_state", "finding"),
-    [("partial", None, "stopped"), ("ready", "partial", "keep"), ("ready", None, None), ("downloading", None, None)],
-)
-def test_a_row_that_tells_of_other_bytes_of_a_partial_is_counted_anew(state, next_state, finding):
-    """A partial has its bytes counted as they are, and a row that says so already is left alone."""
-    values = dict.fromkeys(Row._fields) | {"state": state, "next_state": next_state, "charged": 0, "next_charged": 0}
-    row = Row(**values | {"next_charged" if next_state else "charged": 8192})
-    assert [recount(row, left) for left in (0, 4096, 8192)] == [finding, finding, None]

@@ -77,3 +77,10 @@ def test_the_plan_takes_the_oldest_that_suffice_and_none_that_are_recent(found, 
     assert all(unit.last_use > since for unit in plan.recent)
     if plan.missing:
         assert plan.recent == [unit for unit in ordered if unit.last_use > since]
+
+
+def test_a_byte_that_is_missing_is_a_need():
+    """One byte takes the oldest, nothing takes none, and the plan of neither has bytes missing."""
+    unit = Unit((Charged(5),), 1.0)
+    assert [choose([unit], need, 1.0).victims for need in (-1, 0, 1, 5, 6)] == [[], [], [unit], [unit], [unit]]
+    assert [choose([unit], need, 1.0).missing for need in (-1, 0, 1, 5, 6)] == [0, 0, 0, 0, 1]

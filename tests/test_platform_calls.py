@@ -2,12 +2,16 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+from platform_equipment import table
+
 import model_cache
+from model_cache.platforms import capabilities
 
 SOURCE = Path(model_cache.__file__).parent
-PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "platforms.md"
 # What Python's documentation of `os` says is not available on Windows, or not on macOS.
 NAMES = """
 O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK O_PATH O_TMPFILE O_DIRECT O_DSYNC O_SYNC O_BINARY O_NOINHERIT SEEK_DATA
@@ -67,3 +71,26 @@ def test_who_reads_what_the_kernel_tells_of_processes_asks_first_whether_it_does
     """Each of the two modules that know files below /proc looks at the capability."""
     for name in READS_PROC:
         assert "capabilities.PROC" in (SOURCE / name).read_text()
+
+
+def test_the_page_has_a_row_for_each_capability():
+    """In the order of the source, with all columns filled; what is there on Linux is what was found here."""
+    rows = table()
+    assert sorted(rows) == sorted(capabilities.FOUND)
+    assert [name for name, cells in rows.items() if len(cells) != 7 or not all(cells)] == []
+    assert {name for name, cells in rows.items() if cells[2] == "yes"} == set(capabilities.FOUND)
+    assert {cell for cells in rows.values() for cell in cells[2:5]} == {"yes", "no"}
+
+
+def test_what_is_taken_away_is_gone_and_an_unknown_name_gives_nothing(environ):
+    """Each name of the variable takes that capability away and no other; whom a root is trusted with cannot be taken away."""
+    code = "from model_cache.platforms import capabilities; print(*(n for n, there in capabilities.FOUND.items() if not there))"
+    for names in ("flock", "at,leases", "users", "unheard_of"):
+        ran = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environ | {"MODEL_CACHE_WITHOUT": names},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert set(ran.stdout.split()) == set(names.split(",")) - {"users", "unheard_of"}

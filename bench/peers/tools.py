@@ -19,14 +19,13 @@ REPO = "owner/name"
 # A tool's `prepare` comes first; then all of its processes wait until their standard input is closed.
 _PROGRAM = """
 import hashlib, json, os, sys
-place, url, file, sha256, want, budget = sys.argv[1:7]
-address = f"{{url}}/owner/name/resolve/main/{{file}}"
+place, url, file, sha256, want, budget, address = sys.argv[1:8]
 {prepare}
 print("ready", flush=True)
 sys.stdin.read()
 try:
     got = {call}
-    data = got if isinstance(got, bytes) else open(got, "rb").read() if want == "file" else b""
+    data = got if isinstance(got, bytes) else open(got, "rb").read() if want != "directory" else b""
     found = {{"sha256": hashlib.sha256(data).hexdigest(), "path": None if isinstance(got, bytes) else str(got)}}
 except Exception as error:
     found = {{"error": f"{{type(error).__name__}}: {{error}}"}}
@@ -44,6 +43,7 @@ class Tool:
         prepare, file: Code: what is done before anything is timed or counted; an expression for a path, or for the bytes.
         repo: An expression for the directory of a whole repo; empty where there is no such call.
         offline_repo: The same with the network switched off, where that is another call.
+        address: The same as `file`, of a file at any address; empty where `file` takes one.
         limited: Whether `budget` bytes can be set as its size.
         call: `module:function` of what `file` calls, where it is not limited.
     """
@@ -54,6 +54,7 @@ class Tool:
     file: str
     repo: str = ""
     offline_repo: str = ""
+    address: str = ""
     limited: bool = False
     call: str = ""
 
@@ -63,10 +64,14 @@ class Tool:
         return self.home / "bin" / "python"
 
     @property
+    def module(self) -> str:
+        """What is imported."""
+        return self.name.replace("-", "_")
+
+    @property
     def version(self) -> str:
         """Of what is installed; empty where it is not."""
-        wanted = self.name.replace("-", "_")
-        for found in self.home.glob(f"lib/python*/site-packages/{wanted}-*.dist-info"):
+        for found in self.home.glob(f"lib/python*/site-packages/{self.module}-*.dist-info"):
             return str(PathDistribution(found).version)
         return ""
 
@@ -80,6 +85,7 @@ OURS = Tool(
     "cache.fetch('owner/name', file)",
     repo="cache.fetch_repo('owner/name')",
     offline_repo="cache.fetch_repo('owner/name', offline=True)",
+    address="cache.fetch(address, file)",
     limited=True,
 )
 HUB = Tool(
@@ -89,6 +95,7 @@ HUB = Tool(
     "hf_hub_download('owner/name', file, cache_dir=place)",
     repo="snapshot_download('owner/name', cache_dir=place)",
     offline_repo="snapshot_download('owner/name', cache_dir=place, local_files_only=True)",
+    address="hf_hub_download(address, file, cache_dir=place)",
     call="huggingface_hub:hf_hub_download",
 )
 POOCH = Tool(
@@ -147,13 +154,21 @@ class Call:
         file: str,
         *,
         want: str = "file",
+        address: str = "",
         sha256: str = "",
         budget: int = 0,
         tracer: Sequence[str] = (),
     ) -> None:
-        expression = {"file": tool.file, "repo": tool.repo, "offline_repo": tool.offline_repo}[want]
-        code = _PROGRAM.format(prepare=tool.prepare, call=expression)
-        command = [*tracer, str(tool.python), "-c", code, str(place), url, file, sha256, want, str(budget or "")]
+        at = address or f"{url}/{REPO}/resolve/main/{file}"
+        expressions = {
+            "file": tool.file,
+            "repo": tool.repo,
+            "offline": tool.offline_repo,
+            "address": tool.address or tool.file,
+        }
+        code = _PROGRAM.format(prepare=tool.prepare, call=expressions[want])
+        given = "directory" if want in ("repo", "offline") else "file"
+        command = [*tracer, str(tool.python), "-c", code, str(place), url, file, sha256, given, str(budget or ""), at]
         self._home = place.with_name(f"{place.name}.home")
         self._home.mkdir(exist_ok=True)
         self.process = subprocess.Popen(

@@ -9,86 +9,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import random
 import re
-import subprocess
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 from model_cache.testing import LoopbackHub
 
-from .tools import DISKCACHE, HUB, OURS, REPO, Call, Tool, environ
+from .stage import FILE, MIB, Bench
+from .tools import DISKCACHE, HUB, OURS, REPO, Tool
 
-MIB = 1 << 20
-FILE = "model.bin"
 HERD = 8
 _SETTLE = 5.0  # seconds in which whoever would ask the hub does
-
-
-class Bench:
-    """One tool, a place for its files, and a hub that serves one repo.
-
-    Args:
-        tool: What is tried.
-        folder: Where it may write.
-        hub: Fresh, and started.
-    """
-
-    def __init__(self, tool: Tool, folder: Path, hub: LoopbackHub) -> None:
-        self.tool, self.hub, self.place = tool, hub, folder / tool.name
-        self.files: dict[str, bytes] = {}
-
-    def serve(
-        self, *sizes: int, salt: str = "", names: tuple[str, ...] = (FILE, "other.bin", "third.bin", "last.bin")
-    ) -> None:
-        """The repo has files of these sizes, and no others."""
-        pairs = zip(names, sizes, strict=False)
-        self.files = {name: random.Random(f"{name}{salt}").randbytes(size) for name, size in pairs}
-        self.hub.add_repo(REPO, self.files)
-
-    def sha256(self, file: str = FILE) -> str:
-        """Of the bytes that the repo has now."""
-        return hashlib.sha256(self.files[file]).hexdigest()
-
-    def call(self, file: str = FILE, **more: Any) -> Call:
-        """A process that waits to be let go."""
-        sha256 = "" if more.get("want", "file") != "file" else more.pop("sha256", self.sha256(file))
-        return Call(self.tool, self.place, self.hub.url, file, sha256=sha256, **more).ready()
-
-    def get(self, file: str = FILE, **more: Any) -> dict[str, Any]:
-        """What a process finds that has the file to itself."""
-        return self.call(file, **more).go().end()
-
-    def good(self, found: dict[str, Any], file: str = FILE) -> bool:
-        """Whether it was given the right bytes."""
-        return found.get("sha256") == self.sha256(file)
-
-    def asked(self) -> int:
-        """Requests about the repo and its files since the hub's log was emptied."""
-        return sum(record.repo == REPO for record in self.hub.requests)
-
-    def largest(self) -> Path:
-        """The file on disk that has the bytes."""
-        stored = [path for path in self.place.rglob("*") if path.is_file() and not path.is_symlink()]
-        return max(stored, key=lambda path: path.stat().st_size)
-
-    def occupied(self) -> int:
-        """Bytes of all files below the place that are models, whole or in part, each inode once."""
-        stored = {path.stat().st_ino: path.stat() for path in self.place.rglob("*") if path.is_file()}
-        return sum(status.st_size for status in stored.values() if status.st_size >= MIB)
-
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the tool's environment."""
-        return subprocess.run(
-            [str(self.tool.home / "bin" / words[0]), *words[1:]],
-            env=environ(self.hub.url, self.place.with_name(f"{self.place.name}.home")),
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
-    def code(self, code: str) -> str:
-        """Run code in the tool's environment; what it prints."""
-        return self.command("python", "-c", code, str(self.place)).stdout.strip()
 
 
 def flipped(bench: Bench) -> str:
@@ -280,7 +213,7 @@ def part(bench: Bench) -> str:
     bench.serve(2 * MIB, MIB, MIB)
     bench.get()
     bench.hub.stop()
-    found = bench.get(want="offline_repo")
+    found = bench.get(want="offline")
     return "refused" if "error" in found else "handed out"
 
 
@@ -294,10 +227,56 @@ def durable(bench: Bench) -> str:
     return "yes" if any(not re.search(r"\.db(-\w+)?$", path) and not Path(path).is_dir() for path in synced) else "no"
 
 
+def uploads(bench: Bench) -> str:
+    """Whether the tool has anything by such a name."""
+    code = (
+        f"import {bench.tool.module} as m; print('names', *[one for one in dir(m) if 'upload' in one or 'push' in one])"
+    )
+    names = bench.code(code).split()
+    assert names, f"{bench.tool.name} cannot be imported"
+    return "yes" if names[1:] else "no"
+
+
+class _Plain(BaseHTTPRequestHandler):
+    """Any server that has a file."""
+
+    def do_HEAD(self) -> None:
+        """Its length and ETag."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(MIB))
+        self.send_header("ETag", '"1"')
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        """And its bytes."""
+        self.do_HEAD()
+        self.wfile.write(bytes(MIB))
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def sources(bench: Bench) -> str:
+    """A file of a server that is no Hub, by its address."""
+    sha256 = hashlib.sha256(bytes(MIB)).hexdigest()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Plain)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}/file.bin"
+        found = bench.get("file.bin", want="address", address=address, sha256=sha256)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    return "yes" if found.get("sha256") == sha256 else "no"
+
+
 TRIALS: dict[str, Callable[[Bench], str]] = {
     trial.__name__: trial
     for trial in (
         flipped, herd, killed, durable, rotted, checked, removed, budget, repo, part, warm, unreachable, moved, place,
+        uploads, sources,
     )
 }  # fmt: skip
 

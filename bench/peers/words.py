@@ -69,30 +69,35 @@ ROWS: dict[str, tuple[str, dict[str, str]]] = {
             "bytes": "the bytes, in memory",
         },
     ),
+    "uploads": ("uploads", {"yes": "yes", "no": "no"}),
+    "sources": ("other sources than the Hub", {"yes": "any URL", "no": "no"}),
 }
+_HUB, _POOCH = "https://huggingface.co/docs/huggingface_hub", "https://www.fatiando.org/pooch/latest"
+_CACHED, _DISK = "https://github.com/allenai/cached_path", "https://grantjenks.com/docs/diskcache"
 # Where one word means another thing for one tool.
 _OTHER = {
     ("moved", POOCH.name): {"old": "the old one: the hash is yours"},
     ("moved", DISKCACHE.name): {"old": "the old one, until it expires"},
+    ("uploads", HUB.name): {"yes": f"[yes]({_HUB}/guides/upload)"},
+    ("sources", OURS.name): {"no": "[a mirror](docs/how-to/point-at-a-mirror.md)"},
+    ("sources", POOCH.name): {"yes": f"[any URL, FTP, DOI]({_POOCH}/protocols.html)"},
+    ("sources", DISKCACHE.name): {"yes": f"[any Python value]({_DISK}/tutorial.html)"},
+    ("sources", CACHED.name): {"yes": f"[URLs, S3, GCS]({_CACHED}#supported-resources)"},
 }
-_HUB, _POOCH = "https://huggingface.co/docs/huggingface_hub", "https://www.fatiando.org/pooch/latest"
-_CACHED, _DISK = "https://github.com/allenai/cached_path", "https://grantjenks.com/docs/diskcache"
 # What the documentation says.
 _SAID = {
     ("repo", CACHED.name): f"[`hf://` address]({_CACHED}#supported-resources)",
     ("part", CACHED.name): "not tried",
 }
 _DOCUMENTED = (
-    ("uploads", ("no", f"[yes]({_HUB}/guides/upload)", "no", _NONE, "no")),
-    ("Xet transfers", ("no", f"[yes]({_HUB}/guides/download)", "no", _NONE, "no")),
     (
-        "other sources than the Hub",
+        "Xet transfers",
         (
-            "[a mirror](docs/how-to/point-at-a-mirror.md)",
-            "no",
-            f"[any URL, FTP, DOI]({_POOCH}/protocols.html)",
-            f"[any Python value]({_DISK}/tutorial.html)",
-            f"[URLs, S3, GCS, Hub]({_CACHED}#supported-resources)",
+            "[no](docs/adr/0005-hub-protocol-without-xet.md)",
+            f"[yes]({_HUB}/guides/download)",
+            _NONE,
+            _NONE,
+            "not tried",
         ),
     ),
 )

@@ -22,11 +22,12 @@ from .site import MIDDLE, REPO, SMALL, Site
 
 _ONCE, _AFTER = 12.0, 0.1  # seconds that a fetch may take longer: the first one, and each that follows
 
+_Fault = Callable[[Site], Callable[[], object]]  # what is done, and what mends it
 _OTHERS = 3  # processes of that host that come later
 
 
 class _Cost(NamedTuple):
-    """Seconds of fetches on one host, each compared with the same one without an engine.
+    """Seconds that fetches of one host took longer than the same ones of another host, which has no engine.
 
     Attributes:
         first: The first one, which meets the fault.
@@ -41,89 +42,100 @@ class _Cost(NamedTuple):
     later: float
 
 
+class _Host:
+    """A process that fetches first, and others of its root."""
+
+    def __init__(self, site: Site, number: int, *, engines: bool) -> None:
+        root = site.root()
+        self.process, *self.others = (
+            site.process(number, root, tier=engines, lead=engines) for _ in range(1 + _OTHERS)
+        )
+        for one in (self.process, *self.others):
+            one.wait("ready")
+
+    def first(self) -> float:
+        """Fetch what nobody here has."""
+        return self.process.fetched(REPO, MIDDLE)
+
+
 def tried(site: Site) -> Iterator[Row]:
-    """Each engine with each fault, against the same fetches without an engine."""
-    with site.trial():
-        alone = _cost(site, tier=False, lead=False)
+    """Each engine with each fault."""
     for name, engine in (("bucket", site.bucket), ("PostgreSQL", site.postgres)):
-        yield from _compared(site, f"{name} is down at the start", alone, _while(engine.kill, engine.run))
+        yield from _compared(site, f"{name} is down at the start", _while(engine.kill, engine.run))
         if not site.brief:
-            yield from _compared(site, f"{name} hangs at the start", alone, _while(engine.hang, engine.go_on))
-            yield from _waited(site, f"{name} is killed in mid-wait", alone, engine, engine.kill, engine.run)
-            yield from _waited(site, f"{name} hangs in mid-wait", alone, engine, engine.hang, engine.go_on)
+            yield from _compared(site, f"{name} hangs at the start", _while(engine.hang, engine.go_on))
+            yield from _waited(site, f"{name} is killed in mid-wait", engine, _while(engine.kill, engine.run))
+            yield from _waited(site, f"{name} hangs in mid-wait", engine, _while(engine.hang, engine.go_on))
     for what, lie in list(_LIES.items())[: 1 if site.brief else None]:
-        yield from _compared(site, f"bucket: {what}", alone, partial(_lying, lie=lie), works=True)
+        yield from _compared(site, f"bucket: {what}", partial(_lying, lie=lie), works=True, told=what not in _UNSEEN)
     if not site.brief:
-        yield from _compared(site, "PostgreSQL gives the lead to all who ask", alone, _generous, works=True)
+        yield from _compared(site, "PostgreSQL gives the lead to all who ask", _generous, works=True, told=False)
 
 
-def _compared(
-    site: Site, what: str, alone: _Cost, made: Callable[[Site], Callable[[], object]], *, works: bool = False
-) -> Iterator[Row]:
-    """A host that has nothing comes while something is wrong; where the engine works nonetheless, it is loaded and asked."""
+def _compared(site: Site, what: str, fault: _Fault, *, works: bool = False, told: bool = True) -> Iterator[Row]:
+    """A host that has nothing comes while something is wrong, and tells it.
+
+    Where the engine works nonetheless, it is loaded and asked; what cannot be told from an engine that is right is not told.
+    """
     with site.trial():
-        mend = made(site)
+        calm, host = _Host(site, 1, engines=False), _Host(site, 0, engines=True)
+        alone = calm.first()
+        mend = fault(site)
         try:
-            cost = _cost(site)
+            cost = _followed(site, host.first() - alone, calm, host)
+            assert bool(host.process.told("warning")) == told, f"{what}: it was met"
         finally:
             mend()
-    yield from _rows(what, cost, alone, works=works)
+    yield from _rows(what, cost, works=works)
 
 
-def _rows(what: str, cost: _Cost, alone: _Cost, *, works: bool = False) -> Iterator[Row]:
-    yield seconds(f"{what}: the first fetch takes longer by", _ONCE, cost.first - alone.first)
-    other = cost.later - alone.later if works else cost.other - alone.other
-    yield seconds("– each after it, in this process and in another", _AFTER, max(cost.same - alone.same, other))
-
-
-def _cost(site: Site, *, tier: bool = True, lead: bool = True) -> _Cost:
-    """A host fetches a file of some size, then small ones; another process of its root does, too."""
-    root = site.root()
-    process, *others = (site.process(0, root, tier=tier, lead=lead) for _ in range(1 + _OTHERS))
-    process.wait("ready")
-    return _followed(site, process.fetched(REPO, MIDDLE), process, others)
-
-
-def _followed(site: Site, first: float, process: Process, others: list[Process]) -> _Cost:
-    """What the fetches after the first one take, each of which has right bytes; of several alike the one in the middle."""
-    for other in others:
-        other.wait("ready")
-    mine, theirs = SMALL[2 * _OTHERS :], [SMALL[2 * one : 2 * one + 2] for one in range(_OTHERS)]
-    same = statistics.median(process.fetched(REPO, name) for name in mine)
-    times = [[other.fetched(REPO, name) for name in names] for other, names in zip(others, theirs, strict=True)]
-    for one, names in ((process, [MIDDLE, *mine]), *zip(others, theirs, strict=True)):
-        for name in names:
-            assert site.right([one], name) == 1, f"{name} has the right bytes"
-    return _Cost(first, same, *map(statistics.median, zip(*times, strict=True)))
-
-
-def _waited(
-    site: Site, what: str, alone: _Cost, engine: Engine, fault: Callable[[], None], mend: Callable[[], None]
-) -> Iterator[Row]:
+def _waited(site: Site, what: str, engine: Engine, fault: _Fault) -> Iterator[Row]:
     """Something goes wrong while a host waits for another one that leads; the bucket's fault is met when that lets go."""
     with site.trial():
-        root = site.root()
-        process, *others = (site.process(0, root) for _ in range(1 + _OTHERS))
-        process.wait("ready")
+        calm, host = _Host(site, 1, engines=False), _Host(site, 0, engines=True)
+        alone = calm.first()
         lead = PostgresFlight(site.postgres.address).lead(site.called(MIDDLE), lambda: True)
         assert lead.held, "nobody else leads"
-        process.order(REPO, MIDDLE)
+        host.process.order(REPO, MIDDLE)
         site.wait_for_waiters(1)
-        fault()
+        mend = fault(site)
         began = time.monotonic()
         try:
             if engine is site.bucket:
                 lead.release()
-            process.done(MIDDLE)
-            took = process.wait("done", name=MIDDLE)["at"] - began
-            cost = _followed(site, took, process, others)
+            took = host.process.wait("done", "failed", name=MIDDLE)["at"] - began
+            cost = _followed(site, took - alone, calm, host)
+            assert host.process.told("warning"), f"{what}: it was met"
         finally:
             mend()
             lead.release()
-    yield from _rows(what, cost, alone)
+    yield from _rows(what, cost)
 
 
-def _while(fault: Callable[[], None], mend: Callable[[], None]) -> Callable[[Site], Callable[[], object]]:
+def _followed(site: Site, first: float, calm: _Host, host: _Host) -> _Cost:
+    """What the fetches after the first one take, each of which has right bytes; of several alike the one in the middle."""
+    same = statistics.median(_longer(calm.process, host.process, name) for name in SMALL[2 * _OTHERS :])
+    times = []
+    for number, (alone, other) in enumerate(zip(calm.others, host.others, strict=True)):
+        times.append([_longer(alone, other, name) for name in SMALL[2 * number : 2 * number + 2]])
+    for one in (host.process, *host.others):
+        for told in one.told("done"):
+            assert site.right([one], told["name"]) == 1, f"{told['name']} has the right bytes"
+    return _Cost(first, same, *map(statistics.median, zip(*times, strict=True)))
+
+
+def _longer(alone: Process, process: Process, name: str) -> float:
+    without = alone.fetched(REPO, name)
+    return process.fetched(REPO, name) - without
+
+
+def _rows(what: str, cost: _Cost, *, works: bool = False) -> Iterator[Row]:
+    yield seconds(f"{what}: the first fetch takes longer by", _ONCE, cost.first)
+    yield seconds("– each after it", _AFTER, cost.same)
+    yield seconds("– in another process of that host", _AFTER, cost.later if works else cost.other)
+
+
+def _while(fault: Callable[[], None], mend: Callable[[], None]) -> _Fault:
     """A fault that lasts for a trial."""
 
     def made(_: Site) -> Callable[[], object]:
@@ -145,6 +157,7 @@ _LIES: dict[str, Callable[[bytes], bytes | None]] = {
     "each object is empty": lambda _: b"",
     "it has forgotten all, and lists nothing": lambda _: None,
 }
+_UNSEEN = ("it has forgotten all, and lists nothing",)
 
 
 def _lying(site: Site, lie: Callable[[bytes], bytes | None]) -> Callable[[], object]:

@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 from fleet_equipment import SECRET, Postgres
@@ -184,13 +186,13 @@ def test_database_that_hangs_is_told(tmp_path, shelf):
 
 
 @pytest.fixture
-def pooler(postgres, tmp_path):
+def pooler(postgres):
     """PgBouncer in front of the database, in transaction mode: the address of it."""
     program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
     if program is None:
         pytest.skip("PgBouncer is not installed (Debian: pgbouncer)")
-    port, place = free_port(), tmp_path / "pooler"
-    place.mkdir(mode=0o755)
+    port, place = free_port(), Path(tempfile.mkdtemp(prefix="model-cache-pooler-"))
+    place.chmod(0o755)  # it is read by who is not root, whom pytest's own directories keep out
     settings = {
         "listen_addr": "127.0.0.1",
         "listen_port": port,
@@ -206,8 +208,6 @@ def pooler(postgres, tmp_path):
     (place / "pooler.ini").write_text(text)
     become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
     command = [*become, program, "-q", str(place / "pooler.ini")]
-    for above in (place, *place.parents[:3]):
-        above.chmod(above.stat().st_mode | 0o055)
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: answers(port), server)
@@ -215,6 +215,7 @@ def pooler(postgres, tmp_path):
     finally:
         server.kill()
         server.wait(30)
+        shutil.rmtree(place)
 
 
 def test_pooler_in_transaction_mode_is_found_out(pooler, tmp_path, shelf):

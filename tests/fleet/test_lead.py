@@ -12,6 +12,7 @@ from support import FILE, REPO, Later, finish, pattern
 from model_cache.fleet.postgres import PostgresFlight, number
 from model_cache.fleet.protocols import EngineError
 from model_cache.progress import Progress
+from stress.fleet.engines import wait_until
 
 FETCH = f"""
 import hashlib
@@ -196,6 +197,24 @@ def test_who_waits_looks_for_itself(postgres, host, hub, data, shelf, fetches):
     assert found["path"].read_bytes() == data
     assert hub.body_bytes() == 0
     other.release()
+
+
+def test_who_is_deceived_in_a_wait_has_another_turn(postgres, host, hub, data, shelf, fetches):
+    """Of hosts that waited, and were all sent wrong bytes, one downloads and replaces the object for the others."""
+    name = object_name(data)
+    other = PostgresFlight(postgres.address).lead(name, go_on)
+    told = [Told() for _ in range(3)]
+    begun = [fetches(host(f"host{number}", lead=postgres.address), one) for number, one in enumerate(told)]
+    assert all(one.waits.wait(30) for one in told)
+    (shelf / name).parent.mkdir(parents=True, exist_ok=True)
+    (shelf / "aside").write_bytes(bytes(len(data)))
+    (shelf / "aside").rename(shelf / name)
+    wait_until(lambda: all(one.warnings for one in told))
+    other.release()
+    for thread, found in begun:
+        thread.join(60)
+        assert found["path"].read_bytes() == data
+    assert hub.body_gets(FILE) == 1
 
 
 def test_nobody_waits_behind_a_tier_that_fails(wire, bucket, postgres, host, hub, data, fetches):

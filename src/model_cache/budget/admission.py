@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from .. import disk, stats
 from ..context import Context
-from ..errors import CacheFullError, FileTooLargeError, quoted
+from ..errors import CacheFullError, FileTooLargeError, StorageError, quoted
 from ..index import queries
 from ..index.ledger import Ledger
 from ..index.room import Claim, Room
@@ -53,6 +53,8 @@ def admit(ctx: Context, claim: Claim, deadline: float | None, progress: Progress
             raise _disk_full(ctx, claim, missing)
         if not designated.is_designated(ctx):
             raise _elsewhere(ctx, claim, missing)
+        if (unsafe := designated.unsafe(ctx)) is not None:
+            raise _nowhere(claim, missing, unsafe)
         plan = _evict(ctx, room, claim)
         if plan is None:
             return
@@ -149,6 +151,16 @@ def _elsewhere(ctx: Context, claim: Claim, missing: int) -> CacheFullError:
         f"{claim.name} needs {format_size(claim.wanted)}, {format_size(missing)} more than there is in {ctx.root}; only the host"
         f" {quoted(evictor)} makes room there (evictor), and this is {host_name()}",
         hint=f"there: model-cache --root {quoted(ctx.root)} gc",
+        needed=claim.wanted,
+        available=max(claim.wanted - missing, 0),
+    )
+
+
+def _nowhere(claim: Claim, missing: int, unsafe: StorageError) -> CacheFullError:
+    """The error where nobody may make room: what another process uses could be taken from it."""
+    return CacheFullError(
+        f"{claim.name} needs {format_size(claim.wanted)}, {format_size(missing)} more than there is; {unsafe}",
+        hint=unsafe.hint,
         needed=claim.wanted,
         available=max(claim.wanted - missing, 0),
     )

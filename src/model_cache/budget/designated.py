@@ -34,9 +34,15 @@ def refuse_to_take(ctx: Context) -> None:
             hint=f"do it there: ssh {quoted(evictor)}",
             path=ctx.root,
         )
+    if (error := unsafe(ctx)) is not None:
+        raise error
+
+
+def unsafe(ctx: Context) -> StorageError | None:
+    """Why nothing can be taken away here by anybody; None where it can: locks exclude, and an open file can lose its name."""
     if not (FLOCK and REPLACE_OPEN):
         what = "has no file locks" if not FLOCK else "neither removes nor replaces a file that is open"
-        raise StorageError(
+        return StorageError(
             f"this system {what}, so nothing can be removed from {ctx.root} safely",
             hint="while no program uses them, delete the files themselves, then: model-cache reconcile",
             path=ctx.root,
@@ -44,10 +50,11 @@ def refuse_to_take(ctx: Context) -> None:
     fd = locks.open_own(ctx.places.evictor_lock, ctx.settings.file_mode)
     try:
         if not locks.flock_works(fd):
-            raise StorageError(
+            return StorageError(
                 f"the file system of {ctx.root} has no file locks, so nothing can be removed safely",
                 hint="keep the cache on a local file system: MODEL_CACHE_DIR",
                 path=ctx.root,
             )
     finally:
         os.close(fd)
+    return None
