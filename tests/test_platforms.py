@@ -206,3 +206,14 @@ def test_two_names_that_differ_by_case_never_stand_for_one_file(hub, folding, sp
     print(report.checked, report.corrupt, report.changed)
     """
     assert finish(spawn(code)).splitlines() == ["True", "True", "2 [] []"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the sweeps run on Linux")
+def test_a_kill_before_any_step_is_recovered_from_where_there_are_only_paths_and_no_second_names(environ):
+    """A fetch that publishes by a look and a rename, with names by their paths, loses nothing wherever it is killed."""
+    command = [sys.executable, "-m", "stress.sweep", "kill", "--points", "named", "--operation", "fetch"]
+    without = {"MODEL_CACHE_WITHOUT": "hard_links,at,no_follow,proc"}
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    ran = subprocess.run(command, env=environ | without, cwd=here, capture_output=True, text=True, timeout=100)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert re.search(r"\b0 violations", ran.stdout)

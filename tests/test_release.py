@@ -49,7 +49,7 @@ def test_ci_is_what_anybody_can_run():
 
 
 def test_no_workflow_may_do_more_than_it_needs():
-    """Nothing but reading; only the job that publishes may ask for an identity, and it runs no code of the repository."""
+    """By default nothing but reading; only the job that publishes may ask for an identity, and runs no code of the repository."""
     assert workflow("ci")["permissions"] == {"contents": "read"}
     assert not any("permissions" in job for job in workflow("ci")["jobs"].values())
     release = workflow("release")
@@ -81,7 +81,7 @@ def test_every_action_is_of_one_release(any_workflow):
 
 
 def test_a_release_publishes_what_was_built_once():
-    """The files that `make dist` has tried are handed over and published, from an environment, with attestations, for a tag."""
+    """The files that `make dist` has tried are handed over; they are published from an environment, attested, for a tag."""
     release = workflow("release")
     assert release["on"] == {"push": {"tags": ["v*"]}}
     build, publish = (release["jobs"][name] for name in ("build", "publish"))
@@ -104,7 +104,7 @@ def test_the_version_stands_in_one_place():
 
 
 def test_what_is_installed_is_within_the_bounds():
-    """Each requirement of the package and its extras for users has a lower bound, and what is tested here keeps it."""
+    """Each requirement of the package and of the extras that users install has a lower bound, which what is tested keeps."""
     extras = project()["optional-dependencies"]
     for text in [*project()["dependencies"], *extras["s3"], *extras["postgres"]]:
         requirement = Requirement(text)
