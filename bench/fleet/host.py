@@ -79,8 +79,10 @@ class Host:
             place = f"{self._site.scratch}/{self._number}-{self._boot_number}-"
             fleet = Fleet(Bucket(self._site.bucket, self), flight, place, 0o600, time, Uploads(self))
         self._boot_number += 1
-        settings = SimpleNamespace(lock_timeout=KEYS["lock_timeout"][1])
-        found = SimpleNamespace(fleet=fleet, clock=time, settings=settings, root=self._site.root, step=_no_step)
+        settings = SimpleNamespace(lock_timeout=KEYS["lock_timeout"][1], sends="token")
+        found = SimpleNamespace(
+            fleet=fleet, clock=time, settings=settings, root=self._site.root, step=_no_step, has_token=False
+        )
         return cast(Context, found)
 
     @property

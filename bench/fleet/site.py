@@ -82,7 +82,7 @@ class Site:
             assert name is not None, "the file has a hash"
             self.bucket.keep(name, wrong if plan.lies else self.right)
             keeping = SimpleNamespace(offer=lambda name, data, _: self.bucket.keep(name, data))
-            records.offer(cast(Fleet, keeping), self.entry, self.meta)
+            records.offer(cast(Fleet, keeping), self.entry, self.meta, token=False)
 
     def run(self) -> Outcome:
         """Until nothing happens any more."""

@@ -238,6 +238,11 @@ class Context:
             self._hub_is_for = settings.sends
         return self._hub
 
+    @property
+    def has_token(self) -> bool:
+        """Whether a token goes with what the Hub is asked."""
+        return self._found_token() is not None
+
     def _found_token(self) -> Token | None:
         """The token, looked for once."""
         if self._token_found is None:

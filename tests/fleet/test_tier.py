@@ -377,3 +377,27 @@ def test_tier_that_others_may_have_named_is_not_used(host, hub, data, shelf, tmp
     cache.fetch(REPO, FILE)
     assert cache.wait_for_uploads(60) == 0
     assert not shelf.exists()
+
+
+def test_stalled_uploads_of_many_caches_are_waited_for_once(spawn):
+    """A program whose caches all have an upload that stalls ends after one wait for them together, and says how many."""
+    out = finish(
+        spawn(
+            """
+            import logging
+            from concurrent.futures import Future
+            from model_cache.fleet import uploads
+
+            class Never:
+                def submit(self, call):
+                    return Future()
+
+            logging.basicConfig(format="%(message)s")
+            every = [uploads.Uploads(Never(), stalled=1.0) for _ in range(200)]
+            for one in every:
+                one.submit(print)
+            print("over")
+            """
+        )
+    )
+    assert out == "over"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from .. import beneath, stats
 from ..context import Context
-from ..errors import IntegrityError
+from ..errors import IntegrityError, ModelCacheError
 from ..fleet import objects
 from ..fleet.protocols import EngineError, LostError
 from ..hub.client import FileMeta
@@ -64,6 +64,8 @@ def receive(coming: Coming, from_hub: Callable[[], int]) -> tuple[bool, int]:
     whole = coming.meta.size is not None and coming.partial.held == [(0, coming.meta.size)]
     if fleet is None or name is None or coming.meta.size is None or coming.request.offline or whole:
         return False, from_hub()  # what is whole already is only to be verified
+    if not _may_have(coming):
+        return False, from_hub()
     if coming.request.force:
         return False, _download(fleet, coming, name, None, from_hub)
     try:
@@ -71,6 +73,21 @@ def receive(coming: Coming, from_hub: Callable[[], int]) -> tuple[bool, int]:
     finally:
         for message in fleet.news():
             coming.request.progress.warning(message)
+
+
+def _may_have(coming: Coming) -> bool:
+    """Whether the bytes may come from the tier: into a root that a group shares, only what the Hub gives to everybody.
+
+    That the Hub lists a file says nothing: it lists what is gated, too.
+    """
+    ctx, entry, commit = coming.ctx, coming.entry, coming.meta.commit
+    if ctx.settings.sends != "nothing" or records.find(ctx, entry, commit) is not None:
+        return True
+    try:
+        ctx.hub.metadata(entry.repo_type, entry.repo, commit, entry.filename, deadline=coming.request.deadline)
+    except ModelCacheError:
+        return False  # it says why to who asks for the bytes
+    return True
 
 
 def _receive(fleet: Fleet, coming: Coming, name: str, from_hub: Callable[[], int]) -> tuple[bool, int]:
@@ -184,7 +201,8 @@ def _take(coming: Coming, name: str, found: Blob) -> int | None:
     fleet = coming.ctx.fleet
     if fleet is not None and is_commit(coming.entry.revision):
         entry, meta = coming.entry, coming.meta
-        fleet.uploads.submit(lambda: records.settle(fleet, entry, meta))
+        token = coming.ctx.has_token
+        fleet.uploads.submit(lambda: records.settle(fleet, entry, meta, token=token))
     return at - first
 
 
@@ -242,7 +260,7 @@ class _Upload:
             if sent and stats.identity(os.fstat(fd)) != self._identity:
                 self._fleet.drop(self._name)  # somebody wrote to it
             elif sent:
-                records.offer(self._fleet, self._coming.entry, self._coming.meta)
+                records.offer(self._fleet, self._coming.entry, self._coming.meta, token=self._coming.ctx.has_token)
         finally:
             os.close(fd)
 

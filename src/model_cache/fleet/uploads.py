@@ -24,6 +24,9 @@ STALLED = 20.0  # seconds without a byte after which nobody waits any longer
 _SLICE = 0.25  # seconds
 
 
+_every: weakref.WeakSet[Uploads] = weakref.WeakSet()
+
+
 class Doer(Protocol):
     """Has what is submitted done by and by."""
 
@@ -36,16 +39,17 @@ class Uploads:
 
     Args:
         doer: Who does them; None: threads of this process.
+        stalled: Seconds without a byte after which nobody waits any longer.
     """
 
-    def __init__(self, doer: Doer | None = None) -> None:
+    def __init__(self, doer: Doer | None = None, *, stalled: float = STALLED) -> None:
+        self.stalled = stalled
         self._lock = threading.Lock()
         self._doer = doer or Threads(_AT_A_TIME, "model-cache upload", _nothing)
         self._pending: set[Future[None]] = set()
         self._pid = os.getpid()
         self._moved = time.monotonic()
-        reference = weakref.ref(self)
-        atexit.register(_at_exit, reference)
+        _every.add(self)
 
     def submit(self, upload: Callable[[], None]) -> None:
         """Have it done; it says itself what went wrong."""
@@ -56,21 +60,30 @@ class Uploads:
             self._pending.add(future)
         future.add_done_callback(self._done)
 
+    @property
+    def pending(self) -> set[Future[None]]:
+        """What is not done yet."""
+        with self._lock:
+            self._forget_parents()
+            return set(self._pending)
+
+    @property
+    def last_moved(self) -> float:
+        """When a byte of any of them was read, by the monotonic clock."""
+        return self._moved
+
     def moved(self) -> None:
         """Bytes were read of a file that is uploaded."""
         self._moved = time.monotonic()
 
     def wait(self, longest: float | None = None) -> int:
         """Wait until all is uploaded, nothing moves any more, or it takes too long; returns how many are not done."""
-        began = time.monotonic()
-        with self._lock:
-            self._forget_parents()
-            pending = set(self._pending)
+        began, pending = time.monotonic(), self.pending
         self._moved = max(self._moved, began)
         while pending:
             _, pending = wait(pending, _SLICE)
             now = time.monotonic()
-            if now - self._moved >= STALLED or (longest is not None and now - began >= longest):
+            if now - self._moved >= self.stalled or (longest is not None and now - began >= longest):
                 break
         return len(pending)
 
@@ -93,9 +106,17 @@ def _nothing() -> None:
     pass
 
 
-def _at_exit(reference: weakref.ref[Uploads]) -> None:
-    uploads = reference()
-    if uploads is not None and (left := uploads.wait()):
+@atexit.register
+def _at_exit() -> None:
+    """All caches of the process are waited for together: what stalls in many takes no longer than what stalls in one."""
+    every, began = list(_every), time.monotonic()
+    while pending := [future for one in every for future in one.pending]:
+        still = time.monotonic() - max([began, *(one.last_moved for one in every)])
+        if still >= max(one.stalled for one in every):
+            break
+        wait(pending, _SLICE)
+    if pending:
         logger.warning(
-            "%d uploads to the tier were not complete when the process ended; another host downloads these", left
+            "%d uploads to the tier were not complete when the process ended; another host downloads these",
+            len(pending),
         )
