@@ -184,7 +184,10 @@ def _take(coming: Coming, name: str, found: Blob) -> int | None:
     fleet = coming.ctx.fleet
     if fleet is not None and is_commit(coming.entry.revision):
         entry, meta = coming.entry, coming.meta
-        fleet.uploads.submit(lambda: records.settle(fleet, entry, meta))
+        try:
+            fleet.uploads.submit(lambda: records.settle(fleet, entry, meta))
+        except RuntimeError as error:  # no thread is to be had
+            logger.warning("%s: its record is not looked at: %s", entry, error)
     return at - first
 
 
