@@ -121,7 +121,7 @@ def test_forked_child_without_a_tier_waits_for_no_leader(postgres, spawn, hub, d
 def test_system_without_threads_fails_no_download_from_the_tier(host, hub, data, spawn, shelf, tmp_path):
     """A file of a pinned commit comes from the tier where the system has no thread to look at its record with."""
     first = host("first")
-    commit = hub.commit(REPO)
+    commit = hub.add_repo(REPO, {FILE: data})
     first.fetch(REPO, FILE, revision=commit)
     assert first.wait_for_uploads(60) == 0
     out = finish(
