@@ -24,6 +24,7 @@ from .oracle import Oracle
 from .room import occupied
 from .scenario import FAULTS, PROMISE, Scenario, Setting
 from .served import serve
+from .shelf import Shelf
 from .worker import cache_of, live
 from .world import STILL, World
 
@@ -73,6 +74,7 @@ class Arena:
 
     Attributes:
         oracle, chaos: Who judges, and who does harm.
+        shelf: The tier, if there is one.
         began: When the workers were started (monotonic seconds).
         largest: Bytes that the cache had on disk at most.
     """
@@ -89,6 +91,10 @@ class Arena:
         self._hub = Hub(journals, scenario.world())
         self.budget = int(self.world.occupied * scenario.room)
         self.setting = Setting(folder / "root", journals, self._hub.url, self.budget)
+        self.shelf = Shelf(folder / "shelf", self._journal, random.Random(f"{scenario.seed}/shelf"))
+        if scenario.plants:
+            self.shelf.place.mkdir()
+            self.setting = self.setting._replace(shelf=self.shelf.place)
         self._chance = random.Random(f"{scenario.seed}/chaos")
         self.chaos = Chaos(self.setting.root, self.known, self._journal, random.Random(f"{scenario.seed}/harm"))
         self._children: Children | None = None
@@ -149,7 +155,7 @@ class Arena:
             ("move", self.scenario.moves, self._move), ("fault", self.scenario.faults, self._fault),
             ("stop", self.scenario.stops, self._stop), ("rot", self.scenario.rot, self.chaos.rot),
             ("edit", self.scenario.edits, self.chaos.edit), ("place", self.scenario.edits, self.chaos.place),
-            ("lose", self.scenario.losses, self._lose),
+            ("lose", self.scenario.losses, self._lose), ("plant", self.scenario.plants, self.shelf.plant),
         ]  # fmt: skip
         now = time.monotonic()
         for name, every, act in turns:
@@ -246,6 +252,8 @@ class Arena:
         self.oracle.close()
         self._look_at_foreign()
         self._hub.order("still")
+        if self.scenario.plants:
+            self.shelf.judge(self.oracle)
         end(self)
         self._tell(self)
 

@@ -39,7 +39,8 @@ class Scenario:
         kill_rate: The share of operations whose process is killed.
         weights: How often each operation comes up.
         room: The budget, as a share of what all files would take.
-        moves, faults, stops, rot, edits, losses: Seconds between two of them on average; 0: never.
+        moves, faults, stops, rot, edits, losses, plants: Seconds between two of them on average; 0: never. With plants there is a
+            tier, whose objects are damaged.
     """
 
     name: str = "mixed"
@@ -55,6 +56,7 @@ class Scenario:
     rot: float = 2.5
     edits: float = 6.0
     losses: float = 0.0
+    plants: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for a report."""
@@ -74,7 +76,7 @@ class Scenario:
 
 
 def named(name: str, **options: Any) -> Scenario:
-    """A scenario by its name: `mixed`, `index-lost`, `calm` (no fault, nothing killed) or `eviction` (little room)."""
+    """A scenario by its name: `mixed`, `index-lost`, `calm` (no fault, nothing killed), `tier`, `eviction` (little room)."""
     if name == "index-lost":
         # No rot: what nobody verified before the index was lost is adopted as it is found, and that is documented.
         options |= {"rot": 0.0, "losses": 4.0, "weights": {**_MIXED, "reconcile": 6, "rebuild": 2}}
@@ -82,6 +84,8 @@ def named(name: str, **options: Any) -> Scenario:
         options |= {"kill_rate": 0.0, "faults": 0.0, "stops": 0.0, "rot": 0.0, "edits": 0.0}
     elif name == "repos":
         options |= {"weights": {**_MIXED, "repo": 5, "sync": 5}}
+    elif name == "tier":
+        options |= {"plants": 0.5}
     elif name == "eviction":
         options |= {"room": 0.25, "weights": {**_MIXED, "gc": 15, "handout": 25, "verify": 1, "repair": 1}}
     elif name != "mixed":
@@ -89,7 +93,7 @@ def named(name: str, **options: Any) -> Scenario:
     return Scenario(name=name, **options)
 
 
-NAMES = ("mixed", "index-lost", "eviction", "repos", "calm", "herd")
+NAMES = ("mixed", "index-lost", "eviction", "repos", "calm", "tier", "herd")
 
 
 class Setting(NamedTuple):
@@ -100,12 +104,14 @@ class Setting(NamedTuple):
         journals: The folder of the journals.
         endpoint: Of the hub.
         budget: `max_size`, in bytes.
+        shelf: The folder that is a tier to every other process; None: there is no tier.
     """
 
     root: Path
     journals: Path
     endpoint: str
     budget: int
+    shelf: Path | None = None
 
 
 class Doom(NamedTuple):

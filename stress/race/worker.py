@@ -53,7 +53,10 @@ class Worker:
         self._journal = Journal(setting.journals / f"worker-{slot:03}.jsonl", w=slot, l=life)
         self._number = self._steps = 0
         self._doom: Doom | None = None
-        self.cache = cache_of(setting, step=self._step, **(_PARTS if slot % _IN_PARTS == 0 else {}))
+        options = dict(_PARTS) if slot % _IN_PARTS == 0 else {}
+        if setting.shelf is not None and slot % 2:
+            options["tier"] = f"file://{setting.shelf}"
+        self.cache = cache_of(setting, step=self._step, **options)
         self.budget, self.lockfiles = setting.budget, setting.journals
         self.above = _above(setting, slot)
         self.other = setting.journals.parent / f"other-{slot:03}"
