@@ -20,6 +20,7 @@ if sys.platform != "linux":
 from model_cache import ModelCache
 from model_cache.fleet import objects
 from model_cache.pace import Pace
+from stress.hosts import REFUSAL
 from stress.race.chaos import Chaos
 from stress.race.ending import Ending
 from stress.race.excuses import Known
@@ -314,6 +315,23 @@ def test_a_short_race_through_a_tier_hands_out_no_wrong_byte(tmp_path):
     facts, _ = raced(tmp_path, "--scenario", "tier", "--processes", "6", "--seconds", "5", "--seed", "4")
     assert facts["violations"] == []
     assert facts["planted"] > 0
+
+
+def test_a_short_race_of_two_hosts_keeps_every_promise(tmp_path):
+    """Two groups of three processes have indexes of their own over one root; in the end both know every file."""
+    facts, _ = raced(tmp_path, "--scenario", "hosts", "--processes", "6", "--seconds", "5", "--seed", "4")
+    assert facts["violations"] == []
+    assert facts["sigkills"] > 0
+
+
+@pytest.mark.parametrize(("worker", "broken"), [(1, []), (0, ["I10"])])
+def test_only_a_host_that_may_take_nothing_away_is_refused_that(worker, broken):
+    """What the guest is told is a promise; the same words to the keeper break one."""
+    oracle, who = Oracle(known()), {"w": worker, "l": 0, "n": 0, "op": "gc", "path": PATH}
+    said = {"out": "StorageError", "text": f"in /root {REFUSAL} (evictor)"}
+    oracle.read([{"e": "begin", "t": 1.0, **who}, {"e": "end", "t": 1.5, **who, **said}])
+    oracle.close()
+    assert [one.invariant for one in oracle.violations] == broken
 
 
 @pytest.mark.parametrize(("kept", "broken"), [(BYTES, []), (b"other bytes", ["I1"])])

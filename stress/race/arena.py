@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 
 from model_cache.budget.limits import BLOCK
 
+from ..hosts import settle
+from ..invariants import OWN
 from .chaos import Chaos
 from .children import Children, fork, preload
 from .ending import end
@@ -130,6 +132,10 @@ class Arena:
     def _prepare(self) -> None:
         """What the workers would load, loaded; the file that a cheap hit is measured on, fetched and pinned."""
         preload()
+        if self.scenario.hosts:
+            (self.setting.root / OWN).mkdir(parents=True)
+            settle(self.setting.root)
+            self.setting = self.setting._replace(hosts=True)
 
         def first() -> None:
             cache = cache_of(self.setting)

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from ..hosts import REFUSAL, is_guest
 from .journal import Event
 from .scenario import LOCK_TIMEOUT
 
@@ -121,6 +122,8 @@ def excuse(end: Event, known: Known) -> str:
         return "it is not there" if op in ("hit", "below", "rm", "import", "pin", "unpin", "update") else ""
     if kind == "InUseError":
         return "in use" if op in ("force", "repo", "sync") or damaged else ""
+    if kind == "StorageError" and is_guest(end["w"]) and REFUSAL in text:
+        return "another host alone takes files away"
     if kind == "StorageError":
         return _storage(text, op, known, touched=touched, damaged=damaged)
     if kind == "IndexUnavailableError":
