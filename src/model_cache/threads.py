@@ -9,12 +9,14 @@ Concurrency:
 
 from __future__ import annotations
 
-import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
+
+from .platforms.capabilities import after_fork
 
 T = TypeVar("T")
 
@@ -31,12 +33,13 @@ class Threads:
     def __init__(self, most: int, name: str, after: Callable[[], None]) -> None:
         self._most, self._name, self._after = most, name, after
         self._begin()
+        _all.add(self)
 
     def _begin(self) -> None:
+        """With nothing to do and no threads; in a forked child before any of its own threads is there to come in between."""
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._running = 0
-        self._pid = os.getpid()
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Have it called in a thread; what waits for one can be cancelled.
@@ -44,8 +47,6 @@ class Threads:
         Raises:
             RuntimeError: No thread is to be had.
         """
-        if self._pid != os.getpid():
-            self._begin()
         work: tuple[Future[T], Callable[[], T]] = (Future(), call)
         with self._lock:
             self._waiting.append(work)
@@ -79,3 +80,14 @@ class Threads:
             future.set_exception(error)
         else:
             future.set_result(result)
+
+
+_all: weakref.WeakSet[Threads] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for threads in list(_all):
+        threads._begin()
+
+
+after_fork(after_in_child=_after_fork)

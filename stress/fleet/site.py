@@ -162,6 +162,8 @@ class Site:
 @contextmanager
 def opened(size: int, place: str | None, *, brief: bool = False) -> Iterator[Site]:
     """A site that serves; for a process that has gone apart."""
+    if place is not None:
+        Path(place).mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="model-cache-fleet-", dir=place)))
         network = Network()

@@ -202,7 +202,10 @@ def _take(coming: Coming, name: str, found: Blob) -> int | None:
     if fleet is not None and is_commit(coming.entry.revision):
         entry, meta = coming.entry, coming.meta
         token = coming.ctx.has_token
-        fleet.uploads.submit(lambda: records.settle(fleet, entry, meta, token=token))
+        try:
+            fleet.uploads.submit(lambda: records.settle(fleet, entry, meta, token=token))
+        except RuntimeError as error:  # no thread is to be had
+            logger.warning("%s: its record is not looked at: %s", entry, error)
     return at - first
 
 

@@ -53,6 +53,7 @@ class Fleet:
         self._tier_gate = Gate(f"{place}tier", mode, clock, "the tier", "the Hub is asked instead")
         self._lead_gate = Gate(f"{place}lead", mode, clock, "the lead", "this host goes alone")
         self._leads = 0
+        self._is_without = False
         self._news: deque[str] = deque(maxlen=8)
         self.uploads = uploads or Uploads()
 
@@ -113,7 +114,7 @@ class Fleet:
             LostError: The wait broke off; who does not ask again says so by `gave_up_lead`.
             FullError: Nobody more may wait now.
         """
-        if self._tier_gate.is_closed or self._leads >= _MOST_LEADS or not self._lead_gate.is_open():
+        if self.has_no_tier or self._leads >= _MOST_LEADS or not self._lead_gate.is_open():
             return NoLead()
         self._leads += 1
         try:
@@ -144,14 +145,15 @@ class Fleet:
         """The bucket is done without for a while."""
         if isinstance(error, NotHereError):
             logger.warning("the tier: %s; the Hub is asked instead", error)
-            self._tier = NoTier()
+            # Nor does it lead, or wait for who does: what others bring it could not read, and it would bring nothing.
+            self._tier, self._flight, self._is_without = NoTier(), Alone(), True
         else:
             self._news.append(self._tier_gate.failed(error))
 
     @property
     def has_no_tier(self) -> bool:
         """Whether the bucket is done without now."""
-        return self._tier_gate.is_closed
+        return self._is_without or self._tier_gate.is_closed
 
     def _returned(self) -> None:
         self._leads -= 1

@@ -142,10 +142,12 @@ class _Session:
         while go_on():
             raw.send_query_params(b"SELECT pg_advisory_lock($1::bigint)", [str(lock).encode()])
             raw.flush()
-            if not _answered(raw, go_on):
-                return False
             state, why = None, b""
-            while (result := raw.get_result()) is not None:
+            while True:
+                if not _answered(raw, go_on):
+                    return False
+                if (result := raw.get_result()) is None:
+                    break
                 state, why = result.status, result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) or b""
             if state == ExecStatus.TUPLES_OK:
                 self.held = True
@@ -160,9 +162,8 @@ class _Session:
         raw = self._connection.pgconn
         raw.send_query_params(question.encode(), [one.encode() for one in given])
         raw.flush()
-        _answered(raw, lambda: True)
         row: list[str] = []
-        while (result := raw.get_result()) is not None:
+        while _answered(raw, lambda: True) and (result := raw.get_result()) is not None:
             if result.status != ExecStatus.TUPLES_OK:
                 raise EngineError(_text(psycopg.OperationalError(result.error_message.decode(errors="replace"))))
             row = [(result.get_value(0, column) or b"").decode(errors="replace") for column in range(result.nfields)]
@@ -185,16 +186,24 @@ class _Session:
 
 
 def _answered(raw: PGconn, go_on: Callable[[], bool]) -> bool:
-    """Wait for an answer, False when told not to; raises EngineError where none comes in time."""
-    poll, end = select.poll(), time.monotonic() + _SLICE + _ANSWER
+    """Wait for the next part of an answer, also for its end, False when told not to; raises EngineError where none comes in time.
+
+    Without this before each `get_result` the library itself waits, for as long as it takes. What is no answer, such as
+    notices, does not extend the time.
+    """
+    poll, now = select.poll(), time.monotonic()
     poll.register(raw.socket, select.POLLIN)
+    end, look = now + _SLICE + _ANSWER, now + _LOOK
     while raw.is_busy():
         if poll.poll(_LOOK * 1000):
             raw.consume_input()
-        elif time.monotonic() >= end:
+        now = time.monotonic()
+        if now >= end and raw.is_busy():
             raise EngineError(f"no answer for {_SLICE + _ANSWER:g} s")
-        elif not go_on():
-            return False
+        if now >= look and raw.is_busy():
+            look = now + _LOOK
+            if not go_on():
+                return False
     return True
 
 

@@ -8,7 +8,6 @@ Concurrency:
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import time
 import weakref
@@ -17,6 +16,7 @@ from concurrent.futures import Future, wait
 from typing import Protocol
 
 from ..log import logger
+from ..platforms.capabilities import after_fork
 from ..threads import Threads
 
 _AT_A_TIME = 2
@@ -47,14 +47,12 @@ class Uploads:
         self._lock = threading.Lock()
         self._doer = doer or Threads(_AT_A_TIME, "model-cache upload", _nothing)
         self._pending: set[Future[None]] = set()
-        self._pid = os.getpid()
         self._moved = time.monotonic()
         _every.add(self)
 
     def submit(self, upload: Callable[[], None]) -> None:
         """Have it done; it says itself what went wrong."""
         with self._lock:
-            self._forget_parents()
             self._moved = time.monotonic()
             future = self._doer.submit(upload)
             self._pending.add(future)
@@ -64,7 +62,6 @@ class Uploads:
     def pending(self) -> set[Future[None]]:
         """What is not done yet."""
         with self._lock:
-            self._forget_parents()
             return set(self._pending)
 
     @property
@@ -98,8 +95,16 @@ class Uploads:
             self._pending.discard(future)
 
     def _forget_parents(self) -> None:
-        if self._pid != os.getpid():
-            self._pid, self._pending = os.getpid(), set()
+        """In a forked child: another thread of the parent may have held the lock, which nobody would let go here."""
+        self._lock, self._pending = threading.Lock(), set()
+
+
+def _after_fork() -> None:
+    for uploads in list(_every):
+        uploads._forget_parents()
+
+
+after_fork(after_in_child=_after_fork)
 
 
 def _nothing() -> None:
