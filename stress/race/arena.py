@@ -86,7 +86,7 @@ class Arena:
         self.world = scenario.world()
         journals = folder / "journals"
         journals.mkdir()
-        self.known = Known(self.world.legal, PROMISE)
+        self.known = Known(self.world.legal, PROMISE, scenario.hosts)
         self.oracle = Oracle(self.known)
         self._reader = Reader(journals)
         self._journal = Journal(journals / "controller.jsonl")
