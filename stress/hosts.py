@@ -14,6 +14,12 @@ from model_cache.platforms.capabilities import host_name
 KEEPER = "keeper"  # the host that may take files away; who says nothing is this one, by the policy in the root
 GUEST = "guest"
 PLACE = ".model-cache/hosts"  # below the root
+REFUSAL = f"only the host not-{host_name()} removes and replaces files"  # what the guest is told where it would
+
+
+def is_guest(slot: int) -> bool:
+    """Whether this process of a race among hosts is the guest's; all others are the keeper's."""
+    return slot % 2 == 1
 
 
 def settings_of(root: Path, host: str) -> dict[str, object]:

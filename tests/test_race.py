@@ -18,7 +18,9 @@ if sys.platform != "linux":
     pytest.skip("the race needs Linux", allow_module_level=True)
 
 from model_cache import ModelCache
+from model_cache.fleet import objects
 from model_cache.pace import Pace
+from stress.hosts import REFUSAL
 from stress.race.chaos import Chaos
 from stress.race.ending import Ending
 from stress.race.excuses import Known
@@ -30,6 +32,7 @@ from stress.race.report import passed
 from stress.race.room import occupied
 from stress.race.scenario import PROMISE, Setting, choices, named
 from stress.race.served import RacedHub
+from stress.race.shelf import Shelf
 from stress.race.world import World, digest
 
 PATH, BYTES = "race/model-0/file-0.bin", b"the hub's bytes"
@@ -305,6 +308,55 @@ def test_a_short_race_keeps_every_promise(tmp_path):
     assert facts["sigkills"] > 0
     assert sum(facts["recovered"].values()) == facts["killed_at_work"] > 0
     assert lanes == {str(slot) for slot in range(6)}
+
+
+def test_a_short_race_through_a_tier_hands_out_no_wrong_byte(tmp_path):
+    """Half of six processes fetch through a folder whose objects are damaged: what is handed out and kept is right."""
+    facts, _ = raced(tmp_path, "--scenario", "tier", "--processes", "6", "--seconds", "5", "--seed", "4")
+    assert facts["violations"] == []
+    assert facts["planted"] > 0
+
+
+def test_a_short_race_of_two_hosts_keeps_every_promise(tmp_path):
+    """Two groups of three processes have indexes of their own over one root; in the end both know every file."""
+    facts, _ = raced(tmp_path, "--scenario", "hosts", "--processes", "6", "--seconds", "5", "--seed", "4")
+    assert facts["violations"] == []
+    assert facts["sigkills"] > 0
+
+
+@pytest.mark.parametrize(("worker", "broken"), [(1, []), (0, ["I10"])])
+def test_only_a_host_that_may_take_nothing_away_is_refused_that(worker, broken):
+    """What the guest is told is a promise; the same words to the keeper break one."""
+    oracle, who = Oracle(known()), {"w": worker, "l": 0, "n": 0, "op": "gc", "path": PATH}
+    said = {"out": "StorageError", "text": f"in /root {REFUSAL} (evictor)"}
+    oracle.read([{"e": "begin", "t": 1.0, **who}, {"e": "end", "t": 1.5, **who, **said}])
+    oracle.close()
+    assert [one.invariant for one in oracle.violations] == broken
+
+
+@pytest.mark.parametrize(("kept", "broken"), [(BYTES, []), (b"other bytes", ["I1"])])
+def test_an_object_with_other_bytes_than_its_name_says_is_told(tmp_path, kept, broken):
+    """What the tier of a race holds in the end is read, and compared with its name."""
+    name = objects.of_bytes(GOOD, None)
+    place, oracle = tmp_path / "shelf", Oracle(known())
+    (place / name).parent.mkdir(parents=True)
+    (place / name).write_bytes(kept)
+    Shelf(place, Journal(tmp_path / "journal.jsonl"), random.Random(1)).judge(oracle)
+    assert [one.invariant for one in oracle.violations] == broken
+    assert oracle.checks["I1"] == 1
+
+
+def test_what_was_planted_in_a_tier_is_told_apart_from_what_it_damaged_itself(tmp_path):
+    """Damage that the race made itself is no violation."""
+    name = objects.of_bytes(GOOD, None)
+    place, oracle = tmp_path / "shelf", Oracle(known())
+    (place / name).parent.mkdir(parents=True)
+    (place / name).write_bytes(BYTES)
+    shelf = Shelf(place, Journal(tmp_path / "journal.jsonl"), random.Random(1))
+    shelf.plant()
+    assert (place / name).read_bytes() != BYTES
+    shelf.judge(oracle)
+    assert oracle.violations == []
 
 
 def test_a_herd_makes_one_download(tmp_path):

@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 
 from model_cache.budget.limits import BLOCK
 
+from ..hosts import settle
+from ..invariants import OWN
 from .chaos import Chaos
 from .children import Children, fork, preload
 from .ending import end
@@ -24,6 +26,7 @@ from .oracle import Oracle
 from .room import occupied
 from .scenario import FAULTS, PROMISE, Scenario, Setting
 from .served import serve
+from .shelf import Shelf
 from .worker import cache_of, live
 from .world import STILL, World
 
@@ -73,6 +76,7 @@ class Arena:
 
     Attributes:
         oracle, chaos: Who judges, and who does harm.
+        shelf: The tier, if there is one.
         began: When the workers were started (monotonic seconds).
         largest: Bytes that the cache had on disk at most.
     """
@@ -82,13 +86,17 @@ class Arena:
         self.world = scenario.world()
         journals = folder / "journals"
         journals.mkdir()
-        self.known = Known(self.world.legal, PROMISE)
+        self.known = Known(self.world.legal, PROMISE, scenario.hosts)
         self.oracle = Oracle(self.known)
         self._reader = Reader(journals)
         self._journal = Journal(journals / "controller.jsonl")
         self._hub = Hub(journals, scenario.world())
         self.budget = int(self.world.occupied * scenario.room)
         self.setting = Setting(folder / "root", journals, self._hub.url, self.budget)
+        self.shelf = Shelf(folder / "shelf", self._journal, random.Random(f"{scenario.seed}/shelf"))
+        if scenario.plants:
+            self.shelf.place.mkdir()
+            self.setting = self.setting._replace(shelf=self.shelf.place)
         self._chance = random.Random(f"{scenario.seed}/chaos")
         self.chaos = Chaos(self.setting.root, self.known, self._journal, random.Random(f"{scenario.seed}/harm"))
         self._children: Children | None = None
@@ -124,6 +132,10 @@ class Arena:
     def _prepare(self) -> None:
         """What the workers would load, loaded; the file that a cheap hit is measured on, fetched and pinned."""
         preload()
+        if self.scenario.hosts:
+            (self.setting.root / OWN).mkdir(parents=True)
+            settle(self.setting.root)
+            self.setting = self.setting._replace(hosts=True)
 
         def first() -> None:
             cache = cache_of(self.setting)
@@ -149,7 +161,7 @@ class Arena:
             ("move", self.scenario.moves, self._move), ("fault", self.scenario.faults, self._fault),
             ("stop", self.scenario.stops, self._stop), ("rot", self.scenario.rot, self.chaos.rot),
             ("edit", self.scenario.edits, self.chaos.edit), ("place", self.scenario.edits, self.chaos.place),
-            ("lose", self.scenario.losses, self._lose),
+            ("lose", self.scenario.losses, self._lose), ("plant", self.scenario.plants, self.shelf.plant),
         ]  # fmt: skip
         now = time.monotonic()
         for name, every, act in turns:
@@ -246,6 +258,8 @@ class Arena:
         self.oracle.close()
         self._look_at_foreign()
         self._hub.order("still")
+        if self.scenario.plants:
+            self.shelf.judge(self.oracle)
         end(self)
         self._tell(self)
 

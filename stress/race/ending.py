@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from model_cache import ModelCache
 from model_cache.errors import ModelCacheError
 
-from ..invariants import OWN, Expected, Violation, at_once, files, settled, sha256
+from ..hosts import GUEST, settings_of
+from ..invariants import Expected, Violation, at_once, files, settled, sha256
 from ..site import Later
 from .children import fork
 from .excuses import Known
@@ -72,6 +73,8 @@ class Ending:
         self._recover()
         self._judge("after recovery", settled(self._root, self._expected(), self._cache(ahead=_LATER)), _SETTLED)
         self._budget()
+        if self._setting.hosts:
+            self._visit()
         self._lose_index()
         self._judge("after the index was lost", settled(self._root, self._expected(), self._cache()), _SETTLED)
 
@@ -84,6 +87,15 @@ class Ending:
             self._root, endpoint=self._setting.endpoint, token=False, offline=offline, clock=Later(ahead),
             max_size=self._setting.budget, min_idle=0, touch_interval=0,
         )  # fmt: skip
+
+    def _visit(self) -> None:
+        """The other host, which knew of its own files alone, has looked at the root: its index speaks of all of them."""
+        guest = ModelCache(
+            self._root, endpoint=self._setting.endpoint, token=False, clock=Later(_LATER),
+            max_size=self._setting.budget, min_idle=0, touch_interval=0, **settings_of(self._root, GUEST),  # type: ignore[arg-type]
+        )  # fmt: skip
+        guest.reconcile()
+        self._judge("on the other host", settled(self._root, self._expected(), guest), _SETTLED)
 
     def _judge(self, when: str, found: list[Violation], looked_at: tuple[str, ...]) -> None:
         for invariant in looked_at:
@@ -103,9 +115,8 @@ class Ending:
                 rotten[path] = found
             elif found in self._known.written.get(path, ()):
                 foreign[path] = found
-        return Expected(
-            legal, optional=frozenset(legal), rotten=rotten, foreign=foreign, counted=not self._known.losses
-        )
+        counted = not self._known.losses and not self._setting.hosts
+        return Expected(legal, optional=frozenset(legal), rotten=rotten, foreign=foreign, counted=counted)
 
     def _budget(self) -> None:
         found = occupied(self._root, self._known.is_own)
@@ -143,8 +154,8 @@ class Ending:
     def _lose_index(self) -> None:
         """I8: every file is a hit without the index, and a reconcile knows them all again."""
         whole = {path: found for path, found in files(self._root).items() if path in self._known.legal}
-        (self._root / OWN / "index.db").unlink(missing_ok=True)
         reader, lost = self._cache(offline=True), []
+        Path(reader._ctx.places.index).unlink(missing_ok=True)
         for path in whole:
             repo, name = "/".join(path.split("/")[:2]), "/".join(path.split("/")[2:])
             try:

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from ..hosts import REFUSAL, is_guest
 from .journal import Event
 from .scenario import LOCK_TIMEOUT
 
@@ -22,6 +23,7 @@ class Known:
     Attributes:
         legal: By path: sha256 of each content that the hub had there so far.
         promise: Seconds that a path which was handed out stays.
+        hosts: Whether there are two: what one replaced is, to the other, changed by somebody until it reconciles.
         rotten: By sha256 of damaged bytes: that of the bytes before.
         rotted: By path: when it was damaged.
         damaged: (path, inode) of each file that was damaged.
@@ -36,6 +38,7 @@ class Known:
 
     legal: dict[str, set[str]]
     promise: float
+    hosts: bool = False
     rotten: dict[str, str] = field(default_factory=dict)
     rotted: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     damaged: set[tuple[str, int]] = field(default_factory=set)
@@ -85,7 +88,7 @@ class Known:
 
         A changed file whose eviction was killed before it was seen to be changed is nobody's any more, but its owner's.
         """
-        return path in self.placed or path in self.written or bool(self.losses)
+        return path in self.placed or path in self.written or bool(self.losses) or self.hosts
 
 
 def excuse(end: Event, known: Known) -> str:
@@ -121,6 +124,10 @@ def excuse(end: Event, known: Known) -> str:
         return "it is not there" if op in ("hit", "below", "rm", "import", "pin", "unpin", "update") else ""
     if kind == "InUseError":
         return "in use" if op in ("force", "repo", "sync") or damaged else ""
+    if kind == "StorageError" and is_guest(end["w"]) and REFUSAL in text:
+        return "another host alone takes files away"
+    if kind == "StorageError" and known.hosts and op == "sync" and "this cache did not put them there" in text:
+        return "another host put them there"
     if kind == "StorageError":
         return _storage(text, op, known, touched=touched, damaged=damaged)
     if kind == "IndexUnavailableError":

@@ -31,7 +31,9 @@ def as_dict(arena: Arena) -> dict[str, Any]:
         "killed_at_work": len(pending), "recovered": recovered(arena), "stops": len(oracle.stops),
         "bodies": sum(event["e"] == "body" for event in oracle.bodies),
         "resumed": sum(event["e"] == "body" and event["start"] > 0 for event in oracle.bodies),
-        "faults": dict(oracle.faults), "harm": arena.chaos.counts, "moves": sum(arena.world.versions.values()),
+        "faults": dict(oracle.faults), "harm": arena.chaos.counts, "planted": len(arena.shelf.planted),
+        "spoilt_met": sum(phase["what"] == "spoilt" for one in oracle.operations.values() for phase in one.phases),
+        "moves": sum(arena.world.versions.values()),
         "not_judged": {"late": oracle.late, "removed_by_name": oracle.excused},
         "passed": passed(oracle),
     }  # fmt: skip

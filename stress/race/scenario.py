@@ -39,7 +39,9 @@ class Scenario:
         kill_rate: The share of operations whose process is killed.
         weights: How often each operation comes up.
         room: The budget, as a share of what all files would take.
-        moves, faults, stops, rot, edits, losses: Seconds between two of them on average; 0: never.
+        moves, faults, stops, rot, edits, losses, plants: Seconds between two of them on average; 0: never. With plants there is a
+            tier, whose objects are damaged.
+        hosts: Every other process is another host, with a state directory of its own; it may take nothing away.
     """
 
     name: str = "mixed"
@@ -55,6 +57,8 @@ class Scenario:
     rot: float = 2.5
     edits: float = 6.0
     losses: float = 0.0
+    plants: float = 0.0
+    hosts: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for a report."""
@@ -74,7 +78,7 @@ class Scenario:
 
 
 def named(name: str, **options: Any) -> Scenario:
-    """A scenario by its name: `mixed`, `index-lost`, `calm` (no fault, nothing killed) or `eviction` (little room)."""
+    """A scenario by its name, one of `NAMES` but `herd`; the README says what each is."""
     if name == "index-lost":
         # No rot: what nobody verified before the index was lost is adopted as it is found, and that is documented.
         options |= {"rot": 0.0, "losses": 4.0, "weights": {**_MIXED, "reconcile": 6, "rebuild": 2}}
@@ -82,6 +86,12 @@ def named(name: str, **options: Any) -> Scenario:
         options |= {"kill_rate": 0.0, "faults": 0.0, "stops": 0.0, "rot": 0.0, "edits": 0.0}
     elif name == "repos":
         options |= {"weights": {**_MIXED, "repo": 5, "sync": 5}}
+    elif name == "tier":
+        options |= {"plants": 0.5}
+    elif name == "hosts":
+        # No host knows of every file before it reconciles: what is over the budget, rowless or rotten is told in the end.
+        weights = {**_MIXED, "reconcile": 6, "look": 0}
+        options |= {"hosts": True, "room": 4.0, "rot": 0.0, "edits": 0.0, "weights": weights}
     elif name == "eviction":
         options |= {"room": 0.25, "weights": {**_MIXED, "gc": 15, "handout": 25, "verify": 1, "repair": 1}}
     elif name != "mixed":
@@ -89,7 +99,7 @@ def named(name: str, **options: Any) -> Scenario:
     return Scenario(name=name, **options)
 
 
-NAMES = ("mixed", "index-lost", "eviction", "repos", "calm", "herd")
+NAMES = ("mixed", "index-lost", "eviction", "repos", "calm", "tier", "hosts", "herd")
 
 
 class Setting(NamedTuple):
@@ -100,12 +110,16 @@ class Setting(NamedTuple):
         journals: The folder of the journals.
         endpoint: Of the hub.
         budget: `max_size`, in bytes.
+        shelf: The folder that is a tier to every other process; None: there is no tier.
+        hosts: Whether every other process is another host.
     """
 
     root: Path
     journals: Path
     endpoint: str
     budget: int
+    shelf: Path | None = None
+    hosts: bool = False
 
 
 class Doom(NamedTuple):

@@ -16,6 +16,7 @@ from model_cache.errors import ModelCacheError
 from model_cache.pace import Pace
 from model_cache.progress import Progress
 
+from ..hosts import GUEST, KEEPER, is_guest, settings_of
 from .acts import ACTS, Seen
 from .journal import Journal
 from .scenario import LOCK_TIMEOUT, MIN_IDLE, TOUCH_INTERVAL, Choice, Doom, Scenario, Setting, choices
@@ -53,7 +54,12 @@ class Worker:
         self._journal = Journal(setting.journals / f"worker-{slot:03}.jsonl", w=slot, l=life)
         self._number = self._steps = 0
         self._doom: Doom | None = None
-        self.cache = cache_of(setting, step=self._step, **(_PARTS if slot % _IN_PARTS == 0 else {}))
+        options = dict(_PARTS) if slot % _IN_PARTS == 0 else {}
+        if setting.shelf is not None and slot % 2:
+            options["tier"] = f"file://{setting.shelf}"
+        if setting.hosts:
+            options |= settings_of(setting.root, GUEST if is_guest(slot) else KEEPER)
+        self.cache = cache_of(setting, step=self._step, **options)
         self.budget, self.lockfiles = setting.budget, setting.journals
         self.above = _above(setting, slot)
         self.other = setting.journals.parent / f"other-{slot:03}"
@@ -123,6 +129,8 @@ class _Told(Progress):
     def warning(self, message: str) -> None:
         if "waits for room" in message:
             self._worker.phase("room")
+        elif "it is replaced" in message:
+            self._worker.phase("spoilt")
 
 
 def cache_of(setting: Setting, **options: object) -> ModelCache:
