@@ -317,13 +317,6 @@ def test_a_short_race_through_a_tier_hands_out_no_wrong_byte(tmp_path):
     assert facts["planted"] > 0
 
 
-def test_a_short_race_of_two_hosts_keeps_every_promise(tmp_path):
-    """Two groups of three processes have indexes of their own over one root; in the end both know every file."""
-    facts, _ = raced(tmp_path, "--scenario", "hosts", "--processes", "6", "--seconds", "5", "--seed", "4")
-    assert facts["violations"] == []
-    assert facts["sigkills"] > 0
-
-
 @pytest.mark.parametrize(("worker", "broken"), [(1, []), (0, ["I10"])])
 def test_only_a_host_that_may_take_nothing_away_is_refused_that(worker, broken):
     """What the guest is told is a promise; the same words to the keeper break one."""

@@ -77,7 +77,7 @@ class Known:
 
     def may_be_changed(self, path: str) -> bool:
         """I6: whether somebody wrote there."""
-        return path in self.written
+        return path in self.written or self.hosts
 
     def is_own(self, path: str, ino: int) -> bool:
         """I4: whether the file is somebody's own by now, and not among what the cache has promised to keep under a budget."""
@@ -88,7 +88,7 @@ class Known:
 
         A changed file whose eviction was killed before it was seen to be changed is nobody's any more, but its owner's.
         """
-        return path in self.placed or path in self.written or bool(self.losses) or self.hosts
+        return path in self.placed or path in self.written or bool(self.losses)
 
 
 def excuse(end: Event, known: Known) -> str:
