@@ -69,6 +69,8 @@ def directory(value: object, what: str) -> str:
 def host(value: object, what: str) -> str:
     """The name of one host."""
     text = str(value)
+    if text.lower() == "off":  # as a listing shows that none is named: no host is meant
+        raise SettingError(f"{what}: expected the name of a host, found 'off'", hint="model-cache config evictor=")
     if not 0 < len(text) <= 253 or not all(letter.isalnum() or letter in ".-_" for letter in text):
         raise SettingError(f"{what}: expected the name of a host, as uname -n says it, found {shown(value)}")
     return text

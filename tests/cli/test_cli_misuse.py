@@ -52,6 +52,10 @@ def shell(environ, root):
             "hint: a revision is an option of its own (--revision)\n",
         ),
         (
+            ["config", "evictor=off"],
+            "error: evictor: expected the name of a host, found 'off'\nhint: model-cache config evictor=\n",
+        ),
+        (
             ["config", "max_size", "1GB"],
             "error: expected one KEY=VALUE, found 'max_size 1GB'\nhint: model-cache config max_size=1GB\n",
         ),

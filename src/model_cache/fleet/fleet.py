@@ -9,6 +9,7 @@ Concurrency:
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -52,7 +53,7 @@ class Fleet:
         self._tier, self._flight, self._clock = tier, flight, clock
         self._tier_gate = Gate(f"{place}tier", mode, clock, "the tier", "the Hub is asked instead")
         self._lead_gate = Gate(f"{place}lead", mode, clock, "the lead", "this host goes alone")
-        self._leads = 0
+        self._free = threading.Semaphore(_MOST_LEADS)
         self._is_without = False
         self._news: deque[str] = deque(maxlen=8)
         self.uploads = uploads or Uploads()
@@ -114,24 +115,25 @@ class Fleet:
             LostError: The wait broke off; who does not ask again says so by `gave_up_lead`.
             FullError: Nobody more may wait now.
         """
-        if self.has_no_tier or self._leads >= _MOST_LEADS or not self._lead_gate.is_open():
+        if self.has_no_tier or not self._free.acquire(blocking=False):
             return NoLead()
-        self._leads += 1
+        lead: Lead | None = None
         try:
+            if not self._lead_gate.is_open():
+                return NoLead()
             lead = self._flight.lead(name, go_on)
         except EngineError as error:
-            self._leads -= 1
             if isinstance(error, (LostError, FullError)):
                 raise
             if returns and not isinstance(error, NotHereError):
                 raise LostError(str(error)) from None
             self.gave_up_lead(error)
             return NoLead()
-        except BaseException:
-            self._leads -= 1
-            raise
+        finally:
+            if lead is None:
+                self._free.release()
         self._lead_gate.worked()
-        return _Counted(lead, self._returned)
+        return _Counted(lead, self._free.release)
 
     def gave_up_lead(self, error: EngineError) -> None:
         """The database is done without for a while."""
@@ -154,9 +156,6 @@ class Fleet:
     def has_no_tier(self) -> bool:
         """Whether the bucket is done without now."""
         return self._is_without or self._tier_gate.is_closed
-
-    def _returned(self) -> None:
-        self._leads -= 1
 
     def _ask(self, question: Callable[[], T], *, again_within: float = 0.0) -> T | None:
         """An answer, None where there is none; what fails within so many seconds is asked once more."""
@@ -214,7 +213,7 @@ class _Counted:
 
     def __init__(self, lead: Lead, returned: Callable[[], None]) -> None:
         self._lead, self._returned = lead, returned
-        self._over = False
+        self._once = threading.Lock()
 
     @property
     def held(self) -> bool:
@@ -223,7 +222,6 @@ class _Counted:
 
     def release(self) -> None:
         """Let the next one lead."""
-        if not self._over:
-            self._over = True
+        if self._once.acquire(blocking=False):
             self._returned()
         self._lead.release()
