@@ -42,6 +42,18 @@ class Earlier(Clock):
         return super().time() - 7200
 
 
+class Opening(Clock):
+    """A clock by which a directory gets its mode while somebody waits."""
+
+    def __init__(self, directory):
+        super().__init__()
+        self._directory = directory
+
+    def sleep(self, seconds):
+        """Somebody else goes on meanwhile."""
+        self._directory.chmod(0o2775)
+
+
 class Place(NamedTuple):
     """A root, a hub, and the settings that everybody there has.
 
@@ -243,6 +255,15 @@ def _rush(place):
     return "yes"
 
 
+def _in_the_making(place):
+    """A hit, and a look, below a directory that is closed until it has its mode."""
+    directory = place.cache().fetch(MANY, f"0/{FILE}").parent
+    directory.chmod(0)
+    there = place.cache(clock=Opening(directory)).is_cached(MANY, f"0/{FILE}")
+    directory.chmod(0)
+    return _yes(there and place.cache(clock=Opening(directory), offline=True).fetch(MANY, f"0/{FILE}"))
+
+
 def _no_room(place):
     try:
         return _fetched(place, REPO, OTHER, max_size=30_000)
@@ -253,6 +274,7 @@ def _no_room(place):
 # What is not in the table
 BESIDE = {
     "a rush": Operation(_rush),
+    "a directory in the making": Operation(_in_the_making),
     "a collection": Operation(lambda place: _yes(place.cache(clock=Earlier()).gc() is not None)),
     "no room": Operation(_no_room),
 }

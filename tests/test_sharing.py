@@ -162,6 +162,11 @@ def test_users_who_come_first_at_the_same_moment_do_not_shut_each_other_out(peop
         assert [one.result() for one in came] == ["yes"] * 3
 
 
+def test_a_directory_that_is_being_made_is_looked_at_again(people, somewhere):
+    """Between its making and its mode a directory is closed to the others, as their umask says: a hit waits for that."""
+    assert people[SECOND].do("a directory in the making", "act", of_group(somewhere)) == "yes"
+
+
 @pytest.mark.parametrize("left", ["root", "own", "locks", "repo", "journal"])
 def test_what_a_maker_left_before_it_had_its_mode_is_made_anew(people, somewhere, left):
     """A directory that is empty, or an empty journal, and closed to the group because its maker died, stops no member."""

@@ -22,12 +22,18 @@ from .platforms.capabilities import CLOEXEC, NONBLOCK, PLACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from typing import TypeVar
 
     from .context import Context
 
+    T = TypeVar("T")
+
 _READ = os.O_RDONLY | CLOEXEC | NONBLOCK  # a FIFO that somebody put there must not hang us
 _BUSY_WAIT = 0.002  # seconds between two looks at a file that an evictor holds
+_CLOSED_WAIT = 0.01  # seconds between two looks at what another user may be making
+_CLOSED_LOOKS = 25  # between its making and its mode lie two system calls
 _BUSY_LIMIT = 10.0  # seconds; an eviction of one file takes milliseconds
 _KEPT_LEASES = 256  # leases kept for readers that cannot touch, so that descriptors do not run out
 
@@ -150,7 +156,10 @@ def exists(ctx: Context, entry: Entry) -> bool:
     """
     path = entry.path(ctx.root)
     try:
-        found = os.stat(path)
+        try:
+            found = os.stat(path)
+        except PermissionError:
+            found = _once_open(ctx, lambda: os.stat(path))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
     except OSError as error:
@@ -167,7 +176,10 @@ def _open(ctx: Context, entry: Entry, path: str) -> int | None:
     First only the place is opened: to open what a planted symlink leads to can be an act by itself, of a device even.
     """
     try:
-        place = os.open(path, PLACE)
+        try:
+            place = os.open(path, PLACE)
+        except PermissionError:
+            place = _once_open(ctx, lambda: os.open(path, PLACE))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -184,6 +196,17 @@ def _open(ctx: Context, entry: Entry, path: str) -> int | None:
         raise disk.storage_error(error, "cannot open", path) from None
     finally:
         os.close(place)
+
+
+def _once_open(ctx: Context, look: Callable[[], T]) -> T:
+    """Look again for a while, in a root that a group shares: a directory is closed to the others until it has its mode."""
+    for _ in range(_CLOSED_LOOKS if ctx.settings.sharing == "group" else 0):
+        ctx.clock.sleep(_CLOSED_WAIT)
+        try:
+            return look()
+        except PermissionError:
+            continue
+    return look()
 
 
 def _open_again(place: int, path: str) -> int:
