@@ -126,6 +126,8 @@ def excuse(end: Event, known: Known) -> str:
         return "in use" if op in ("force", "repo", "sync") or damaged else ""
     if kind == "StorageError" and is_guest(end["w"]) and REFUSAL in text:
         return "another host alone takes files away"
+    if kind == "StorageError" and known.hosts and op in ("verify", "repair") and "nothing is recorded of" in text:
+        return "this host has fetched nothing yet"
     if kind == "StorageError" and known.hosts and op == "sync" and "this cache did not put them there" in text:
         return "another host put them there"
     if kind == "StorageError":
