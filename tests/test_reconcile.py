@@ -7,7 +7,7 @@ import pytest
 from support import FILE, REPO, Later, pattern
 from verify_equipment import Told, found, rot, snapshot
 
-from model_cache import ModelCache
+from model_cache import DownloadError, ModelCache
 
 NAMES = [f"model-{number}.bin" for number in range(4)]
 
@@ -188,3 +188,20 @@ def test_a_reader_brings_a_lost_index_back_from_its_backup(filled, hub, root):
     fresh = ModelCache(root, endpoint=hub.url, token=False)
     assert [row.filename for row in fresh.entries()] == before
     assert [row.filename for row in fresh.entries() if row.pinned] == [NAMES[0]]
+
+
+def test_a_file_that_came_beside_a_partial_is_entered_and_stays_known(filled, root, hub, cache):
+    """A file that somebody put there after a download of it had broken off has a row, also once the partial is given up."""
+    hub.add_repo(REPO, {"late.bin": pattern(3_000_000)})
+    hub.fault("late.bin", "cut", times=None, at=0.5)
+    with pytest.raises(DownloadError):
+        filled.fetch(REPO, "late.bin")
+    place(root, "owner/name/late.bin")
+    assert filled.reconcile().adopted == ["owner/name/late.bin"]
+    clock = Later()
+    clock.ahead = 4 * 86400
+    later = ModelCache(root, clock=clock, min_idle=0)
+    later.gc()
+    assert rows(later)["late.bin"][0] == "adopted"
+    assert (later.reconcile().adopted, (root / "owner/name/late.bin").read_bytes()) == ([], b"placed by hand")
+    assert later.verify().untracked == []

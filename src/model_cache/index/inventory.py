@@ -26,6 +26,12 @@ _COUNTED = "state IN ('ready', 'downloading', 'partial', 'installing', 'deleting
 _FILES = "(SELECT count(*) FROM entries WHERE entries.state = totals.state)"
 _BYTES = "(SELECT coalesce(sum(charged), 0) FROM entries WHERE entries.state = totals.state)"
 _MISCOUNTED = f"{_COUNTED} AND (files <> {_FILES} OR bytes <> {_BYTES})"
+# A download that did not finish left a partial, and since then somebody else brought the file: both are there.
+_BESIDE = (
+    "UPDATE entries SET state = 'ready', origin = 'placed', verdict = NULL, verified_at = NULL, sha256 = NULL, etag = NULL,"
+    " \"commit\" = NULL, next_state = iif(charged > 0, 'partial', NULL), next_charged = charged,"
+    " ino = ?, mtime_ns = ?, size = ?, charged = ?, last_used_at = ?"
+)
 _SETTLED = "state = 'ready' AND coalesce(next_state, 'partial') = 'partial'"
 
 
@@ -185,11 +191,15 @@ def _enter(connection: sqlite3.Connection, file: Placed, now: float) -> int:
             f" charged = ? WHERE {same}",
             (*values, file.known.id, *file.known.identity),
         ).rowcount
-    return connection.execute(
+    entered = connection.execute(
         "INSERT OR IGNORE INTO entries (ino, mtime_ns, size, charged, key, repo_type, repo, revision, filename, path,"
         " state, origin, last_used_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ready', 'placed', ?)",
         (*values, file.entry.key, *file.entry.identity, file.entry.relative, now),
     ).rowcount
+    return (
+        entered
+        or connection.execute(f"{_BESIDE} WHERE key = ? AND state = 'partial'", (*values, now, file.entry.key)).rowcount
+    )  # nosec B608 # a constant
 
 
 def _adopt(connection: sqlite3.Connection, hashed: Hashed, now: float) -> int:
