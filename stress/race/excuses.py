@@ -91,6 +91,10 @@ class Known:
         return path in self.placed or path in self.written or bool(self.losses)
 
 
+# What this host's index does not know is not replaced: to it, another host's file is somebody's own.
+_ANOTHERS = ("this cache did not put them there", "is not known to the index", "is not as it was downloaded")
+
+
 def excuse(end: Event, known: Known) -> str:
     """Why an operation may have failed as it did; empty if nothing explains it."""
     kind, text, path, op = end["out"], end.get("text", ""), end["path"], end["op"]
@@ -128,8 +132,8 @@ def excuse(end: Event, known: Known) -> str:
         return "another host alone takes files away"
     if kind == "StorageError" and known.hosts and op in ("verify", "repair") and "nothing is recorded of" in text:
         return "this host has fetched nothing yet"
-    if kind == "StorageError" and known.hosts and op == "sync" and "this cache did not put them there" in text:
-        return "another host put them there"
+    if kind == "StorageError" and known.hosts and any(words in text for words in _ANOTHERS):
+        return "another host put it there"
     if kind == "StorageError":
         return _storage(text, op, known, touched=touched, damaged=damaged)
     if kind == "IndexUnavailableError":
