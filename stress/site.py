@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from model_cache import ModelCache
+from model_cache import ModelCache, OfflineMissError
 from model_cache.clock import Clock
 from model_cache.lease import Lease
 from model_cache.stats import identity_at
@@ -138,7 +138,10 @@ class Site:
 
     def hold(self) -> None:
         """Take a lease on a file of its own until `let_go`."""
-        self._lease = self.cache(offline=True).lease(HELD, NAMES[0])
+        try:
+            self._lease = self.cache(offline=True).lease(HELD, NAMES[0])
+        except OfflineMissError as error:
+            raise RuntimeError(f"I8: a file that stands there is no hit: {error}") from None
         path = path_of(HELD, NAMES[0])
         self.expected.held[path] = identity_at(str(self.root / path)) or (None, None, None)
 
