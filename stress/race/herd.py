@@ -180,7 +180,7 @@ def _wrong(events: list[Event], processes: int, world: World) -> list[str]:
         "there was one download, in two parts": len(bodies) == 2,
         "the second part began where the first one ended": len(bodies) == 2 and bodies[1]["start"] > 0,
         "hardly a byte was sent twice": _FILE.size <= sent <= _FILE.size + slack,
-        "nobody was sent the same file at the same time": not any(e["e"] == "overlap" for e in events),
+        "I2: nobody was sent the same file at the same time": not any(e["e"] == "overlap" for e in events),
     }
     return [claim for claim, holds in claims.items() if not holds]
 
