@@ -28,6 +28,11 @@ def flipped(bench: Bench) -> str:
     """One bit of the body is flipped on the way, once."""
     bench.serve(2 * MIB)
     bench.hub.fault(FILE, "flip")
+    return _noticed(bench)
+
+
+def _noticed(bench: Bench) -> str:
+    """What a call makes of a damage."""
     found = bench.get()
     if "error" in found:
         return "refused"
@@ -87,10 +92,7 @@ def rotted(bench: Bench) -> str:
     bench.serve(2 * MIB)
     bench.get()
     _rot(bench.largest())
-    found = bench.get()
-    if "error" in found:
-        return "refused"
-    return "mended" if bench.good(found) else "handed out"
+    return _noticed(bench)
 
 
 def checked(bench: Bench) -> str:

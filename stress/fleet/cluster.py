@@ -10,35 +10,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .engines import KEY, SECRET, Engine, LackingError, answers, rclone, wait_until
+from .engines import SECRET, LackingError, Server, answers, rclone, wait_until
 
 # Beside this Python, and where administrators' programs are.
 _PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"])
 
 
-class Cluster(Engine):
+class Cluster(Server):
     """Servers that are started one after the other and ended together; the last one speaks S3.
 
-    Args:
-        folder: Where they have what they keep, and their logs.
+    Their logs are in the folder, too.
     """
 
-    key = KEY
-
     def __init__(self, folder: str | os.PathLike[str], host: str = "127.0.0.1") -> None:
-        super().__init__(host)
-        self.folder = Path(folder)
+        super().__init__(folder, host)
         self._servers: list[subprocess.Popen[bytes]] = []
-        self._prefix = 0
-
-    def begin(self) -> None:
-        """A prefix under which nothing is yet."""
-        self._prefix += 1
-
-    @property
-    def address(self) -> str:
-        """The setting `tier` that means it."""
-        return f"s3://fleet/{self._prefix}"
 
     def serve(self, name: str, *arguments: str) -> None:
         """Start one of the servers."""

@@ -129,15 +129,21 @@ class Engine:
         self.kill()
 
 
-class Bucket(Engine):
-    """`rclone serve s3` over a folder: each object is a file, and preconditions are ignored."""
+class Server(Engine):
+    """One that speaks S3, and has a bucket.
+
+    Args:
+        folder: Where it has what it keeps.
+
+    Attributes:
+        key: Who may use it.
+    """
 
     key = KEY
 
     def __init__(self, folder: str | os.PathLike[str], host: str = "127.0.0.1") -> None:
         super().__init__(host)
         self.folder = Path(folder)
-        (self.folder / "fleet").mkdir(parents=True)
         self._prefix = 0
 
     def begin(self) -> None:
@@ -148,6 +154,14 @@ class Bucket(Engine):
     def address(self) -> str:
         """The setting `tier` that means it."""
         return f"s3://fleet/{self._prefix}"
+
+
+class Bucket(Server):
+    """`rclone serve s3` over a folder: each object is a file, and preconditions are ignored."""
+
+    def __init__(self, folder: str | os.PathLike[str], host: str = "127.0.0.1") -> None:
+        super().__init__(folder, host)
+        (self.folder / "fleet").mkdir(parents=True)
 
     def run(self) -> None:
         """Serve the folder; raises LackingError."""

@@ -5,8 +5,10 @@ import socket
 import threading
 
 import pytest
+from support import FILE, REPO
 
 import model_cache.fleet.bucket
+from model_cache.progress import Progress
 from stress.fleet import ceph, engines, swift
 from stress.fleet.engines import SECRET, LackingError, bucket_environment
 
@@ -18,8 +20,10 @@ __all__ = [
     "SMALL",
     "Ceph",
     "Postgres",
+    "Told",
     "Wire",
     "bytes_of",
+    "fill",
     "name_bucket",
     "objects_in",
 ]
@@ -41,6 +45,27 @@ def objects_in(bucket):
 def bytes_of(bucket, name):
     """What an object holds."""
     return b"".join(model_cache.fleet.bucket.Bucket(bucket.address).fetch(name).chunks)
+
+
+def fill(host, hub, tier=None, names=(FILE, SMALL)):
+    """A first host downloads files, and the tier has them; what the hub saw of it is forgotten."""
+    first = host("first", **({} if tier is None else {"tier": tier}))
+    for name in names:
+        first.fetch(REPO, name)
+    assert first.wait_for_uploads(60) == 0
+    hub.reset()
+    return first
+
+
+class Told(Progress):
+    """Keeps the warnings."""
+
+    def __init__(self):
+        self.warnings = []
+
+    def warning(self, message):
+        """Keep it."""
+        self.warnings.append(message)
 
 
 class Skipping:

@@ -1,32 +1,18 @@
 """Transfers to and from a bucket that break off, as a server that is started anew has them break off."""
 
 import pytest
+from fleet_equipment import Told, fill
 from support import FILE, REPO, Later, pattern
 
 from model_cache.fleet.fleet import Fleet
 from model_cache.fleet.protocols import Alone, EngineError, NoTier
-from model_cache.progress import Progress
-
-
-class Told(Progress):
-    """Keeps the warnings."""
-
-    def __init__(self):
-        self.warnings = []
-
-    def warning(self, message):
-        """Keep it."""
-        self.warnings.append(message)
 
 
 def test_body_that_breaks_off_is_asked_for_once_more(wire, bucket, host, hub):
     """Of a file whose transfer breaks off once the rest comes from the tier, too."""
     large = pattern(12_000_000, 5)
     hub.add_repo(REPO, {FILE: large})
-    first = host("first", tier=bucket.address)
-    first.fetch(REPO, FILE)
-    assert first.wait_for_uploads(60) == 0
-    hub.reset()
+    fill(host, hub, bucket.address, [FILE])
     wire.after(6_000_000, wire.cut)
     told, second = Told(), host("second", tier=bucket.address)
     assert second.fetch(REPO, FILE, progress=told).read_bytes() == large

@@ -1,25 +1,13 @@
 """What a repo consists of at a commit is in the bucket too: a new host needs no Hub for the whole of it."""
 
 import pytest
-from fleet_equipment import SMALL
+from fleet_equipment import SMALL, Told
 from support import FILE, REPO
 
 from model_cache.fleet import objects
 from model_cache.fleet.bucket import Bucket
-from model_cache.progress import Progress
 
 NOBODY = "http://127.0.0.1:9"
-
-
-class Told(Progress):
-    """Keeps the warnings."""
-
-    def __init__(self):
-        self.warnings = []
-
-    def warning(self, message):
-        """Keep it."""
-        self.warnings.append(message)
 
 
 @pytest.fixture

@@ -6,39 +6,17 @@ import sys
 import threading
 
 import pytest
-from fleet_equipment import SIZE, SMALL, bytes_of, objects_in
+from fleet_equipment import SIZE, SMALL, Told, bytes_of, fill, objects_in
 from support import FILE, REPO, Later, finish, pattern
 
 from model_cache import DownloadError, IntegrityError, ModelCache, SettingError
 from model_cache.fleet import objects
 from model_cache.fleet.bucket import Bucket
-from model_cache.progress import Progress
-
-
-class Told(Progress):
-    """Keeps the warnings."""
-
-    def __init__(self):
-        self.warnings = []
-
-    def warning(self, message):
-        """Keep it."""
-        self.warnings.append(message)
 
 
 def commit_of(hub):
     """What `main` stands for."""
     return hub.store.find("model", REPO).refs["main"]
-
-
-def fill(host, hub, tier=None):
-    """A first host downloads both files; what the hub saw of it is forgotten."""
-    first = host("first", **({} if tier is None else {"tier": tier}))
-    for name in (FILE, SMALL):
-        first.fetch(REPO, name)
-    assert first.wait_for_uploads(60) == 0
-    hub.reset()
-    return first
 
 
 def object_of(shelf, kind="sha256"):
@@ -315,10 +293,7 @@ def test_engine_that_fails_in_mid_transfer(fault, own, host, hub):
     server, wire = own
     large = pattern(12_000_000, 5)
     hub.add_repo(REPO, {FILE: large})
-    first = host("first", tier=server.address)
-    first.fetch(REPO, FILE)
-    assert first.wait_for_uploads(60) == 0
-    hub.reset()
+    fill(host, hub, server.address, [FILE])
     wire.after(6_000_000, getattr(server, fault))
     second = host("second", tier=server.address)
     assert second.fetch(REPO, FILE).read_bytes() == large
