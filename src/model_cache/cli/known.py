@@ -105,7 +105,7 @@ def _inside(root: str, place: str) -> tuple[list[str], bool]:
         return [], False
     try:
         found, has_files = [], False
-        with at.scan(fd) as entries:
+        with os.scandir(fd) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     found.append(entry.name)

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 
 from ..context import Context
 from ..errors import quoted
+from ..fleet import engines
+from ..fleet.address import without_secrets
+from ..fleet.gate import Gate
+from ..fleet.protocols import EngineError
 from ..units import format_duration
 from .check import Check, fail, ok, warn
 
@@ -25,10 +29,6 @@ def tier(ctx: Context) -> list[Check]:
     address = ctx.settings.tier
     if address is None:
         return []
-    from ..fleet import engines
-    from ..fleet.address import without_secrets
-    from ..fleet.protocols import EngineError
-
     named = f"{without_secrets(address)} (from {ctx.settings.sources['tier']})"
     if why := _untried(ctx):
         return [warn("tier", f"{named} was not tried: {why}")]
@@ -41,8 +41,6 @@ def tier(ctx: Context) -> list[Check]:
 
 
 def _try(ctx: Context, bucket: BlobTier, named: str) -> list[Check]:
-    from ..fleet.protocols import EngineError
-
     name = f"doctor/{secrets.token_hex(8)}"
     began = ctx.clock.monotonic()
     bucket.fetch(name)
@@ -79,10 +77,6 @@ def lead(ctx: Context) -> list[Check]:
     address = ctx.settings.lead
     if address is None:
         return []
-    from ..fleet import engines
-    from ..fleet.address import without_secrets
-    from ..fleet.protocols import EngineError
-
     named = f"{without_secrets(address)} (from {ctx.settings.sources['lead']})"
     if ctx.settings.tier is None:
         return [
@@ -101,8 +95,6 @@ def lead(ctx: Context) -> list[Check]:
 
 def _judged(named: str, address: str, seen: Seen) -> Check:
     """What its answers mean."""
-    from ..fleet.address import without_secrets
-
     ask = f"psql {quoted(without_secrets(address))} -c"
     if not seen.excludes:
         what = "two sessions have one lock at a time, as behind a pooler in transaction mode"
@@ -129,8 +121,6 @@ def _untried(ctx: Context) -> str:
 
 def _left_alone(ctx: Context, engine: str, name: str, instead: str) -> list[Check]:
     """That downloads of this root do without it, because it failed a while ago."""
-    from ..fleet.gate import Gate
-
     gate = Gate(f"{ctx.places.engines}{engine}", ctx.settings.file_mode, ctx.clock, name, instead)
     failures, seconds = gate.left_alone
     if not seconds:

@@ -27,8 +27,7 @@ def ask(
         NotFoundError, AccessError, DownloadError: The Hub does not say.
         IntegrityError: It says of a file no hash that could be verified.
     """
-    hub, names = ctx.hub, (snapshot.repo_type, snapshot.repo)
-    commit = commit or hub.commit(*names, snapshot.revision, deadline=deadline)
+    commit = commit or ctx.hub.commit(snapshot.repo_type, snapshot.repo, snapshot.revision, deadline=deadline)
     if ctx.settings.tier is None:
         return _listed(ctx, snapshot, commit, deadline)
     from . import records
@@ -48,15 +47,13 @@ def is_refuted(ctx: Context, snapshot: Snapshot, listing: Listing, deadline: flo
         now = ask(ctx, snapshot, listing.commit, deadline, afresh=True)
     except ModelCacheError:
         return False
-    return [(file.path, file.size, file.etag) for file in now.files] != [
-        (file.path, file.size, file.etag) for file in listing.files
-    ]
+    told, found = ([(file.path, file.size, file.etag) for file in one.files] for one in (listing, now))
+    return told != found
 
 
 def _listed(ctx: Context, snapshot: Snapshot, commit: str, deadline: float | None) -> Listing:
-    names = (snapshot.repo_type, snapshot.repo)
     files: dict[str, Listed] = {}
-    for item in ctx.hub.tree(*names, commit, deadline=deadline):
+    for item in ctx.hub.tree(snapshot.repo_type, snapshot.repo, commit, deadline=deadline):
         files[item.path] = _checked(ctx, snapshot, item)
     if (clash := _clash(files)) is not None:
         raise IntegrityError(f"{snapshot}: the Hub lists {clash!r} as a file and as a directory")

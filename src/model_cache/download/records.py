@@ -7,6 +7,8 @@ not taken into a root that a group shares and that sends none.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 from .. import listings
 from ..context import Context
 from ..fleet import objects
@@ -16,21 +18,48 @@ from ..listings import Listing
 from ..log import logger
 from ..units import LARGEST
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from ..fleet.fleet import Fleet
+
+
+class _Subject(NamedTuple):
+    """What a record is of: a file at a commit, or the whole repo where there is no filename."""
+
+    repo_type: str
+    repo: str
+    commit: str
+    filename: str = ""
+
+    @property
+    def record(self) -> str:
+        """What the record is called."""
+        return objects.of_record(*self)
+
+
+def _of_file(entry: Entry, commit: str) -> _Subject:
+    return _Subject(entry.repo_type, entry.repo, commit, entry.filename)
+
+
+def _of_repo(snapshot: Snapshot, commit: str) -> _Subject:
+    return _Subject(snapshot.repo_type, snapshot.repo, commit)
+
+
+def _facts(ctx: Context, subject: _Subject, limit: int) -> dict[str, Any] | None:
+    """What a record says, if it is of this, and this root may have it; None too where the tier is not asked."""
+    if not is_commit(subject.commit) or ctx.fleet is None:
+        return None
+    ctx.step("tier:open")
+    facts = ctx.fleet.facts(subject.record, limit)
+    if facts is None or any(facts.get(name) != value for name, value in subject._asdict().items()):
+        return None
+    # A group, whose root sends no token, is not to have what may be there for one user alone.
+    return None if ctx.settings.sends == "nothing" and facts.get("token") is not False else facts
 
 
 def find(ctx: Context, entry: Entry, commit: str) -> FileMeta | None:
     """What a file has to be at a commit, by the tier; None where it does not say, or is not asked."""
-    if not is_commit(commit) or ctx.fleet is None:
-        return None
-    ctx.step("tier:open")
-    facts = ctx.fleet.facts(objects.of_record(entry.repo_type, entry.repo, commit, entry.filename))
-    names = {"repo_type": entry.repo_type, "repo": entry.repo, "commit": commit, "filename": entry.filename}
-    if facts is None or _is_withheld(ctx, facts) or any(facts.get(name) != value for name, value in names.items()):
+    facts = _facts(ctx, _of_file(entry, commit), objects.LARGEST_RECORD)
+    if facts is None:
         return None
     etag, size, sha256, git_sha1 = (facts.get(name) for name in ("etag", "size", "sha256", "git_sha1"))
     if not isinstance(etag, str) or type(size) is not int or not 0 <= size <= LARGEST:
@@ -42,19 +71,13 @@ def find(ctx: Context, entry: Entry, commit: str) -> FileMeta | None:
 
 def find_listing(ctx: Context, snapshot: Snapshot, commit: str) -> Listing | None:
     """What a repo consists of at a commit, by the tier; None where it does not say, or is not asked."""
-    if not is_commit(commit) or ctx.fleet is None:
-        return None
-    ctx.step("tier:open")
-    facts = ctx.fleet.facts(_of_listing(snapshot, commit), objects.LARGEST_LISTING)
-    if facts is None or _is_withheld(ctx, facts):
-        return None
-    if any(facts.get(name) != value for name, value in _names(snapshot, commit).items()):
+    facts = _facts(ctx, _of_repo(snapshot, commit), objects.LARGEST_LISTING)
+    if facts is None:
         return None
     try:
-        files = [listings.listed(*row) for row in facts["files"]]
+        return Listing(commit, [listings.listed(*row) for row in facts["files"]])
     except (KeyError, TypeError, ValueError):
         return None
-    return Listing(commit, files)
 
 
 def offer_listing(ctx: Context, snapshot: Snapshot, listing: Listing) -> None:
@@ -62,14 +85,14 @@ def offer_listing(ctx: Context, snapshot: Snapshot, listing: Listing) -> None:
     fleet = ctx.fleet
     if fleet is None:
         return
-    name, step, token = _of_listing(snapshot, listing.commit), ctx.step, ctx.has_token
+    subject, step, token = _of_repo(snapshot, listing.commit), ctx.step, ctx.has_token
     rows = [(file.path, file.size, file.sha256, file.git_sha1) for file in listing.files]
 
     def offered() -> None:
         step("tier:offer")
-        data = objects.pack({**_names(snapshot, listing.commit), "token": token, "files": rows})
+        data = objects.pack({**subject._asdict(), "token": token, "files": rows})
         if len(data) <= objects.LARGEST_LISTING:
-            fleet.offer(name, data, len(data))
+            fleet.offer(subject.record, data, len(data))
 
     try:
         fleet.uploads.submit(offered)
@@ -80,49 +103,26 @@ def offer_listing(ctx: Context, snapshot: Snapshot, listing: Listing) -> None:
 def drop_listing(ctx: Context, snapshot: Snapshot, commit: str) -> None:
     """Take a listing away that did not hold what it promised."""
     if ctx.fleet is not None:
-        ctx.fleet.drop(_of_listing(snapshot, commit))
-
-
-def _is_withheld(ctx: Context, facts: dict[str, Any]) -> bool:
-    """Whether a group, whose root sends no token, is not to have what may be there for one user alone."""
-    return ctx.settings.sends == "nothing" and facts.get("token") is not False
-
-
-def _of_listing(snapshot: Snapshot, commit: str) -> str:
-    return objects.of_record(snapshot.repo_type, snapshot.repo, commit, "")
-
-
-def _names(snapshot: Snapshot, commit: str) -> dict[str, str]:
-    return {"repo_type": snapshot.repo_type, "repo": snapshot.repo, "commit": commit, "filename": ""}
+        ctx.fleet.drop(_of_repo(snapshot, commit).record)
 
 
 def settle(fleet: Fleet, entry: Entry, meta: FileMeta, *, token: bool) -> None:
     """See to it that there is a record of a file whose bytes were in the tier already."""
-    if fleet.facts(objects.of_record(entry.repo_type, entry.repo, meta.commit, entry.filename)) is None:
+    if fleet.facts(_of_file(entry, meta.commit).record) is None:
         offer(fleet, entry, meta, token=token)
 
 
 def drop(ctx: Context, entry: Entry, commit: str) -> None:
     """Take a record away that did not hold what it promised."""
     if ctx.fleet is not None:
-        ctx.fleet.drop(objects.of_record(entry.repo_type, entry.repo, commit, entry.filename))
+        ctx.fleet.drop(_of_file(entry, commit).record)
 
 
 def offer(fleet: Fleet, entry: Entry, meta: FileMeta, *, token: bool) -> None:
     """Write the record of a file that was verified; `token`: one was sent with the question."""
     if not is_commit(meta.commit):
         return
-    name = objects.of_record(entry.repo_type, entry.repo, meta.commit, entry.filename)
-    facts = {
-        "repo_type": entry.repo_type,
-        "repo": entry.repo,
-        "commit": meta.commit,
-        "filename": entry.filename,
-        "etag": meta.etag,
-        "size": meta.size,
-        "sha256": meta.sha256,
-        "git_sha1": meta.git_sha1,
-        "token": token,
-    }
-    data = objects.pack(facts)
-    fleet.offer(name, data, len(data))
+    subject = _of_file(entry, meta.commit)
+    promised = {"etag": meta.etag, "size": meta.size, "sha256": meta.sha256, "git_sha1": meta.git_sha1}
+    data = objects.pack({**subject._asdict(), **promised, "token": token})
+    fleet.offer(subject.record, data, len(data))

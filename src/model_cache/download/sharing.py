@@ -64,10 +64,10 @@ def receive(coming: Coming, from_hub: Callable[[], int]) -> tuple[bool, int]:
     whole = coming.meta.size is not None and coming.partial.held == [(0, coming.meta.size)]
     if fleet is None or name is None or coming.meta.size is None or coming.request.offline or whole:
         return False, from_hub()  # what is whole already is only to be verified
-    if not _may_have(coming):
-        return False, from_hub()
     if coming.request.force:
         return False, _download(fleet, coming, name, None, from_hub)
+    if not _may_have(coming):
+        return False, from_hub()
     try:
         return _receive(fleet, coming, name, from_hub)
     finally:

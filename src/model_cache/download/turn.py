@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 4 << 20  # bytes: for each of so many of a file a wait may be a second longer
 _BACK = 8.0  # seconds that a database which went away in a wait has to be there again
-_SOON, _LONGEST = (
-    1.0,
-    16.0,
-)  # seconds between two questions, to the tier or a database that is full: at first, and at last
+_SOON, _LONGEST = 1.0, 16.0  # seconds between two questions, to the tier or a full database: at first, and at last
 _SLICE = 1.0  # seconds of a pause after which who waits on this host is shown that something moves
 
 

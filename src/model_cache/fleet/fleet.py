@@ -25,12 +25,10 @@ if TYPE_CHECKING:
     from .protocols import BlobTier, Flight
 
 T = TypeVar("T")
-_PAUSE = (
-    3.0  # seconds until what broke off is asked, or sent, once more: a server that is started anew may be there again
-)
-_SILENT = (
-    4.0  # seconds without a byte after which a body did not break off, but stopped: asking again would take as long
-)
+# Seconds until what broke off is asked, or sent, once more: a server that is started anew may be there again.
+_PAUSE = 3.0
+# Seconds without a byte after which a body did not break off, but stopped: asking again would take as long.
+_SILENT = 4.0
 _MOST_LEADS = 16  # at a time in one process: each is a connection to the database
 
 __all__ = ["Blob", "Fleet", "Lead", "NoLead"]

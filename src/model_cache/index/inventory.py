@@ -30,7 +30,7 @@ _MISCOUNTED = f"{_COUNTED} AND (files <> {_FILES} OR bytes <> {_BYTES})"
 _BESIDE = (
     "UPDATE entries SET state = 'ready', origin = 'placed', verdict = NULL, verified_at = NULL, sha256 = NULL, etag = NULL,"
     " \"commit\" = NULL, next_state = iif(charged > 0, 'partial', NULL), next_charged = charged,"
-    " ino = ?, mtime_ns = ?, size = ?, charged = ?, last_used_at = ?"
+    " ino = ?, mtime_ns = ?, size = ?, charged = ?, last_used_at = ? WHERE key = ? AND state = 'partial'"
 )
 _SETTLED = "state = 'ready' AND coalesce(next_state, 'partial') = 'partial'"
 
@@ -196,10 +196,7 @@ def _enter(connection: sqlite3.Connection, file: Placed, now: float) -> int:
         " state, origin, last_used_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ready', 'placed', ?)",
         (*values, file.entry.key, *file.entry.identity, file.entry.relative, now),
     ).rowcount
-    return (
-        entered
-        or connection.execute(f"{_BESIDE} WHERE key = ? AND state = 'partial'", (*values, now, file.entry.key)).rowcount
-    )  # nosec B608 # a constant
+    return entered or connection.execute(_BESIDE, (*values, now, file.entry.key)).rowcount
 
 
 def _adopt(connection: sqlite3.Connection, hashed: Hashed, now: float) -> int:

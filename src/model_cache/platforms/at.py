@@ -167,11 +167,6 @@ def link(path: str, name: str, directory: Directory) -> None:
         os.link(path, _path(name, directory))
 
 
-def scan(directory: Directory) -> os._ScandirIterator[str]:
-    """What is in an open directory, as `os.scandir`."""
-    return os.scandir(directory)
-
-
 def sync(directory: Directory) -> None:
     """Make names that were added to or removed from a directory survive a power loss, where the system can be asked to."""
     if not capabilities.DIRECTORY_SYNC:
