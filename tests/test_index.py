@@ -1,5 +1,6 @@
 """The index is disposable: whatever happens to it, hits go on and downloads succeed."""
 
+import gc
 import os
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ from support import FILE, REPO, Later, finish, pattern
 
 from model_cache import CacheFullError, DownloadError, IndexUnavailableError, ModelCache
 from model_cache.index import queries, schema
+from model_cache.index.handle import connect
 from model_cache.progress import Progress
 from model_cache.stats import allocated
 
@@ -34,6 +36,13 @@ def filled(cache, hub):
     hub.add_repo(REPO, {name: name.encode() for name in NAMES})
     cache.fetch(REPO, "a.json")
     return cache
+
+
+def test_a_database_that_cannot_be_opened_says_so_once(tmp_path):
+    """What is left of the connection that came to nothing prints no traceback when it is collected."""
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        connect(f"file:{tmp_path}/none/index.sqlite3?mode=ro", timeout=0.0)
+    gc.collect()
 
 
 def damage(index, kind):

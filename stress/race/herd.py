@@ -155,10 +155,18 @@ def _watch(pids: dict[int, int], journals: Path, root: Path, own: Journal) -> No
             own.write("size", bytes=size)
             last = size
         if size > _KILLED_AT * _FILE.size and not killed:
-            leader = next(e["w"] for e in Reader(journals).new() if e["e"] == "phase" and e["what"] == "download")
-            os.kill(next(pid for pid, slot in pids.items() if slot == leader), signal.SIGKILL)
-            killed = True
+            killed = _kill_leader(pids, journals)
         time.sleep(_TICK)
+
+
+def _kill_leader(pids: dict[int, int], journals: Path) -> bool:
+    """Kill who said first that it downloads; where locks do not hold, that one may be through or dead already."""
+    slots = {slot: pid for pid, slot in pids.items()}
+    said = [e["w"] for e in Reader(journals).new() if e["e"] == "phase" and e["what"] == "download"]
+    leader = next((slots[slot] for slot in said if slot in slots), None)
+    if leader is not None:
+        os.kill(leader, signal.SIGKILL)
+    return leader is not None
 
 
 def _on_disk(root: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 
 
@@ -17,8 +18,9 @@ class Handle(sqlite3.Connection):
     """
 
     def __del__(self) -> None:
-        """Close, and say nothing."""
-        self.close()
+        """Close, and say nothing; one that could not be opened has nothing to close, and SQLite minds to be asked."""
+        with contextlib.suppress(sqlite3.ProgrammingError):
+            self.close()
 
 
 def connect(uri: str, timeout: float) -> Handle:
