@@ -117,12 +117,17 @@ class Wire:
         self.port = self._listener.getsockname()[1]
         self.connections = 0
         self._left, self._do, self._ends = None, None, []
+        self._between = None
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def after(self, count, do):
         """Once so many bytes have come back, `do` it before another does."""
         self._left, self._do = count, do
+
+    def drip(self, between):
+        """From now on what comes back comes byte by byte, with `between` done before each."""
+        self._between = between
 
     def cut(self):
         """All connections that there are break off."""
@@ -161,6 +166,10 @@ class Wire:
                         if self._left <= 0 and self._do is not None:
                             do, self._do = self._do, None
                             do()
+                while back and self._between is not None and data:
+                    self._between()
+                    target.sendall(data[:1])
+                    data = data[1:]
                 target.sendall(data)
         for end in (source, target):
             with contextlib.suppress(OSError):

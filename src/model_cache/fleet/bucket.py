@@ -1,7 +1,8 @@
 """A bucket as a tier; the one owner of obstore.
 
-Time-outs: 2 s to connect, 5 s without a byte of an answer, one retry; a body as a whole may take any time. Sending is given a
-minute for the answer to each part, because that time begins before the part is sent.
+Time-outs: 2 s to connect, 5 s without a byte of an answer, one retry; a body as a whole may take any time, and its bytes are
+handed on as they come, so that who reads them sees one that drips. Sending is given a minute for the answer to each part,
+because that time begins before the part is sent.
 
 Concurrency:
     Safe to share between threads, not over `fork`: the library's own threads do not exist in a forked child, where it would
@@ -25,7 +26,6 @@ from .protocols import Blob, EngineError, NotHereError, Stored
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-_CHUNK = 1 << 20  # bytes of a read, at least
 _PART = 8 << 20  # bytes of a part of an upload
 _MOST_PARTS = 9000  # of one object; S3 takes 10,000
 _PARTS_AT_A_TIME = 2
@@ -122,7 +122,7 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_
 
 def _chunks(got: Any) -> Iterator[bytes]:
     try:
-        yield from got.stream(min_chunk_size=_CHUNK)
+        yield from got.stream(min_chunk_size=1)
     except _ERRORS as error:
         raise EngineError(_text(error)) from None
 

@@ -29,6 +29,8 @@ T = TypeVar("T")
 _PAUSE = 3.0
 # Seconds without a byte after which a body did not break off, but stopped: asking again would take as long.
 _SILENT = 4.0
+# Where less than so many bytes come in so many seconds of waiting, the Hub is asked instead.
+_FLOOR, _LONG = 256 << 10, 10.0
 _MOST_LEADS = 16  # at a time in one process: each is a connection to the database
 
 __all__ = ["Blob", "Fleet", "Lead", "NoLead"]
@@ -64,7 +66,7 @@ class Fleet:
     def read(self, name: str, offset: int = 0, *, returns: bool = False) -> Blob | None:
         """An object that is there; what goes wrong while its chunks are read is an EngineError.
 
-        It is a LostError where the body broke off, and did not just stop: that alone closes no way. Who finds that asking
+        It is a LostError where the body broke off, and did not just stop or drip: that alone closes no way. Who finds that asking
         once more does not help says so by `gave_up_tier`.
 
         Args:
@@ -178,13 +180,19 @@ class Fleet:
         return answer
 
     def _watched(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        asked = self._clock.monotonic()
+        now = self._clock.monotonic
+        asked, waited, came = now(), 0.0, 0
         try:
             for chunk in chunks:
+                waited, came = waited + now() - asked, came + len(chunk)
+                if came >= _FLOOR:
+                    waited, came = 0.0, 0
+                if waited > _LONG:
+                    raise EngineError(f"less than {_FLOOR >> 10} KiB in {_LONG:g} s")
                 yield chunk
-                asked = self._clock.monotonic()
+                asked = now()
         except EngineError as error:
-            if self._clock.monotonic() - asked < _SILENT:
+            if waited <= _LONG and now() - asked < _SILENT:
                 raise LostError(str(error)) from None
             self.gave_up_tier(error)
             raise
