@@ -9,7 +9,7 @@ import click
 
 from ..errors import DownloadError, SettingError
 from ..fleet import engines, keeping
-from ..fleet.address import without_secrets
+from ..address import without_secrets
 from ..fleet.protocols import EngineError
 from ..units import format_duration, format_size, plural
 from . import output

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..context import Context
 from ..errors import quoted
 from ..fleet import engines
-from ..fleet.address import without_secrets
+from ..address import without_secrets
 from ..fleet.gate import Gate
 from ..fleet.protocols import EngineError
 from ..units import format_duration

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..address import without_secrets
 from ..errors import SettingError
 from ..units import shown
 
@@ -40,11 +41,3 @@ def parse_lead(value: object, what: str) -> str | None:
             f"{what}: expected an address such as postgresql://host/database, found {shown(without_secrets(text))}"
         )
     return text
-
-
-def without_secrets(address: str) -> str:
-    """An address as a message or a listing may show it."""
-    head, mark, _ = address.partition("?")
-    scheme, colon, rest = head.partition("://")
-    head = f"{scheme}{colon}…@{rest.rsplit('@', 1)[1]}" if "@" in rest else head
-    return f"{head}?…" if mark else head

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ..errors import SettingError
-from .address import without_secrets
+from ..address import without_secrets
 from .protocols import Alone, EngineError, NotHereError, NoTier
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from psycopg import conninfo
 from psycopg.pq import ConnStatus, ExecStatus
 
 from ..platforms.capabilities import after_fork
-from .address import without_secrets
+from ..address import without_secrets
 from .protocols import EngineError, FullError, Lead, LostError, NoLead, Seen
 
 if TYPE_CHECKING:
