@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..address import without_secrets
 from ..errors import DownloadError, SettingError
 from ..fleet import engines, keeping
-from ..address import without_secrets
 from ..fleet.protocols import EngineError
 from ..units import format_duration, format_size, plural
 from . import output

@@ -6,10 +6,10 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ..address import without_secrets
 from ..context import Context
 from ..errors import quoted
 from ..fleet import engines
-from ..address import without_secrets
 from ..fleet.gate import Gate
 from ..fleet.protocols import EngineError
 from ..units import format_duration

@@ -28,8 +28,8 @@ import psycopg
 from psycopg import conninfo
 from psycopg.pq import ConnStatus, ExecStatus
 
-from ..platforms.capabilities import after_fork
 from ..address import without_secrets
+from ..platforms.capabilities import after_fork
 from .protocols import EngineError, FullError, Lead, LostError, NoLead, Seen
 
 if TYPE_CHECKING:
