@@ -21,6 +21,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
+from ..units import printable
 from .protocols import Blob, EngineError, NotHereError, Stored
 
 if TYPE_CHECKING:
@@ -139,4 +140,4 @@ def _text(error: BaseException) -> str:
     """What the library says, in one line: without its debug output, and the query of an address, which may be signed."""
     line = str(error).split("\n\nDebug source", 1)[0].split("\n", 1)[0]
     words = [word.split("?", 1)[0] if "://" in word else word for word in line.split()]
-    return " ".join(words)[:300] or type(error).__name__
+    return printable(" ".join(words), 300) or type(error).__name__
