@@ -4,6 +4,10 @@ Time-outs: 2 s to connect, 5 s without a byte of an answer, one retry; a body as
 handed on as they come, so that who reads them sees one that drips. Sending is given a minute for the answer to each part,
 because that time begins before the part is sent.
 
+While the library waits, an interrupt is not heard; and it waits for ever where a listing has no end but no objects either, or
+where somebody put a FIFO into a folder that is the bucket, or that is on a server which is gone. So a listing, and what is
+opened in a folder, is waited for from outside, in a thread that may be left behind.
+
 Concurrency:
     Safe to share between threads, not over `fork`: the library's own threads do not exist in a forked child, where it would
     wait for ever. There the tier is refused, and the Hub used.
@@ -11,30 +15,37 @@ Concurrency:
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterable, Iterator
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
+from ..threads import Threads
 from ..units import printable
 from .protocols import Blob, EngineError, NotHereError, Stored
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+T = TypeVar("T")
 _PART = 8 << 20  # bytes of a part of an upload
 _MOST_PARTS = 9000  # of one object; S3 takes 10,000
 _PARTS_AT_A_TIME = 2
 _ANY_TIME = timedelta(days=365)
 _ERRORS = (BaseError, OSError, ValueError)
+_OPENED = 12.0  # seconds for a file in a folder to be opened
+_LISTED = 60.0  # seconds for more of a listing
+_PAGE = 1000  # objects
 
 _stores: dict[str, ObjectStore] = {}  # of memory, by address: all caches of a process see the same one
 _used_by = 0  # the process in which the library's threads are
+_waiting = Threads(8, "model-cache tier", lambda: None)
 
 
 class Bucket:
@@ -45,7 +56,7 @@ class Bucket:
     """
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        self._folder = address.removeprefix("file://") if address.startswith("file:") else None
         try:
             self._reading = _open(address, 5.0)
             self._writing = _open(address, 60.0)
@@ -55,7 +66,14 @@ class Bucket:
     def fetch(self, name: str, offset: int = 0) -> Blob | None:
         """The bytes of an object from `offset`, None if there is no such object."""
         _refuse_fork()
+        if self._folder is None:
+            return self._fetch(name, offset)
+        return _within(_OPENED, lambda: self._fetch(name, offset))
+
+    def _fetch(self, name: str, offset: int) -> Blob | None:
         try:
+            if self._folder is not None and not stat.S_ISREG(os.lstat(f"{self._folder}/{name}").st_mode):
+                return None  # nor is it opened: it may never come to that; what is offered replaces it
             if not offset:
                 got = obstore.get(self._reading, name)
             else:
@@ -95,10 +113,15 @@ class Bucket:
         """What there is below a prefix."""
         _refuse_fork()
         try:
-            for one in itertools.chain.from_iterable(obstore.list(self._reading, prefix=prefix)):
-                yield Stored(one["path"], one["size"], one["last_modified"].timestamp())
+            pages = obstore.list(self._reading, prefix=prefix, chunk_size=_PAGE)
+            while page := _within(_LISTED, lambda: next(pages, None)):
+                for one in page:
+                    yield Stored(one["path"], one["size"], one["last_modified"].timestamp())
         except _ERRORS as error:
-            raise EngineError(_text(error)) from None
+            text = _text(error)
+            if "invalid path" in text:  # whoever may write there can spoil every listing with one
+                text = f"an object whose name nobody can use is in the way, to be removed with other tools: {text}"
+            raise EngineError(text) from None
 
 
 def _open(address: str, answer: float) -> ObjectStore:
@@ -128,6 +151,16 @@ def _chunks(got: Any) -> Iterator[bytes]:
         raise EngineError(_text(error)) from None
 
 
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """What a call returns; raises EngineError where it takes too long, or no thread is to be had for it."""
+    try:
+        return _waiting.submit(call).result(seconds)
+    except TimeoutError:
+        raise EngineError(f"nothing for {seconds:g} s") from None
+    except RuntimeError as error:
+        raise EngineError(str(error)) from None
+
+
 def _refuse_fork() -> None:
     global _used_by  # noqa: PLW0603 - the library's threads are of the process, too
     if not _used_by:
@@ -137,7 +170,28 @@ def _refuse_fork() -> None:
 
 
 def _text(error: BaseException) -> str:
-    """What the library says, in one line: without its debug output, and the query of an address, which may be signed."""
-    line = str(error).split("\n\nDebug source", 1)[0].split("\n", 1)[0]
+    """What the library says, in one line: without its debug output, and the query of an address, which may be signed.
+
+    Of what the server says beside its status only the code of the error is kept: it may repeat what it was sent. So may a
+    body that is none, which is quoted too: nothing of the environment's secrets is left of it.
+    """
+    whole = str(error).split("\n\nDebug source", 1)[0]
+    line, refused, body = whole.partition("Server returned ")
+    status = body.split(": ", 2)
+    if refused and len(status) > 1:
+        code = re.search("<Code>([A-Za-z0-9]{1,60})</Code>", body)
+        line = f"{line}{refused}{': '.join(status[:2])}{f' ({code[1]})' if code else ''}"
+    for secret in secrets(os.environ):
+        line = line.replace(secret, "…")
     words = [word.split("?", 1)[0] if "://" in word else word for word in line.split()]
     return printable(" ".join(words), 300) or type(error).__name__
+
+
+def secrets(environ: Mapping[str, str]) -> list[str]:
+    """What the environment has of credentials for a cloud; the longest first."""
+    named = (value for name, value in environ.items() if _CLOUD.match(name.upper()) and len(value) >= _LEAST)
+    return sorted(named, key=len, reverse=True)
+
+
+_CLOUD = re.compile("(AWS|AZURE|GOOGLE|GCP|OBJECT_STORE)_.*(SECRET|TOKEN|KEY|PASSWORD|SAS)")
+_LEAST = 6  # characters of a secret; what is shorter is more likely to be a word
