@@ -112,7 +112,7 @@ class PostgresFlight:
     def _connected(self) -> _Session:
         try:
             return _Session(psycopg.connect(self._conninfo, autocommit=True))
-        except psycopg.Error as error:
+        except (psycopg.Error, OSError, ValueError) as error:  # a name that is no host is a ValueError
             raise _kind(str(error))(f"{self._name}: {self._plain(_text(error))}") from None
 
     @contextmanager
