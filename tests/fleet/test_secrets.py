@@ -1,7 +1,7 @@
 """What nobody may read: passwords and keys in addresses, however they were written down."""
 
 import pytest
-from fleet_equipment import SMALL
+from fleet_equipment import SMALL, Told
 from support import FILE, REPO
 
 from model_cache.address import without_secrets
@@ -89,7 +89,10 @@ def test_environment_of_no_use_costs_a_warning(more, words, monkeypatch, host, h
         keeping.everything(Bucket("s3://b/p"))
     assert words in str(caught.value)
     assert "hunter" not in str(caught.value)
-    assert host("first", tier="s3://b/p").fetch(REPO, SMALL).read_bytes() == b'{"small": true}'
+    told = Told()
+    assert host("first", tier="s3://b/p").fetch(REPO, SMALL, progress=told).read_bytes() == b'{"small": true}'
+    assert words in str(told.warnings)
+    assert "hunter" not in str(told.warnings)
 
 
 def test_folder_needs_nothing_of_a_cloud(monkeypatch, host, hub, data, tmp_path):
