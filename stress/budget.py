@@ -58,7 +58,7 @@ def work(number: int, given: dict[str, Any]) -> None:
     chance = random.Random(given["seed"] * 1000 + number)
     names = given["names"][number :: given["processes"]] + chance.sample(given["names"], given["extra"])
     chance.shuffle(names)
-    largest = 0
+    largest, refused = 0, set()
 
     def look(_step: str) -> None:
         nonlocal largest
@@ -74,6 +74,9 @@ def work(number: int, given: dict[str, Any]) -> None:
                 outcome["result"] = "ok" if path.exists() else "vanished"
             except CacheFullError as error:
                 outcome.update(result="full", reason=str(error))
+                if name not in refused:  # all the room was in use by others: at the end there may be some
+                    names.append(name)
+                refused.add(name)
             except ModelCacheError as error:
                 outcome.update(result="error", reason=repr(error))
             print(json.dumps(outcome), file=log, flush=True)
