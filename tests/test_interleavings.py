@@ -108,7 +108,9 @@ def end(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 def check():
-    (found,) = sqlite3.connect(arguments["root"] + "/.model-cache/index.db").execute("PRAGMA integrity_check")
+    index = sqlite3.connect(arguments["root"] + "/.model-cache/index.db")
+    (found,) = index.execute("PRAGMA integrity_check")
+    index.close()
     return [*found, *sorted({row.state for row in cache.entries()})]
 """
 

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+from contextlib import closing
 
 import pytest
 from cli_equipment import COMMAND, Shell, pattern
@@ -282,7 +283,7 @@ def spoil(index, how):
     elif how == "gone":
         index.unlink()
     else:
-        with sqlite3.connect(index) as connection:
+        with closing(sqlite3.connect(index)) as connection:
             connection.execute(f"PRAGMA user_version = {how}")
 
 
