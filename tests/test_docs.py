@@ -266,6 +266,7 @@ def test_the_help_texts_are_those_of_the_command():
     """The page of help texts has what each `--help` prints; `python docs/site/help_page.py` writes it anew."""
     made = runpy.run_path(str(ROOT / "docs" / "site" / "help_page.py"))["page"]()
     assert (REFERENCE / "help.md").read_text(encoding="utf-8") == made
+    assert r"\b" not in made, "a mark that was meant for click is shown to the reader"
 
 
 def test_every_policy_key_and_variable_is_in_the_reference():
