@@ -113,14 +113,19 @@ def script(steps):
     return "\n".join(lines) + "\n"
 
 
+def goes_on(page):
+    """Whether the page is to be tried where the tutorial was."""
+    return "shell of the [tutorial](" in page.read_text(encoding="utf-8")
+
+
 def before(page, hub, work):
     """(steps that a reader has done before, variables): a page that goes on from the tutorial has its hub, and no other."""
-    text = page.read_text(encoding="utf-8")
-    if "shell of the [tutorial](" in text:
-        done = sections(TUTORIAL)["1. A Hub of your own"]
-        return [(0, command, None) for command, _ in commands_of(FENCE.search(done)[3])], {}
+    if goes_on(page):
+        done = sections(TUTORIAL)
+        shown = (FENCE.search(done[heading])[3] for heading in ("1. A Hub of your own", "2. Fetch"))
+        return [(0, command, None) for text in shown for command, _ in commands_of(text)], {}
     repos = REPOS
-    if "python examples/" in text:
+    if "python examples/" in page.read_text(encoding="utf-8"):
         (work / "examples").symlink_to(ROOT / "examples")
         repos = REPOS | picture_graphs.repos()
     for repo, files in repos.items():
@@ -135,6 +140,8 @@ def run(page, hub, place):
         directory.mkdir()
     done, variables = before(page, hub, work)
     steps = [*done, *plan(page, code)]
+    if goes_on(page):
+        steps.append((0, "env | grep -oE '^(HF|MODEL_CACHE)_[A-Z_]*' | sort", "HF_ENDPOINT\nMODEL_CACHE_DIR"))
     environ = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "HOME": str(home),
@@ -185,6 +192,15 @@ def test_what_a_page_shows_is_what_happens(page, hub, tmp_path):
         assert ends_as_it_should(steps, number, status), f"{where}ended with {status}:\n{output}"
         if expected is not None:
             assert matches(expected, output), f"{where}--- shown\n{expected}\n--- came\n{output}"
+
+
+def test_pages_can_be_tried_one_after_the_other_in_one_shell():
+    """A page that goes on from the tutorial makes roots that no other has; what else it sets is taken back at its end."""
+    made = {page: set(re.findall(r"MODEL_CACHE_DIR=\$PWD/([\w-]+)", page.read_text("utf-8"))) for page in DOCS}
+    going_on = [page for page in DOCS if goes_on(page)]
+    assert all(made[page] or "$ model-cache --root" in page.read_text("utf-8") for page in going_on)
+    roots = [root for page in (TUTORIAL, *going_on) for root in made[page]]
+    assert sorted(set(roots)) == sorted(roots)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
