@@ -228,6 +228,17 @@ def test_every_link_leads_somewhere(page):
         assert not anchor or anchor in anchors(there), f"{name_of(page)}: {target} has no such heading"
 
 
+def test_the_map_of_the_source_has_every_module():
+    """The first column of the map for contributors names each module and package of the source, and no other."""
+    lines = sections(ROOT / "CONTRIBUTING.md")["Where things are"].splitlines()
+    named = set(re.findall(r"`([a-z_]+/?)`", " ".join(line.split("|")[1] for line in lines if line.startswith("| `"))))
+    source = ROOT / "src" / "model_cache"
+    modules = {path.stem for path in source.glob("[!_]*.py")} | {
+        f"{path.parent.name}/" for path in source.glob("*/__init__.py")
+    }
+    assert named - {"examples/", "src/"} == modules
+
+
 def test_every_page_is_found_from_the_index():
     """docs/index.md links to every page of the docs."""
     index = ROOT / "docs" / "index.md"
