@@ -17,6 +17,7 @@ from model_cache.budget.candidates import candidates
 from model_cache.index.ledger import Installed, Promise
 from model_cache.index.room import PAGE, Claim, Room
 from model_cache.layout import Entry
+from model_cache.preparing import prepare
 
 from .cases import Row, paired
 from .timing import series
@@ -55,7 +56,7 @@ def many_rows(rounds: int) -> list[Row]:
     """Victims and admission with a million rows: a page in milliseconds, a transaction over an empty durable one."""
     with tempfile.TemporaryDirectory(prefix="model-cache-bench-") as folder:
         cache = ModelCache(folder, max_size=10**15)
-        cache._ctx.prepare()
+        prepare(cache._ctx)
         _fill(cache, _ROWS)
         room, numbers = Room(cache._ctx.index), count()
 
@@ -92,7 +93,7 @@ def _adopt(cache: ModelCache, number: int) -> None:
     from model_cache.index.ledger import Ledger
 
     ctx = cache._ctx
-    ctx.prepare()
+    prepare(ctx)
     ledger = Ledger(ctx.index)
     for place in range(number):
         entry = Entry(f"owner-{place // 100}/name", f"file-{place}.bin")

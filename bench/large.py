@@ -14,6 +14,7 @@ from pathlib import Path
 from model_cache import ModelCache
 from model_cache.index.rows import SEALED
 from model_cache.layout import Entry
+from model_cache.preparing import prepare
 
 from .cases import Row, paired
 from .timing import Sample, Series, in_turns, python, run
@@ -46,7 +47,7 @@ def _names() -> Iterator[tuple[str, str, bytes]]:
 def _fill(root: Path) -> None:
     """The files, their last uses, and their rows, written in one transaction as downloads would have left them."""
     ctx = ModelCache(root)._ctx
-    ctx.prepare()
+    prepare(ctx)
     rows = []
     for number, (repo, filename, content) in enumerate(_names()):
         entry = Entry(repo, filename)

@@ -17,7 +17,9 @@ import json, os, sys
 import model_cache
 from model_cache import ModelCache
 arguments = json.loads(sys.argv[1])
-cache = ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, **arguments.get("settings", {}))
+# Machines that run the suite can stand still for longer than a user's network may.
+settings = {"download_timeout": 60, "etag_timeout": 60} | arguments.get("settings", {})
+cache = ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, **settings)
 """
 
 

@@ -17,6 +17,7 @@ from model_cache.doctor.files import Linked, Watched
 from model_cache.doctor.fixing import look
 from model_cache.doctor.partner import Partner, PartnerError
 from model_cache.platforms import opened
+from model_cache.preparing import prepare
 from model_cache.settings import Settings
 
 OK, WARN, FAIL = Status.OK, Status.WARN, Status.FAIL
@@ -245,7 +246,7 @@ def test_an_owner_is_judged_by_how_the_root_is_shared():
 
 def test_a_healthy_root_has_no_failure_and_is_left_as_it_was(root):
     """Every check is made, none fails, and no file is there that was not there before."""
-    ModelCache(root)._ctx.prepare()
+    prepare(ModelCache(root)._ctx)
     before = sorted(str(path) for path in root.rglob("*"))
     report = diagnose(root)
     assert [check for check in report.checks if check.status == FAIL] == []
@@ -261,7 +262,9 @@ def test_two_doctors_at_once_do_not_disturb_each_other(root, spawn):
     """Each has a directory of its own."""
     code = """
     from model_cache.doctor import examine
-    cache._ctx.prepare()
+    from model_cache.preparing import prepare
+
+    prepare(cache._ctx)
     print([check for check in examine(cache._ctx).checks if check.status == "fail"])
     """
     doctors = [spawn(code) for _ in range(3)]
@@ -298,7 +301,7 @@ def test_a_symlink_in_the_place_of_a_directory_fails(root, tmp_path):
     """What is the cache's own is never reached through a symlink; nothing is written behind it either."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    ModelCache(root)._ctx.prepare()
+    prepare(ModelCache(root)._ctx)
     (root / ".model-cache" / "locks").rmdir()
     (root / ".model-cache" / "locks").symlink_to(elsewhere)
     (check,) = by_name(diagnose(root))["permissions"]
@@ -320,7 +323,7 @@ def test_a_symlink_in_the_place_of_everything_fails(root, tmp_path):
 
 def test_a_file_in_the_place_of_a_directory_fails(root):
     """A file called `used` is found."""
-    ModelCache(root)._ctx.prepare()
+    prepare(ModelCache(root)._ctx)
     (root / ".model-cache" / "used").rmdir()
     (root / ".model-cache" / "used").write_bytes(b"")
     checks = by_name(diagnose(root))["permissions"]
@@ -331,7 +334,7 @@ def test_a_file_in_the_place_of_a_directory_fails(root):
 
 def test_modes_that_let_everybody_in_are_told(root):
     """What the cache made has one finding, and the command that repairs it."""
-    ModelCache(root)._ctx.prepare()
+    prepare(ModelCache(root)._ctx)
     (root / ".model-cache").chmod(0o777)
     policy = root / ".model-cache" / "config.toml"
     policy.write_text('min_idle = "1m"\n')
@@ -396,7 +399,7 @@ def test_one_flipped_page_of_the_index_fails(cache, hub, root):
 
 def test_a_last_use_in_the_future_is_told(root):
     """As many as there are, and by how much."""
-    ModelCache(root)._ctx.prepare()
+    prepare(ModelCache(root)._ctx)
     clock = Later()
     for name in ("a", "b"):
         (root / ".model-cache" / "used" / name).write_bytes(b"")
@@ -427,7 +430,7 @@ def test_a_root_that_is_only_read_is_only_looked_at(root):
 
 def test_what_a_killed_doctor_left_behind_is_removed_by_a_later_one(root):
     """An old directory of its name goes, with the files in it; a young one, and anything else, stays."""
-    ModelCache(root)._ctx.prepare()
+    prepare(ModelCache(root)._ctx)
     own = root / ".model-cache"
     old, young, other = (own / f".model-cache-doctor-{name}" for name in ("0" * 16, "1" * 16, "mine"))
     for directory in (old, young, other):

@@ -13,6 +13,7 @@ from model_cache.download import notes
 from model_cache.index import queries
 from model_cache.index.ledger import Ledger
 from model_cache.layout import Entry
+from model_cache.preparing import cannot_make, prepare
 from model_cache.settings import Settings
 
 BIG = pattern(2_000_000)
@@ -31,7 +32,7 @@ def policy(root, text, mode=0o600):
 @pytest.fixture
 def own(cache):
     """The cache's own directory, made."""
-    cache._ctx.prepare()
+    prepare(cache._ctx)
     return cache._ctx.places
 
 
@@ -244,8 +245,8 @@ def test_a_read_only_cache_writes_nothing_on_a_hit(cache, hub, own, root):
 def test_no_room_for_a_directory_is_no_room(tmp_path):
     """A disk that is full when the root is made ends with the code for no room."""
     ctx = Context(Settings({}, root=tmp_path))
-    assert ctx._no_root(OSError(28, "No space left on device"), "x").exit_code == 12
-    assert ctx._no_root(OSError(20, "Not a directory"), "x").exit_code == 1
+    assert cannot_make(ctx, OSError(28, "No space left on device"), "x").exit_code == 12
+    assert cannot_make(ctx, OSError(20, "Not a directory"), "x").exit_code == 1
 
 
 def test_a_misspelt_name_leaves_nothing(cache, hub, own):

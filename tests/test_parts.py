@@ -15,6 +15,7 @@ from model_cache.download.reception import Tries
 from model_cache.download.request import Slots
 from model_cache.layout import Entry
 from model_cache.pace import Pace
+from model_cache.preparing import prepare
 
 SIZE = 1000
 RANGES = st.lists(
@@ -160,7 +161,7 @@ def test_slots_are_shared_and_not_waited_for():
 )
 def test_a_note_whose_ranges_make_no_sense_says_nothing(cache, parts):
     """What anybody can have written is checked before a byte is believed to be there."""
-    cache._ctx.prepare()
+    prepare(cache._ctx)
     note = notes.Note(etag="", parts={"etag": "e", "ranges": [[0, 5], [7, 9]]})
     assert notes.write(cache._ctx, ENTRY, note) and notes.read(cache._ctx, ENTRY) == note
     with open(cache._ctx.places.note(ENTRY.key), "w") as file:
@@ -181,7 +182,7 @@ def test_a_note_of_ranges_holds_for_a_partial_that_has_them():
 
 def test_a_note_of_an_earlier_version_is_read(cache):
     """It knows of no ranges: its partial has none but the one from its start."""
-    cache._ctx.prepare()
+    prepare(cache._ctx)
     older = {name: value for name, value in vars(notes.Note(attempt=3, etag="e")).items() if name != "parts"}
     with open(cache._ctx.places.note(ENTRY.key), "w") as file:
         json.dump(older, file)

@@ -79,10 +79,11 @@ def test_a_killed_leader_is_succeeded_by_one_that_resumes(hub, root, spawn, shar
     """After a SIGKILL at any share of the body a waiting process goes on where the dead one was (I2, I10)."""
     large = pattern(32_000_000)
     hub.add_repo(REPO, {FILE: large})
+    one = {"connections": 1}  # what is held looks slow, and of what comes over several more is on its way
     with hub.hold(FILE, after=share) as hold:
-        leader = spawn(FETCH)
+        leader = spawn(FETCH, settings=one)
         hold.wait_for(1)
-        waiter = spawn('print("waiting", flush=True)\n' + FETCH)
+        waiter = spawn('print("waiting", flush=True)\n' + FETCH, settings=one)
         assert waiter.stdout.readline() == "waiting\n"
         wait_for_partial(root, int(len(large) * share) - (1 << 20))
         leader.send_signal(signal.SIGKILL)

@@ -11,6 +11,7 @@ from model_cache.index import Row
 from model_cache.index.ledger import Installed, Ledger, Promise
 from model_cache.index.room import Room
 from model_cache.layout import Entry
+from model_cache.preparing import prepare
 from model_cache.progress import Progress
 from model_cache.recorder import Recorder
 from model_cache.recovery import allocated, decide, recount, recover
@@ -74,7 +75,7 @@ class Scene:
     def __init__(self, root):
         self.steps = []
         self.ctx = Context(Settings({}, root=root), token=False, step=self.steps.append)
-        self.ctx.prepare()
+        prepare(self.ctx)
         self.path, self.partial = self.ctx.path(ENTRY), self.ctx.root_path / self.ctx.places.partial(ENTRY.key)
         self.trash = self.ctx.root_path / (self.ctx.places.trash + ENTRY.key)
         self.path.parent.mkdir(parents=True)

@@ -21,6 +21,7 @@ from model_cache.download.many import Wanted, fetch_many
 from model_cache.download.request import Request
 from model_cache.hub.client import FileMeta
 from model_cache.layout import Entry, Snapshot
+from model_cache.preparing import prepare
 from model_cache.testing import LoopbackHub
 
 MIB = 1 << 20
@@ -325,7 +326,7 @@ def test_few_descriptors_are_enough(hub, root, spawn):
 def test_an_index_that_cannot_be_written_keeps_no_repo_away(hub, root, served):
     """I8: without a budget it is downloaded with a warning, and adopted later."""
     cache = ModelCache(root, endpoint=hub.url, token=False)
-    cache._ctx.prepare()
+    prepare(cache._ctx)
     (root / ".model-cache" / "index.db").mkdir()
     assert contents(cache.fetch_repo(REPO)) == FILES
 

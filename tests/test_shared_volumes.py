@@ -17,6 +17,7 @@ from model_cache.download import miss
 from model_cache.download.request import Request
 from model_cache.layout import Entry
 from model_cache.mounts import Mount
+from model_cache.preparing import prepare
 from model_cache.settings import Settings
 from model_cache.volumes import is_shared, is_silly, is_stateless
 
@@ -332,7 +333,7 @@ def test_whole_repos_over_two_mounts_are_whole(tmp_path, hub, mounts, spawn):
 def test_the_doctor_knows_sshfs(tmp_path, hub, mounts):
     """On a real mount it says what kind it is, that other hosts may be at it, and what its policy lacks."""
     ctx = Context(Settings({}, root=mounts.points[0] / "cache", endpoint=hub.url), token=False)
-    ctx.prepare()
+    prepare(ctx)
     report = examine(ctx)
     ctx.close()
     assert report.mount.type == "fuse.sshfs"

@@ -123,7 +123,9 @@ def cache_root() -> Path:
     """
     cache = _cache()
     if not cache.root.is_dir():
-        cache._ctx.prepare()
+        from .preparing import prepare
+
+        prepare(cache._ctx)
     return cache.root
 
 

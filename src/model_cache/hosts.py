@@ -25,3 +25,10 @@ def identity(state: str, mode: int) -> str:
     made = os.urandom(_DIGITS // 2).hex()
     disk.write_small(path, f"{made}\n".encode(), mode)
     return made
+
+
+def holder_name() -> str:
+    """This process, as others see it in messages: pid@host. For display only, pids lie across pid namespaces."""
+    import socket
+
+    return f"{os.getpid()}@{socket.gethostname()}"

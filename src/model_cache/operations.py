@@ -17,6 +17,7 @@ from .index.room import Room
 from .layout import Entry, Snapshot, is_commit, repo_directory
 from .locks import POLL
 from .log import logger
+from .preparing import prepare
 from .progress import SILENT, Progress
 from .units import parse_duration, parse_size, shown
 
@@ -98,7 +99,7 @@ def remove(
     dry_run: bool = False,
 ) -> RemoveReport:
     """Take entries away, or (`dry_run`) say what would go."""
-    ctx.prepare()
+    prepare(ctx)
     report = remove_rows(ctx, rows_of(ctx, repo, filenames, revision, repo_type), force=force, dry_run=dry_run)
     if not filenames and not dry_run and not report.in_use:
         listings.forget(ctx, Snapshot(repo, revision, repo_type))
@@ -146,7 +147,7 @@ def gc(
 ) -> GcReport:
     """Read the arguments as people write them, and collect."""
     ctx.settings.refresh()
-    ctx.prepare()
+    prepare(ctx)
     if not dry_run and (said := census.bring_up_to_date(ctx)):
         logger.warning(said)
     return collect(

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from .context import Context, holder_name
+from .context import Context
 from .errors import CacheFullError, IndexUnavailableError
+from .hosts import holder_name
 from .index.ledger import Installed, Ledger, Promise, Reservation
 from .index.rows import Row
 from .index.several import Carried, Several

@@ -221,7 +221,10 @@ class Postgres(Engine):
 
     def pids(self) -> list[int]:
         """Its processes; each session's has a group of its own."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        try:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return []  # it ended by itself
         return [self.pid, *map(int, children.split())]
 
     def signal(self, number: int) -> None:
@@ -230,7 +233,19 @@ class Postgres(Engine):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def kill(self) -> None:
+        """End it with all of its sessions: while one has its memory, no other server can have the cluster."""
+        pids = self.pids() if self._process is not None else []
+        super().kill()
+        wait_until(lambda: not any(_lives(pid) for pid in pids))
+
     def stop(self) -> None:
         """End it and take its files away."""
         super().stop()
         shutil.rmtree(self._place, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False

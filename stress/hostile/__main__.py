@@ -12,10 +12,10 @@ from itertools import groupby
 from rich.console import Console
 from rich.table import Table
 
-from . import bodies, heads, inward, listings
+from . import bodies, documents, heads, inward, listings
 from .trial import Case, Seen, run_all
 
-CASES: list[Case] = [*bodies.CASES, *heads.CASES, *listings.CASES]
+CASES: list[Case] = [*bodies.CASES, *heads.CASES, *documents.CASES, *listings.CASES]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -104,7 +104,7 @@ def _error(seen: _Seen, error: BaseException, *, variables: bool = True) -> None
 def _objects(seen: _Seen, cache: ModelCache) -> None:
     """What the objects say of themselves, down to the one that has the token."""
     ctx: Any = cache._ctx
-    found: list[Any] = [cache, ctx, ctx.settings, ctx._found_token(), ctx.hub]
+    found: list[Any] = [cache, ctx, ctx.settings, ctx.access.token, ctx.hub]
     found += [*vars(ctx.hub).values(), *cache.entries(), cache.usage()]
     for one in found:
         seen.add("objects", f"{one!r} {one}")

@@ -18,6 +18,7 @@ from model_cache.download.miss import fetch
 from model_cache.download.request import Request
 from model_cache.index import state
 from model_cache.layout import Entry
+from model_cache.preparing import prepare
 from model_cache.testing import LoopbackHub
 from model_cache.units import parse_size
 
@@ -219,7 +220,7 @@ class Bench:
         """I2: the file that it was about comes with at most one body, and no byte that is here already comes again."""
         repo, filename = self.operation.about
         cache = site.cache()
-        cache._ctx.prepare()  # a host calls its partials after itself
+        prepare(cache._ctx)  # a host calls its partials after itself
         entry = Entry(repo, filename, "main", "model")
         partial = Path(cache._ctx.places.partial(entry.key))
         # Bytes of which nothing says what they belong to are not resumed: a note that cannot be written costs that.

@@ -164,12 +164,7 @@ def test_fork_beside_an_upload_that_begins_leaves_no_lock(tmp_path):
     """A child that was forked while another thread hands in an upload has uploads of its own, and ends."""
     doer = Forking()
     uploads = Uploads(doer)
-
-    def submit():
-        with contextlib.suppress(RuntimeError):
-            uploads.submit(lambda: None)
-
-    thread = threading.Thread(target=submit)
+    thread = threading.Thread(target=uploads.submit, args=(lambda: None, "nothing"))
     thread.start()
     assert doer.begun.wait(30)
     if (child := os.fork()) == 0:

@@ -9,6 +9,7 @@ import pytest
 from fleet_equipment import SECRET, SMALL, Wire
 from support import FILE, REPO, Later, finish, pattern
 
+from model_cache.download.turn import Absence
 from model_cache.fleet.postgres import PostgresFlight, number
 from model_cache.fleet.protocols import EngineError
 from model_cache.progress import Progress
@@ -323,3 +324,18 @@ def test_keys_are_64_bits_with_a_sign():
     """A key is a number that PostgreSQL takes, and the same on each host."""
     assert number("v1/sha256/ab/abc") == number("v1/sha256/ab/abc")
     assert all(-(2**63) <= number(str(key)) < 2**63 for key in range(100))
+
+
+@pytest.mark.parametrize(
+    ("losses", "left"),
+    [
+        ([(0, 0), (1, 3), (4, 7)], [False, False, False]),
+        ([(0, 0), (1, 3), (4, 7), (8, 10)], [False, False, False, True]),
+        ([(0, 0), (1, 100), (101, 103), (104, 107), (108, 110)], [False, False, False, False, True]),
+    ],
+    ids=["comes back", "stays away", "comes back and goes away again"],
+)
+def test_database_has_eight_seconds_to_come_back(losses, left):
+    """Who lost a database asks it for eight seconds more, and has them anew where a long wait shows that it was back."""
+    absence = Absence()
+    assert [absence.is_too_long(asked, lost) for asked, lost in losses] == left

@@ -370,7 +370,7 @@ def test_stalled_uploads_of_many_caches_are_waited_for_once(spawn):
             logging.basicConfig(format="%(message)s")
             every = [uploads.Uploads(Never(), stalled=1.0) for _ in range(200)]
             for one in every:
-                one.submit(print)
+                one.submit(print, "nothing")
             print("over")
             """
         )

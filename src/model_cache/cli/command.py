@@ -10,6 +10,7 @@ from ..context import Context
 from ..errors import OfflineMissError, SettingError, StorageError, quoted
 from ..layout import PREFIXES
 from ..platforms.space import is_read_only
+from ..preparing import prepare
 from ..settings import Settings
 from ..units import parse_duration, parse_size
 from . import known
@@ -119,7 +120,7 @@ class Run:
         """
         ctx = self.context(**arguments)
         try:
-            ctx.prepare()
+            prepare(ctx)
         except OfflineMissError as error:
             hint = f"ls -ld {quoted(ctx.root)} {quoted(ctx.places.own)}"
             if ctx.settings.read_only:

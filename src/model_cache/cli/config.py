@@ -11,9 +11,9 @@ import click
 
 from .. import disk
 from ..clock import Clock
-from ..context import Places
 from ..errors import SettingError, StorageError, quoted
 from ..locks import FileMutex
+from ..places import Places
 from ..settings import KEYS, POLICY_LIMIT, Settings, find_root, policy_text, read_policy
 from ..strays import strays
 from ..units import format_size

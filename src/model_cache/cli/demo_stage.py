@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..context import Places
 from ..hub.tokens import without_secrets
 from ..layout import Entry
+from ..places import Places
 from ..units import format_size
 
 if TYPE_CHECKING:

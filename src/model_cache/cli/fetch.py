@@ -7,8 +7,9 @@ import time
 import click
 
 from .. import tiers
-from ..context import Context, holder_name
+from ..context import Context
 from ..errors import DownloadInProgressError, IndexUnavailableError, OfflineMissError, quoted
+from ..hosts import holder_name
 from ..layout import Entry, Snapshot
 from ..units import format_duration, format_size, plural
 from . import known, output

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 
 from .. import disk, hit, locks, recovery, stats, tiers
 from ..budget import admission, limits
-from ..context import Context, holder_name
+from ..context import Context
 from ..errors import ModelCacheError
+from ..hosts import holder_name
 from ..hub.client import FileMeta
 from ..index.room import Claim
 from ..index.rows import Row

@@ -20,6 +20,7 @@ from ..context import Context
 from ..errors import StorageError
 from ..hub.client import FileMeta
 from ..layout import Entry
+from ..preparing import prepare
 from ..units import plural
 from ..volumes import is_shared
 from . import miss
@@ -116,8 +117,8 @@ class _Many:
         for entry in missing:
             miss.refuse_offline(self._ctx, entry, replace(self._request, promise=self._wanted[entry]))
         self._ctx.settings.refresh()
-        self._ctx.meet_hub(self._request.progress)
-        self._ctx.prepare(missing[0])
+        self._ctx.access.meet(self._request.progress)
+        prepare(self._ctx, missing[0])
 
     def _tally(self, missing: list[Entry]) -> Tally:
         total = sum(meta.size or 0 for meta in self._wanted.values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .. import damage, hit, tiers
 from ..errors import OfflineMissError
+from ..preparing import prepare, read_only_miss
 from .asked import Asked, Outcome
 from .repo_lock import at_its_commit
 from .waiting import write_lock
@@ -31,8 +32,8 @@ def fetch(ctx: Context, entry: Entry, asked: Asked) -> Outcome:
             return Outcome(found, "hit", 0)
         refuse_offline(ctx, entry, asked)
         ctx.settings.refresh()
-        ctx.meet_hub(asked.progress)
-        ctx.prepare(entry)
+        ctx.access.meet(asked.progress)
+        prepare(ctx, entry)
         with at_its_commit(ctx, entry, asked), write_lock(ctx, entry, asked) as lock:
             if lock is not None:
                 from .leading import lead
@@ -55,7 +56,7 @@ def refuse_offline(ctx: Context, entry: Entry, asked: Asked) -> None:
             hint=f"place the file at that path, or unset {_offline_source(ctx)}",
         )
     if ctx.settings.read_only:
-        raise ctx.read_only_miss("MODEL_CACHE_READ_ONLY is set", entry)
+        raise read_only_miss(ctx, "MODEL_CACHE_READ_ONLY is set", entry)
 
 
 def can_be_copied(ctx: Context, entry: Entry, asked: Asked) -> bool:

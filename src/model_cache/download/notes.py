@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 
 from .. import disk, errors
-from ..context import Context, holder_name
+from ..context import Context
 from ..errors import ModelCacheError
+from ..hosts import holder_name
 from ..layout import is_key
 from ..units import LARGEST, LONGEST
 

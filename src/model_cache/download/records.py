@@ -15,7 +15,6 @@ from ..fleet import objects
 from ..hub.client import FileMeta
 from ..layout import Entry, Snapshot, is_commit, is_sha256
 from ..listings import Listing
-from ..log import logger
 from ..units import LARGEST
 
 if TYPE_CHECKING:
@@ -94,10 +93,7 @@ def offer_listing(ctx: Context, snapshot: Snapshot, listing: Listing) -> None:
         if len(data) <= objects.LARGEST_LISTING:
             fleet.offer(subject.record, data, len(data))
 
-    try:
-        fleet.uploads.submit(offered)
-    except RuntimeError as error:  # no thread is to be had
-        logger.warning("%s: its listing is not offered to the tier: %s", snapshot, error)
+    fleet.uploads.submit(offered, snapshot)
 
 
 def drop_listing(ctx: Context, snapshot: Snapshot, commit: str) -> None:

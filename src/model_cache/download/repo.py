@@ -32,6 +32,7 @@ from ..index import queries
 from ..index.ledger import Ledger
 from ..layout import Entry, Snapshot, is_commit
 from ..listings import Listed, Listing
+from ..preparing import prepare
 from ..selection import select
 from ..units import plural, shown
 from .asking import ask, is_refuted, promise
@@ -228,7 +229,7 @@ def _take_over(ctx: Context, snapshot: Snapshot, request: Request) -> bool:
     found = tiers.listing_below(ctx, snapshot)
     if found is None or _sibling_commit(ctx, snapshot) not in (None, found.commit):
         return False
-    ctx.prepare()
+    prepare(ctx)
     with repo_lock(ctx, snapshot, shared=False, deadline=request.deadline):
         if listings.read(ctx, snapshot) is None:
             _write(ctx, snapshot, found)
@@ -246,7 +247,7 @@ def _at_one_commit(
     if ctx.settings.read_only or (request.offline and not _copies(ctx, snapshot, selection)):
         yield listings.read(ctx, snapshot)
         return
-    ctx.prepare()
+    prepare(ctx)
     with repo_lock(ctx, snapshot, shared=True, deadline=request.deadline):
         listing = listings.read(ctx, snapshot)
         yield None if listing is None or listing.moving else listing
@@ -260,8 +261,8 @@ def _copies(ctx: Context, snapshot: Snapshot, selection: Selection) -> bool:
 
 def _meet(ctx: Context, request: Request) -> None:
     ctx.settings.refresh()
-    ctx.meet_hub(request.progress)
-    ctx.prepare()
+    ctx.access.meet(request.progress)
+    prepare(ctx)
 
 
 def _write(ctx: Context, snapshot: Snapshot, listing: Listing) -> None:

@@ -116,12 +116,8 @@ def _download(fleet: Fleet, coming: Coming, name: str, lead: Lead | None, from_h
     """From the Hub, and then to the tier while nobody waits; the lead is let go once it is there."""
     received = from_hub()
     upload = _Upload(fleet, coming, name, lead)
-    try:
-        fleet.uploads.submit(upload.run)
-    except RuntimeError as error:  # no thread is to be had
-        logger.warning("%s: not offered to the tier: %s", coming.entry, error)
-        if lead is not None:
-            lead.release()
+    if not fleet.uploads.submit(upload.run, coming.entry) and lead is not None:
+        lead.release()
     return received
 
 
@@ -202,10 +198,7 @@ def _take(coming: Coming, name: str, found: Blob) -> int | None:
     if fleet is not None and is_commit(coming.entry.revision):
         entry, meta = coming.entry, coming.meta
         token = coming.ctx.has_token
-        try:
-            fleet.uploads.submit(lambda: records.settle(fleet, entry, meta, token=token))
-        except RuntimeError as error:  # no thread is to be had
-            logger.warning("%s: its record is not looked at: %s", entry, error)
+        fleet.uploads.submit(lambda: records.settle(fleet, entry, meta, token=token), entry)
     return at - first
 
 

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from ..budget import admission, limits
-from ..context import Context, holder_name
+from ..context import Context
 from ..errors import CacheFullError, DownloadError, IntegrityError, InUseError, LockTimeoutError, ModelCacheError
+from ..hosts import holder_name
 from ..hub.client import FileMeta
 from ..index.ledger import Promise
 from ..index.room import Claim

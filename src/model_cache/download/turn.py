@@ -36,17 +36,16 @@ def taken(fleet: Fleet, coming: Coming, name: str, look: Callable[[], Blob | Non
         look: What the tier has by now, if this host can use it.
     """
     clock, patience = coming.ctx.clock, _Patience(fleet, coming, look)
-    back: float | None = None  # until when the database has to be there again
-    pause = _SOON
+    absence, pause = Absence(), _SOON
     while True:
+        asked = clock.monotonic()
         try:
-            lead = fleet.lead(name, patience, returns=back is not None)
+            lead = fleet.lead(name, patience, returns=absence.lasts)
         except FullError:
             pause = min(pause * 2, _LONGEST)
         except LostError as error:
-            now = clock.monotonic()
-            back, pause = back or now + _BACK, _SOON
-            if now >= back:
+            pause = _SOON
+            if absence.is_too_long(asked, clock.monotonic()):
                 fleet.gave_up_lead(error)
                 return NoLead(), look()
         else:
@@ -54,6 +53,23 @@ def taken(fleet: Fleet, coming: Coming, name: str, look: Callable[[], Blob | Non
         patience.look_soon()
         if not _paused(clock, pause, patience):
             return NoLead(), patience.found
+
+
+class Absence:
+    """How long a database is away; pure. One that was waited at for longer than that was back, and may go away once more.
+
+    Attributes:
+        lasts: Whether it went away at all.
+    """
+
+    def __init__(self) -> None:
+        self.lasts, self._until = False, 0.0
+
+    def is_too_long(self, asked: float, lost: float) -> bool:
+        """Whether what was asked and lost at these times (seconds) is not waited for any longer."""
+        if not self.lasts or lost - asked > _BACK:
+            self.lasts, self._until = True, lost + _BACK
+        return lost >= self._until
 
 
 def _paused(clock: Clock, longest: float, goes_on: Callable[[], bool]) -> bool:

@@ -19,6 +19,7 @@ from ..hub.client import FileMeta
 from ..index import Row, queries
 from ..index.ledger import Ledger
 from ..layout import Entry, Snapshot
+from ..preparing import prepare
 from ..progress import SILENT
 from ..recorder import Recorder
 from ..recovery import recover
@@ -75,8 +76,8 @@ def update(ctx: Context, rows: list[Row], request: Request, *, whole: bool = Tru
             f"{first.repo}: an update asks the Hub, and the network is switched off",
             hint="unset MODEL_CACHE_OFFLINE, or HF_HUB_OFFLINE",
         )
-    ctx.meet_hub(request.progress)
-    ctx.prepare()
+    ctx.access.meet(request.progress)
+    prepare(ctx)
     refuse_to_take(ctx)
     snapshot = Snapshot(first.repo, first.revision, first.repo_type)
     with repo_lock(ctx, snapshot, shared=False):

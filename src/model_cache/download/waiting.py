@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from enum import Enum
 
 from .. import disk, stats
-from ..context import Context, holder_name
+from ..context import Context
 from ..errors import DownloadInProgressError, LockTimeoutError, quoted
+from ..hosts import holder_name
 from ..units import format_duration, format_size
 from ..volumes import is_shared
 from ..write_lock import WriteLock

@@ -50,13 +50,18 @@ class Uploads:
         self._moved = time.monotonic()
         _every.add(self)
 
-    def submit(self, upload: Callable[[], None]) -> None:
-        """Have it done; it says itself what went wrong."""
-        with self._lock:
-            self._moved = time.monotonic()
-            future = self._doer.submit(upload)
-            self._pending.add(future)
+    def submit(self, upload: Callable[[], None], subject: object) -> bool:
+        """Have it done; it says itself what went wrong. Returns False where no thread is to be had for what is of `subject`."""
+        try:
+            with self._lock:
+                self._moved = time.monotonic()
+                future = self._doer.submit(upload)
+                self._pending.add(future)
+        except RuntimeError as error:
+            logger.warning("%s: not offered to the tier: %s", subject, error)
+            return False
         future.add_done_callback(self._done)
+        return True
 
     @property
     def pending(self) -> set[Future[None]]:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ..errors import DownloadError, SettingError
 from ..layout import is_commit
+from . import plain
 from .answer import Answer
 from .body import PATIENT, Body
 from .documents import COMMIT_LIMIT, PAGE_LIMIT, Pages, is_gated, parse, stated_error
@@ -21,10 +22,8 @@ from .protocol import (
     TreeItem,
     commit_of,
     file_meta,
-    is_identity,
     next_page,
     origin,
-    parse_size,
     redact,
     resolve_url,
     revision_url,
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["Body", "FileMeta", "Hub", "HubClient", "TreeItem"]
 
 _DETAIL = 4096  # bytes read of a refusal's body
-_PROXY_HINT = "a proxy or login page may have answered; check HF_ENDPOINT and the network"
 
 
 class Hub(Protocol):
@@ -277,7 +275,7 @@ class HubClient:
                 return None
             if placed is None or answer.status not in (200, 206):
                 raise self._refused(answer, target)
-            self._check_plain(answer, target, placed[1])
+            plain.check_bytes(answer, target.filename, placed[1])
             if answer.away:
                 self._validators.remember(target, answer.headers.get("ETag"))
             elif answer.url not in (asked, shortcut):
@@ -287,32 +285,6 @@ class HubClient:
         finally:
             if not keep:
                 answer.close()
-
-    def _check_plain(self, answer: Answer, target: Target, total: int | None) -> None:
-        """Refuse what is certainly not the file: compressed bytes, or a page for people in its place."""
-        shown = redact(answer.url)
-        if not is_identity(answer.headers):
-            names = ("Content-Encoding", "Transfer-Encoding")
-            coding = ", ".join(f"{name} {answer.headers[name][:40]!r}" for name in names if name in answer.headers)
-            raise DownloadError(
-                f"{shown}: {target.filename!r} comes with {coding}; expected its bytes as they are",
-                hint="a proxy or mirror on the way compresses; it must not",
-                status=answer.status,
-                url=shown,
-            )
-        if not answer.headers.get("Content-Type", "").strip().lower().startswith("text/html"):
-            return
-        # A file can be a page itself: the Hub's own word, or the promised length, shows it.
-        promised = [parse_size(hop.get("X-Linked-Size")) for hop in answer.passed]
-        genuine = (not answer.away and "X-Repo-Commit" in answer.headers) or (total is not None and total in promised)
-        if not genuine:
-            raise DownloadError(
-                f"{shown}: an HTML page came in place of {target.filename!r}",
-                hint=_PROXY_HINT,
-                status=answer.status,
-                url=shown,
-                transient=True,
-            )
 
     def _document(
         self, url: str, target: Target, deadline: float | None, limit: int
@@ -325,14 +297,7 @@ class HubClient:
                 raise DownloadError(f"{redact(url)}: the API redirects to another host; that is not followed")
             if answer.status != 200:
                 raise self._refused(answer, target)
-            kind = answer.headers.get("Content-Type", "").split(";")[0].strip().lower()
-            if not is_identity(answer.headers) or kind.startswith("text/html"):
-                found = kind if kind.startswith("text/html") else "compressed bytes"
-                raise DownloadError(
-                    f"{redact(url)}: expected JSON of the Hub's API, found {found}",
-                    hint=_PROXY_HINT,
-                    url=redact(url),
-                )
+            plain.check_document(answer, redact(url))
             data = answer.body().read_all(limit, PATIENT * self._etag_timeout)
             return self._transport.conceal_bytes(data), answer.headers, answer.url
         finally:

@@ -37,6 +37,7 @@ from ..errors import (
 from ..index.ledger import Ledger
 from ..layout import DEFAULT_REVISION, Entry, Snapshot
 from ..platforms import at
+from ..preparing import prepare
 from . import trees
 from .foreign import Candidate, Skipped, survey
 
@@ -104,7 +105,7 @@ def _take_snapshot(
 ) -> None:
     """Take the files of one repo at one revision over; nobody moves it to another commit meanwhile."""
     ctx.settings.refresh()
-    ctx.prepare()
+    prepare(ctx)
     _keep_listing(ctx, snapshot, candidates, request, report)
     with repo_lock(ctx, snapshot, shared=True, deadline=request.deadline):
         for candidate in _of_one_commit(ctx, snapshot, candidates, report):
@@ -215,7 +216,7 @@ def _bring(ctx: Context, one: Candidate, asked: Request) -> str | None:
     """How the file came, or None where something stands at its path."""
     if hit.find(ctx, one.entry):
         return None
-    ctx.prepare(one.entry)
+    prepare(ctx, one.entry)
     with write_lock(ctx, one.entry, asked) as lock:
         if lock is None:
             return None

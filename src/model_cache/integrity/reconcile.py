@@ -26,6 +26,7 @@ from ..index.inventory import Hashed, Inventory, Placed, Recorded
 from ..index.ledger import Ledger
 from ..index.room import Room
 from ..index.rows import Provenance
+from ..preparing import prepare
 from ..progress import SILENT, Progress
 from .reading import Expected, Pace, read
 from .turn import sole_run
@@ -70,7 +71,7 @@ def reconcile(ctx: Context, progress: Progress = SILENT, *, rebuild: bool = Fals
         OfflineMissError: The root cannot be written.
     """
     began = ctx.clock.monotonic()
-    ctx.prepare()
+    prepare(ctx)
     report = ReconcileReport()
     with sole_run(ctx):
         if rebuild:

@@ -19,6 +19,7 @@ from ..download.waiting import write_lock
 from ..errors import ModelCacheError, OfflineMissError, StorageError
 from ..layout import Entry
 from ..log import logger
+from ..preparing import prepare
 from ..progress import Progress
 from ..recorder import Recorder
 from ..recovery import recover
@@ -33,13 +34,13 @@ def repair(ctx: Context, report: VerifyReport, progress: Progress) -> None:
     """
     if not report.corrupt and not report.unreadable:
         return
-    ctx.meet_hub(progress)
+    ctx.access.meet(progress)
     for trouble in (*report.corrupt, *report.unreadable):
         entry = trouble.row.entry()
         if entry is None:
             continue
         try:
-            ctx.prepare(entry)
+            prepare(ctx, entry)
             refuse_to_take(ctx)
             if _repair(ctx, entry, Request(offline=ctx.settings.offline, progress=progress)):
                 report.repaired.append(trouble.row)

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .. import disk
-from ..context import Context, holder_name
+from ..context import Context
 from ..errors import LockTimeoutError
+from ..hosts import holder_name
 from ..locks import FileMutex
 
 _LIMIT = 4096  # bytes of the lock's file; it holds a name

@@ -21,6 +21,7 @@ from ..index import quarantine, queries
 from ..index.audit import FAILED, Audit, Scope
 from ..index.backup import BEFORE, NEWEST
 from ..layout import Entry, readings, repo_directory
+from ..preparing import prepare
 from ..progress import SILENT, Progress
 from .judging import Judge
 from .readers import Limits, Readers
@@ -82,7 +83,7 @@ def _begin(ctx: Context, audit: Audit, scope: Scope, limits: Limits, judge: Judg
     A damaged index is set aside first, and one that may not know every file is told of all of them.
     """
     try:
-        ctx.prepare()
+        prepare(ctx)
         if said := census.bring_up_to_date(ctx, thorough=True):
             judge.warn(said)
         return audit.begin(anew=limits.max_age is not None or scope.filename is not None)

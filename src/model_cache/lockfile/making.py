@@ -84,7 +84,7 @@ def from_hub(ctx: Context, asked: Asked, request: Request, *, workers: int = 8) 
             f"{repo}: the Hub is to be asked for its files, and the network is switched off",
             hint="--from-cache locks what is in the cache",
         )
-    ctx.meet_hub(request.progress)
+    ctx.access.meet(request.progress)
     commit = ctx.hub.commit(repo_type, repo, revision, deadline=request.deadline)
     items = {item.path: item for item in ctx.hub.tree(repo_type, repo, commit, deadline=request.deadline)}
     chosen = [items[name] for name in _chosen(asked, sorted(items), commit)]
