@@ -153,12 +153,12 @@ def test_children_forked_while_a_thread_writes_without_end_all_work(hub, spawn):
 
     thread = threading.Thread(target=write)
     thread.start()
-    print({{end(child(f"file-{{number}}", 30)) for number in range(1, 13)}})
+    print({{end(child(f"file-{{number}}", 80)) for number in range(1, 13)}})
     stop.set()
     thread.join()
     print(*check(), len(cache.entries()))
     """
-    assert finish(spawn(FORK + code.replace("\n    ", "\n"))) == "{0}\nok ready 13"
+    assert finish(spawn(FORK + code.replace("\n    ", "\n")), 110) == "{0}\nok ready 13"
 
 
 def test_a_hit_during_a_replacement_waits_for_its_end(hub, root, spawn):
