@@ -113,14 +113,19 @@ def script(steps):
     return "\n".join(lines) + "\n"
 
 
+def goes_on(page):
+    """Whether the page is to be tried where the tutorial was."""
+    return "shell of the [tutorial](" in page.read_text(encoding="utf-8")
+
+
 def before(page, hub, work):
     """(steps that a reader has done before, variables): a page that goes on from the tutorial has its hub, and no other."""
-    text = page.read_text(encoding="utf-8")
-    if "shell of the [tutorial](" in text:
-        done = sections(TUTORIAL)["1. A Hub of your own"]
-        return [(0, command, None) for command, _ in commands_of(FENCE.search(done)[3])], {}
+    if goes_on(page):
+        done = sections(TUTORIAL)
+        shown = (FENCE.search(done[heading])[3] for heading in ("1. A Hub of your own", "2. Fetch"))
+        return [(0, command, None) for text in shown for command, _ in commands_of(text)], {}
     repos = REPOS
-    if "python examples/" in text:
+    if "python examples/" in page.read_text(encoding="utf-8"):
         (work / "examples").symlink_to(ROOT / "examples")
         repos = REPOS | picture_graphs.repos()
     for repo, files in repos.items():
@@ -135,6 +140,8 @@ def run(page, hub, place):
         directory.mkdir()
     done, variables = before(page, hub, work)
     steps = [*done, *plan(page, code)]
+    if goes_on(page):
+        steps.append((0, "env | grep -oE '^(HF|MODEL_CACHE)_[A-Z_]*' | sort", "HF_ENDPOINT\nMODEL_CACHE_DIR"))
     environ = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "HOME": str(home),
@@ -187,6 +194,15 @@ def test_what_a_page_shows_is_what_happens(page, hub, tmp_path):
             assert matches(expected, output), f"{where}--- shown\n{expected}\n--- came\n{output}"
 
 
+def test_pages_can_be_tried_one_after_the_other_in_one_shell():
+    """A page that goes on from the tutorial makes roots that no other has; what else it sets is taken back at its end."""
+    made = {page: set(re.findall(r"MODEL_CACHE_DIR=\$PWD/([\w-]+)", page.read_text("utf-8"))) for page in DOCS}
+    going_on = [page for page in DOCS if goes_on(page)]
+    assert all(made[page] or "$ model-cache --root" in page.read_text("utf-8") for page in going_on)
+    roots = [root for page in (TUTORIAL, *going_on) for root in made[page]]
+    assert sorted(set(roots)) == sorted(roots)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_block_says_what_it_is(page):
     """A fence is `python` or `console`, which run, or `text`, which cannot; so nothing is left out by a misspelling."""
@@ -210,6 +226,17 @@ def test_every_link_leads_somewhere(page):
         there = (page.parent / path).resolve() if path else page
         assert there.is_relative_to(ROOT) and there.exists(), f"{name_of(page)}: {target} is not there"
         assert not anchor or anchor in anchors(there), f"{name_of(page)}: {target} has no such heading"
+
+
+def test_the_map_of_the_source_has_every_module():
+    """The first column of the map for contributors names each module and package of the source, and no other."""
+    lines = sections(ROOT / "CONTRIBUTING.md")["Where things are"].splitlines()
+    named = set(re.findall(r"`([a-z_]+/?)`", " ".join(line.split("|")[1] for line in lines if line.startswith("| `"))))
+    source = ROOT / "src" / "model_cache"
+    modules = {path.stem for path in source.glob("[!_]*.py")} | {
+        f"{path.parent.name}/" for path in source.glob("*/__init__.py")
+    }
+    assert named - {"examples/", "src/"} == modules
 
 
 def test_every_page_is_found_from_the_index():
@@ -266,6 +293,7 @@ def test_the_help_texts_are_those_of_the_command():
     """The page of help texts has what each `--help` prints; `python docs/site/help_page.py` writes it anew."""
     made = runpy.run_path(str(ROOT / "docs" / "site" / "help_page.py"))["page"]()
     assert (REFERENCE / "help.md").read_text(encoding="utf-8") == made
+    assert r"\b" not in made, "a mark that was meant for click is shown to the reader"
 
 
 def test_every_policy_key_and_variable_is_in_the_reference():

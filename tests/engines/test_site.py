@@ -96,3 +96,14 @@ def test_the_search_finds_a_word(show, address):
     shown.fill("input.md-search__input", "single-flight")
     shown.wait_for_selector(".md-search-result__item a")
     assert shown.get_attribute(".md-search-result__item a", "href").startswith(address)
+
+
+def test_the_button_copies_the_commands_alone(show, address):
+    """What the button beside a session in a terminal copies can be pasted into one: no prompts, and no output."""
+    shown = show(1280, "light")
+    shown.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
+    shown.goto(address + "tutorial.html")
+    shown.click(".highlight:has(.go) >> nth=1 >> button")
+    shown.wait_for_selector(".md-dialog--active")
+    copied = shown.evaluate("navigator.clipboard.readText()").split("\n")
+    assert {line for line in copied if line} == {"model-cache fetch openai-community/gpt2 model.safetensors"}

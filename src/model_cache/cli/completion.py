@@ -61,7 +61,7 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": ZshComplete, "fis
 @command()
 @click.argument("shell", type=click.Choice(list(SHELLS)), required=False)
 def completion(run: Run, shell: str | None) -> int | None:
-    r"""Print what makes Tab complete commands, options, and the repos and files in the cache.
+    """Print what makes Tab complete commands, options, and the repos and files in the cache.
 
     \b
     bash: eval "$(model-cache completion bash)" in ~/.bashrc
@@ -69,7 +69,7 @@ def completion(run: Run, shell: str | None) -> int | None:
     fish: model-cache completion fish > ~/.config/fish/completions/model-cache.fish
 
     Without a name it is for the shell of $SHELL. Bash has to be of version 4.4 or later.
-    """
+    """  # noqa: D301 - click looks for the character itself, as what keeps lines as they are
     chosen = shell or os.path.basename(os.environ.get("SHELL", ""))
     if chosen not in SHELLS:
         raise UsageMistake(

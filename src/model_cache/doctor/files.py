@@ -17,7 +17,7 @@ from .trial import Trial
 _RENAMES = 300
 _RENAMES_END = 10.0  # seconds, after which fewer have to do
 _VERSION = 64 << 10  # bytes; several pages, so that half a file can be seen
-_SLOW = 1.0  # seconds for an fsync; each download waits for three
+_SLOW = 1.0  # seconds for an fsync; each download waits for more than a dozen
 _LONGEST = 255  # bytes of a name, on every file system that is common on servers
 _MODE = 0o600
 

@@ -12,7 +12,6 @@ import json
 from typing import Any
 
 VERSION = "v1"
-BYTES = (f"{VERSION}/sha256/", f"{VERSION}/git/")
 RECORDS = f"{VERSION}/record/"
 LARGEST_RECORD = 1 << 16  # bytes; a record has some three hundred
 LARGEST_LISTING = 64 << 20  # bytes; of a repo with as many files as may be listed

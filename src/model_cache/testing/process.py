@@ -110,9 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rate=options.rate,
         address=options.address,
     ) as hub:
-        if options.port_file:
-            _write_port(options.port_file, hub.url.rpartition(":")[2])
         print(hub.url, flush=True)
+        if options.port_file:  # last: who has waited for it may read the other as well
+            _write_port(options.port_file, hub.url.rpartition(":")[2])
         _wait(options.seconds)
     return 0
 
