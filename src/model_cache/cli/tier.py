@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from . import output
 from .command import Run, UsageMistake, command, duration, size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from ..fleet.protocols import BlobTier, Stored
 
 
@@ -71,8 +74,8 @@ def _refuse_strangers(action: str, *, remove: bool, limits: bool, dry_run: bool)
 def _list(run: Run, address: str, stored: list[Stored]) -> None:
     total = sum(one.size for one in stored)
     if run.json:
-        described = [_described(one) for one in stored]
-        output.write_json({"tier": address, "objects": described, "total_bytes": total})
+        # Of a bucket with millions of objects the document alone would be gigabytes.
+        output.write_json_list({"tier": address, "total_bytes": total}, "objects", _FORMS, stored)
         return
     if run.quiet:
         output.write_lines(output.one_line(one.name) for one in stored)
@@ -121,6 +124,13 @@ def _collect(
     output.write_lines(output.one_line(one.name) for one in going)
     verb = "would free" if dry_run else "freed"
     run.note(f"{verb} {format_size(freed)} ({plural(len(going), 'object')}), leaving {format_size(total)} in {address}")
+
+
+_FORMS: dict[str, Callable[[Sequence[Any]], Iterable[object]]] = {
+    "name": lambda column: map(json.dumps, column),
+    "size": lambda column: map(str, column),
+    "written_at": output.json_timestamps,
+}
 
 
 def _described(one: Stored) -> dict[str, Any]:
