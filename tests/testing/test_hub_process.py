@@ -54,6 +54,13 @@ def test_a_hub_process_is_steered_from_outside(folder):
             assert ask(f"{hub.url}/.hub/{page}", "POST", json.dumps(order)).status in (400, 404)
 
 
+def test_a_hub_process_serves_no_folder_that_is_not_there(tmp_path):
+    """It says so and ends with 2, where everything that is asked of it would be a 404."""
+    done = subprocess.run([*COMMAND, str(tmp_path / "none")], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"error: folder {tmp_path / 'none'}: no such directory\n")
+
+
 def test_a_hub_process_ends_when_its_stdin_closes(folder, tmp_path):
     """The port file holds the port while it serves; closing stdin ends it with 0."""
     command = [*COMMAND, str(folder), "--port-file", str(tmp_path / "port")]

@@ -98,7 +98,10 @@ class HubProcess:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves a folder until stdin closes, the parent dies, or the time is up; prints the URL on stdout."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not os.path.isdir(options.folder):
+        parser.error(f"folder {options.folder}: no such directory")
     with LoopbackHub(
         options.folder,
         token=options.token,
