@@ -31,9 +31,9 @@ def usage(root: str) -> int:
     """Allocated bytes of everything that counts, each inode once; what vanishes while it is counted is left out."""
     found: dict[int, int] = {}
     places = [f"{root}/.model-cache/{name}" for name in _OWN_COUNTED]
-    places += [entry.path for entry in _scan(root) if not entry.name.startswith(".") and entry.is_dir()]
+    places += [entry.path for entry in scan(root) if not entry.name.startswith(".") and entry.is_dir()]
     while places:
-        for entry in _scan(places.pop()):
+        for entry in scan(places.pop()):
             try:
                 if entry.is_dir(follow_symlinks=False):
                     places.append(entry.path)
@@ -45,7 +45,8 @@ def usage(root: str) -> int:
     return sum(found.values())
 
 
-def _scan(place: str) -> list[os.DirEntry[str]]:
+def scan(place: str) -> list[os.DirEntry[str]]:
+    """What is in a directory; nothing, where that went meanwhile."""
     try:
         with os.scandir(place) as entries:
             return list(entries)
@@ -58,7 +59,7 @@ def work(number: int, given: dict[str, Any]) -> None:
     chance = random.Random(given["seed"] * 1000 + number)
     names = given["names"][number :: given["processes"]] + chance.sample(given["names"], given["extra"])
     chance.shuffle(names)
-    largest = 0
+    largest, refused = 0, set()
 
     def look(_step: str) -> None:
         nonlocal largest
@@ -74,6 +75,9 @@ def work(number: int, given: dict[str, Any]) -> None:
                 outcome["result"] = "ok" if path.exists() else "vanished"
             except CacheFullError as error:
                 outcome.update(result="full", reason=str(error))
+                if name not in refused:  # all the room was in use by others: at the end there may be some
+                    names.append(name)
+                refused.add(name)
             except ModelCacheError as error:
                 outcome.update(result="error", reason=repr(error))
             print(json.dumps(outcome), file=log, flush=True)

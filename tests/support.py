@@ -1,10 +1,13 @@
 """Names, bytes and waits that many tests share."""
 
+import hashlib
 import os
 import subprocess
 from contextlib import contextmanager
 
 from model_cache.clock import Clock
+from model_cache.errors import DownloadError
+from model_cache.hub.client import FileMeta
 
 REPO, FILE = "owner/name", "model.bin"
 
@@ -26,6 +29,13 @@ class Later(Clock):
     def sleep(self, seconds):
         """Let the time pass."""
         self.ahead += seconds
+
+
+class Impatient(Clock):
+    """A clock whose waits are over at once."""
+
+    def sleep(self, seconds):
+        """Do not."""
 
 
 def pattern(size, seed=0):
@@ -56,3 +66,47 @@ def finish(process, timeout=60):
     out, err = process.communicate(timeout=timeout)
     assert process.returncode == 0, err
     return out.strip()
+
+
+class CutShort:
+    """A body that always begins at the start of the file and ends before its end."""
+
+    start, total = 0, None
+
+    def __init__(self, left):
+        self._left = left
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Let it go."""
+
+    def readinto(self, view):
+        """The next zero bytes, or the cut."""
+        if not self._left:
+            raise DownloadError("the connection ended", transient=True)
+        count = min(len(view), self._left)
+        self._left -= count
+        return count
+
+
+class NeverWhole:
+    """A Hub that ignores ranges and always sends a part of the file, small and large by turns."""
+
+    def __init__(self):
+        self.bodies = 0
+
+    def metadata(self, *_, **__):
+        """Of a file larger than what comes."""
+        digest = hashlib.sha256(bytes(10 << 20)).hexdigest()
+        return FileMeta(commit="0" * 40, etag=digest, size=10 << 20, sha256=digest, git_sha1=None)
+
+    def open_body(self, *_, **__):
+        """From the start, whatever was asked for."""
+        self.bodies += 1
+        assert self.bodies < 200, "there is no end to it"
+        return CutShort((3 << 20, 6 << 20)[self.bodies % 2])

@@ -4,21 +4,13 @@ import hashlib
 import os
 
 import pytest
-from support import FILE, REPO, pattern
+from support import FILE, REPO, Impatient, pattern
 
 from model_cache import DownloadError, IntegrityError, ModelCache, ModelCacheError
-from model_cache.clock import Clock
 from model_cache.index import queries
 
 BIG = pattern(3_000_000)
 SMALL = pattern(5_000, seed=7)
-
-
-class Impatient(Clock):
-    """A clock whose waits are over at once, so that retries take no time."""
-
-    def sleep(self, seconds):
-        """Do not."""
 
 
 # (kind, its parameters, whether it can be survived when it happens every time)

@@ -317,6 +317,14 @@ def test_a_short_race_through_a_tier_hands_out_no_wrong_byte(tmp_path):
     assert facts["planted"] > 0
 
 
+def test_a_short_race_of_two_hosts_on_one_volume_keeps_every_invariant(tmp_path):
+    """Of six processes every other one is a host of its own, which may take nothing away: what both do is as promised."""
+    facts, lanes = raced(tmp_path, "--scenario", "hosts", "--processes", "6", "--seconds", "5", "--seed", "4")
+    assert facts["violations"] == []
+    assert facts["sigkills"] > 0
+    assert lanes == {str(slot) for slot in range(6)}
+
+
 @pytest.mark.parametrize(("worker", "broken"), [(1, []), (0, ["I10"])])
 def test_only_a_host_that_may_take_nothing_away_is_refused_that(worker, broken):
     """What the guest is told is a promise; the same words to the keeper break one."""

@@ -1,6 +1,5 @@
 """A large file over several connections: when it does, what a kill or a failure leaves, and that nothing else changes."""
 
-import hashlib
 import json
 import os
 import signal
@@ -9,15 +8,13 @@ from dataclasses import replace
 from time import monotonic
 
 import pytest
-from support import FILE, REPO, pattern
+from support import FILE, REPO, Impatient, NeverWhole, pattern
 
 from model_cache import ModelCache, ModelCacheError
-from model_cache.clock import Clock
 from model_cache.download import notes
 from model_cache.download.miss import fetch
 from model_cache.download.request import Request, Slots
 from model_cache.errors import DownloadError, DownloadInProgressError
-from model_cache.hub.client import FileMeta
 from model_cache.layout import Entry
 from model_cache.pace import Pace
 
@@ -39,13 +36,6 @@ SPAWNED = f"""
 from model_cache.pace import Pace
 PACE = Pace{tuple(PACE)!r}
 """
-
-
-class Impatient(Clock):
-    """A clock whose waits are over at once."""
-
-    def sleep(self, seconds):
-        """Do not."""
 
 
 @pytest.fixture
@@ -132,50 +122,6 @@ def test_a_server_without_ranges_is_read_by_one(served, root):
     cache = connect(served, root)
     assert lead(cache).downloaded <= 2 * len(BIG)
     assert (root / REPO / FILE).read_bytes() == BIG and ours() == []
-
-
-class CutShort:
-    """A body that always begins at the start of the file and ends before its end."""
-
-    start, total = 0, None
-
-    def __init__(self, left):
-        self._left = left
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        """Let it go."""
-
-    def readinto(self, view):
-        """The next zero bytes, or the cut."""
-        if not self._left:
-            raise DownloadError("the connection ended", transient=True)
-        count = min(len(view), self._left)
-        self._left -= count
-        return count
-
-
-class NeverWhole:
-    """A Hub that ignores ranges and always sends a part of the file, small and large by turns."""
-
-    def __init__(self):
-        self.bodies = 0
-
-    def metadata(self, *_, **__):
-        """Of a file larger than what comes."""
-        digest = hashlib.sha256(bytes(10 << 20)).hexdigest()
-        return FileMeta(commit="0" * 40, etag=digest, size=10 << 20, sha256=digest, git_sha1=None)
-
-    def open_body(self, *_, **__):
-        """From the start, whatever was asked for."""
-        self.bodies += 1
-        assert self.bodies < 200, "there is no end to it"
-        return CutShort((3 << 20, 6 << 20)[self.bodies % 2])
 
 
 @pytest.mark.parametrize("fast", [1e12, 1.0], ids=["slow", "fast"])

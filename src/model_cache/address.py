@@ -1,9 +1,12 @@
-"""The Hub's address as a setting: checked in full, so that a mistake is found before anything is written; pure."""
+"""Addresses: what a message shows of any, and the Hub's as a setting, checked before anything is written; pure."""
 
 from __future__ import annotations
 
 from .errors import SettingError
 from .units import shown
+
+_SCHEME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.")
+_SECRETIVE = frozenset("@=;?#& \t\r\n\v\f")  # of `user:password@host`, `host=… password=…`, `…;AccountKey=…`
 
 
 def parse_endpoint(value: object, what: str) -> str:
@@ -18,7 +21,7 @@ def parse_endpoint(value: object, what: str) -> str:
     # `isprintable` also refuses what reorders text; '?' and '#' would swallow the path that is put behind.
     plain = text.isprintable() and not any(character in ' ?#\\"<>' for character in text)
     if scheme not in ("http", "https") or not plain or not _is_authority(authority):
-        redacted = shown(_without_secrets(text))
+        redacted = shown(without_secrets(text))
         raise SettingError(f"{what}: expected an address such as https://huggingface.co, found {redacted}")
     return text
 
@@ -48,8 +51,18 @@ def _is_authority(text: str) -> bool:
     )
 
 
-def _without_secrets(url: str) -> str:
-    """An address as a message may show it: what stands before an `@` can be a password, a query can be a signature."""
-    head, mark, _ = url.partition("?")
-    head = head if "@" not in head else "…@" + head.rsplit("@", 1)[1]
-    return f"{head}?…" if mark else head
+def without_secrets(address: str) -> str:
+    """An address of any kind as a message or a listing may show it: scheme, host and path; `…` for what can be a secret.
+
+    A password may have a `?` in it, as PostgreSQL reads it, and a query an `@`: where both are there nothing behind the scheme is
+    certain. What has no scheme is shown only if it is not one of the other ways to write credentials down.
+    """
+    scheme, mark, rest = address.partition("://")
+    if not mark or not _SCHEME.issuperset(scheme):
+        return "…" if _SECRETIVE.intersection(address) else address
+    before, at, behind = rest.rpartition("@")
+    if "?" in before:
+        return f"{scheme}://…"
+    end = next((place for place, character in enumerate(behind) if character in "?# \t\r\n\v\f"), len(behind))
+    cut = behind[end : end + 1].strip()
+    return f"{scheme}://{'…@' if at else ''}{behind[:end]}{f'{cut}…' if end < len(behind) else ''}"

@@ -179,11 +179,9 @@ class Context:
             from .fleet import fleet
 
             usable = engines if not (said := self.settings.foreign_engines) else (None, None)
-            if said:
-                from .log import logger
-
-                logger.warning(said)
             made = fleet.opened(*usable, self.places.engines, self.settings.file_mode, self.clock)
+            if said:
+                made.tell(said)
             self._fleets.setdefault(engines, made)  # of threads that come at once, one made it
         return self._fleets[engines]
 

@@ -252,7 +252,8 @@ def _open_or_make(parent: Directory, name: str, mode: int) -> int:
 class FileMutex:
     """A lock on a file of its own, held for the length of a transaction (index lock) or an eviction (G).
 
-    SQLite's own busy handler lets late-comers overtake; writers queue here instead.
+    Who waits looks every millisecond, where SQLite's own busy handler pauses for longer and longer; in which order they get it
+    nobody promises.
     """
 
     def __init__(self, path: str, mode: int, clock: Clock) -> None:

@@ -24,6 +24,12 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def printable(text: object, length: int) -> str:
+    """A server's text made fit for one line of a terminal: no control characters, at most `length` characters."""
+    kept = "".join(character if character.isprintable() else " " for character in str(text)[: 4 * length]).strip()
+    return kept if len(kept) <= length else f"{kept[: length - 1]}…"
+
+
 def _split(text: str) -> tuple[int | float, str]:
     """Separate the number from its unit; raises ValueError where there is no usable number."""
     text = text.strip()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ..budget import scan
 from ..invariants import COUNTED, OWN
 
 _Seen = dict[int, tuple[int, set[str]]]  # by inode: allocated bytes, names
@@ -29,10 +29,10 @@ def occupied(root: Path, is_own: Callable[[str, int], bool]) -> int:
 def _walk(root: Path, is_own: Callable[[str, int], bool]) -> _Seen:
     found: _Seen = {}
     places = [f"{root}/{OWN}/{name}" for name in COUNTED]
-    places += [entry.path for entry in _scan(str(root)) if entry.name != OWN and entry.is_dir(follow_symlinks=False)]
+    places += [entry.path for entry in scan(str(root)) if entry.name != OWN and entry.is_dir(follow_symlinks=False)]
     start = len(str(root)) + 1
     while places:
-        for entry in _scan(places.pop()):
+        for entry in scan(places.pop()):
             try:
                 if entry.is_dir(follow_symlinks=False):
                     places.append(entry.path)
@@ -41,11 +41,3 @@ def _walk(root: Path, is_own: Callable[[str, int], bool]) -> _Seen:
             except FileNotFoundError:
                 continue
     return found
-
-
-def _scan(place: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(place) as entries:
-            return list(entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return []

@@ -390,17 +390,6 @@ def test_on_a_read_only_mount_it_says_how_to_mean_it(environ, mounted):
     assert (code, err.splitlines()[1]) == (1, f"hint: findmnt -T {place}/root")
 
 
-@pytest.fixture
-def bound():
-    """The words before a command that make root keep to the permissions of files, as other users have to."""
-    if os.geteuid() != 0:
-        return []
-    words = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-    if shutil.which("setpriv") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
-        pytest.skip("nothing keeps root from writing anywhere here")
-    return words
-
-
 def test_in_a_root_that_this_user_may_not_write_it_fails(environ, root, bound):
     """The permissions and the trials fail, in words that name the directory."""
     root.mkdir()

@@ -2,10 +2,10 @@
 
 import os
 import resource
-import shutil
 import sqlite3
 import stat
 import subprocess
+from contextlib import closing
 
 import pytest
 from cli_equipment import COMMAND, Shell, pattern
@@ -221,17 +221,6 @@ def test_a_write_that_fails_leaves_the_old_file(filled, tmp_path):
     assert (os.listdir(folder), path.read_text()) == (["m.prom"], "old\n")
 
 
-@pytest.fixture
-def bound():
-    """The words before a command that make root keep to the permissions of files, as other users have to."""
-    if os.geteuid() != 0:
-        return []
-    words = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-    if shutil.which("setpriv") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
-        pytest.skip("nothing keeps root from writing anywhere here")
-    return words
-
-
 def test_a_directory_that_takes_no_file(filled, tmp_path, bound):
     """One that is not there, is a file, or may not be written: one line, exit code 1, nothing left behind."""
     (tmp_path / "file").touch()
@@ -282,7 +271,7 @@ def spoil(index, how):
     elif how == "gone":
         index.unlink()
     else:
-        with sqlite3.connect(index) as connection:
+        with closing(sqlite3.connect(index)) as connection:
             connection.execute(f"PRAGMA user_version = {how}")
 
 

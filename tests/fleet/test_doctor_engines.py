@@ -14,7 +14,7 @@ from support import Later
 from model_cache.context import Context
 from model_cache.doctor import Status, examine, fleet
 from model_cache.fleet.bucket import Bucket
-from model_cache.fleet.protocols import EngineError
+from model_cache.fleet.protocols import Blob, EngineError
 from model_cache.settings import Settings
 from stress.fleet.engines import answers, free_port, wait_until
 
@@ -222,3 +222,32 @@ def test_pooler_in_transaction_mode_is_found_out(pooler, tmp_path, shelf):
     """Behind PgBouncer in transaction mode two sessions can have one lock: that is a failure which says so."""
     ((status, said),) = diagnose(tmp_path / "root", tier=f"file://{shelf}", lead=pooler)["lead"]
     assert (status, "transaction mode" in said) == (Status.FAIL, True), said
+
+
+class Swollen(Odd):
+    """What was put there comes back with no end to it."""
+
+    def fetch(self, name, offset=0):
+        """Say that it is a terabyte."""
+        found = super().fetch(name, offset)
+        return found and Blob(1 << 40, _never_read())
+
+
+def _never_read():
+    raise AssertionError("it is known by its size")
+    yield
+
+
+class Crowded(Odd):
+    """Others have left a great many things beside each other."""
+
+    def stored(self, prefix):
+        """Whoever lists more than what is its own would have no end of it."""
+        assert re.fullmatch("doctor/[0-9a-f]{16}", prefix)
+        return super().stored(prefix)
+
+
+@pytest.mark.parametrize(("kind", "status"), [(Swollen, Status.FAIL), (Crowded, Status.OK)])
+def test_bucket_is_tried_within_bounds(kind, status, judge):
+    """Neither is more read than was put there, nor anything listed that others put there."""
+    assert judge(kind())[0] == status

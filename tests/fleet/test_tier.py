@@ -349,9 +349,11 @@ def test_tier_that_others_may_have_named_is_not_used(host, hub, data, shelf, tmp
     (own / "config.toml").write_text(f'tier = "file://{shelf}"\n')
     (own / "config.toml").chmod(0o666)
     cache = ModelCache(tmp_path / "first", endpoint=hub.url, token=False)
-    cache.fetch(REPO, FILE)
+    told = Told()
+    cache.fetch(REPO, FILE, progress=told)
     assert cache.wait_for_uploads(60) == 0
     assert not shelf.exists()
+    assert ["not used" in message for message in told.warnings] == [True]
 
 
 def test_stalled_uploads_of_many_caches_are_waited_for_once(spawn):

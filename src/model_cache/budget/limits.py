@@ -7,6 +7,7 @@ from ..context import Context
 
 # Where `gc` starts and stops: above the high mark it evicts down to the low one, so that it need not run for each file.
 HIGH_WATERMARK, LOW_WATERMARK = 0.95, 0.85
+MOST = 1 << 60  # bytes; what is said to be larger fits nowhere, and sums of it into no row
 BLOCK = 4096  # bytes; the allocation unit of the file systems this runs on
 
 
@@ -27,4 +28,4 @@ def blocks(size: int) -> int:
     """
     data = -(-size // BLOCK) * BLOCK
     extents = 0 if size <= 4 * BLOCK else BLOCK * (1 + size // (BLOCK << 10))
-    return data + extents
+    return min(data + extents, MOST)

@@ -87,7 +87,7 @@ def text_of(settings: Settings, key: str) -> str:
     if value is None or value is False:
         return ""
     if key == "lead":
-        from ..fleet.address import without_secrets
+        from ..address import without_secrets
 
         return without_secrets(value)
     if value is True:

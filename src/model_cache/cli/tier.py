@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..address import without_secrets
 from ..errors import DownloadError, SettingError
 from ..fleet import engines, keeping
-from ..fleet.address import without_secrets
 from ..fleet.protocols import EngineError
 from ..units import format_duration, format_size, plural
 from . import output
@@ -75,7 +75,7 @@ def _list(run: Run, address: str, stored: list[Stored]) -> None:
         output.write_json({"tier": address, "objects": described, "total_bytes": total})
         return
     if run.quiet:
-        output.write_lines(one.name for one in stored)
+        output.write_lines(output.one_line(one.name) for one in stored)
         return
     now = time.time()
     rows = [[one.name, format_size(one.size), f"{format_duration(max(now - one.written, 0))} ago"] for one in stored]
@@ -93,9 +93,9 @@ def _verify(run: Run, address: str, bucket: BlobTier, stored: list[Stored], *, r
         if remove:
             bucket.drop(one.name)
         if run.quiet:
-            click.echo(one.name)
+            click.echo(output.one_line(one.name))
         elif not run.json:
-            click.echo(f"{'removed' if remove else 'damaged'} {one.name}: {damage}")
+            click.echo(output.one_line(f"{'removed' if remove else 'damaged'} {one.name}: {damage}"))
     read = sum(one.size for one in stored)
     if run.json:
         found = {"tier": address, "checked": len(stored), "checked_bytes": read, "damaged": damaged, "removed": remove}
@@ -118,7 +118,7 @@ def _collect(
             {"tier": address, "removed": removed, "freed_bytes": freed, "total_bytes": total, "dry_run": dry_run}
         )
         return
-    output.write_lines(one.name for one in going)
+    output.write_lines(output.one_line(one.name) for one in going)
     verb = "would free" if dry_run else "freed"
     run.note(f"{verb} {format_size(freed)} ({plural(len(going), 'object')}), leaving {format_size(total)} in {address}")
 

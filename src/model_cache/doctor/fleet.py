@@ -6,10 +6,10 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ..address import without_secrets
 from ..context import Context
 from ..errors import quoted
 from ..fleet import engines
-from ..fleet.address import without_secrets
 from ..fleet.gate import Gate
 from ..fleet.protocols import EngineError
 from ..units import format_duration
@@ -41,7 +41,8 @@ def tier(ctx: Context) -> list[Check]:
 
 
 def _try(ctx: Context, bucket: BlobTier, named: str) -> list[Check]:
-    name = f"doctor/{secrets.token_hex(8)}"
+    place = f"doctor/{secrets.token_hex(8)}"  # of its own: what others left beside it need not be listed
+    name = f"{place}/probe"
     began = ctx.clock.monotonic()
     bucket.fetch(name)
     took = ctx.clock.monotonic() - began
@@ -51,9 +52,9 @@ def _try(ctx: Context, bucket: BlobTier, named: str) -> list[Check]:
         return [warn("tier", f"{named} can be read, and not written: what is downloaded here is not shared ({error})")]
     try:
         found = bucket.fetch(name)
-        if found is None or b"".join(found.chunks) != _PROBE:
+        if found is None or found.size != len(_PROBE) or b"".join(found.chunks) != _PROBE:
             return [fail("tier", f"{named}: what was put there a moment ago does not come back")]
-        written = [one.written for one in bucket.stored("doctor") if one.name == name]
+        written = [one.written for one in bucket.stored(place) if one.name == name]
         if not written:
             return [
                 fail("tier", f"{named}: what was put there a moment ago is not listed: `tier verify` and `gc` miss it")

@@ -146,6 +146,7 @@ class Flight:
         ctx, carrier = self._ctx, items[0]
         others = sum(max(item.charged - self._charged(item.entry), 0) for item in items[1:])
         others += sum(limits.blocks(meta.size or 0) for _, meta in self._later)
+        others = min(others, limits.MOST)
         wanted, limit = carrier.charged + others, limits.ceiling(ctx)
         claim = Claim(carrier.entry, carrier.promise, self._holder, False, wanted, limit, self._whole)
         carrier.begun = True

@@ -12,6 +12,7 @@ from ..budget.designated import refuse_to_take
 from ..context import Context
 from ..errors import (
     AccessError,
+    CacheFullError,
     DownloadError,
     IntegrityError,
     ModelCacheError,
@@ -118,11 +119,21 @@ def _download(ctx: Context, job: Job, row: Row | None) -> tuple[str, int]:
         place.check(ctx, job.entry)
     try:
         return _bring(ctx, job, meta, row)
-    except IntegrityError as error:
-        if not job.recorded:
+    except (IntegrityError, CacheFullError) as error:
+        if not job.recorded or (isinstance(error, CacheFullError) and not _is_refuted(ctx, job, meta)):
             raise
         _distrust(ctx, job, meta, error)
     return _bring(ctx, job, _metadata(ctx, job), row)
+
+
+def _is_refuted(ctx: Context, job: Job, meta: FileMeta) -> bool:
+    """Whether the Hub promises other bytes than a record of the tier, which there is no room for; no, if it does not say."""
+    job.distrusted = True
+    try:
+        now = _metadata(ctx, job)
+    except ModelCacheError:
+        return False
+    return (now.size, now.sha256, now.git_sha1) != (meta.size, meta.sha256, meta.git_sha1)
 
 
 def _bring(ctx: Context, job: Job, meta: FileMeta, row: Row | None) -> tuple[str, int]:
@@ -193,7 +204,7 @@ def _loosen(ctx: Context, entry: Entry, meta: FileMeta) -> None:
         raise disk.storage_error(error, "cannot write", listings.place(ctx, snapshot)) from None
 
 
-def _distrust(ctx: Context, job: Job, meta: FileMeta, error: IntegrityError) -> None:
+def _distrust(ctx: Context, job: Job, meta: FileMeta, error: ModelCacheError) -> None:
     """A record of the tier may have promised other bytes than the Hub has: the Hub is asked from now on."""
     from . import records
 

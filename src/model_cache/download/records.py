@@ -13,6 +13,7 @@ from .. import listings
 from ..context import Context
 from ..fleet import objects
 from ..hub.client import FileMeta
+from ..hub.protocol import normal_etag
 from ..layout import Entry, Snapshot, is_commit, is_sha256
 from ..listings import Listing
 from ..units import LARGEST
@@ -61,9 +62,11 @@ def find(ctx: Context, entry: Entry, commit: str) -> FileMeta | None:
     if facts is None:
         return None
     etag, size, sha256, git_sha1 = (facts.get(name) for name in ("etag", "size", "sha256", "git_sha1"))
-    if not isinstance(etag, str) or type(size) is not int or not 0 <= size <= LARGEST:
+    if not isinstance(etag, str) or etag != normal_etag(etag) or type(size) is not int or not 0 <= size <= LARGEST:
         return None
-    if not (is_sha256(sha256) if sha256 is not None else is_commit(git_sha1)):
+    if not (sha256 is None or is_sha256(sha256)) or not (git_sha1 is None or is_commit(git_sha1)):
+        return None
+    if sha256 is None and git_sha1 is None:
         return None
     return FileMeta(commit, etag, size, sha256, git_sha1)
 
@@ -74,9 +77,10 @@ def find_listing(ctx: Context, snapshot: Snapshot, commit: str) -> Listing | Non
     if facts is None:
         return None
     try:
-        return Listing(commit, [listings.listed(*row) for row in facts["files"]])
+        found = Listing(commit, [listings.listed(*row) for row in facts["files"]])
     except (KeyError, TypeError, ValueError):
         return None
+    return found if len({file.path for file in found.files}) == len(found.files) else None
 
 
 def offer_listing(ctx: Context, snapshot: Snapshot, listing: Listing) -> None:

@@ -20,10 +20,12 @@ from typing import NamedTuple
 from .. import disk, hit, listings, tiers
 from ..context import Context
 from ..errors import (
+    CacheFullError,
     IndexUnavailableError,
     IntegrityError,
     InUseError,
     InvalidNameError,
+    ModelCacheError,
     NotFoundError,
     OfflineMissError,
     SettingError,
@@ -90,16 +92,16 @@ def fetch_repo(
         if request.force:
             return _fetch_afresh(ctx, snapshot, selection, request, workers)
         _settle(ctx, snapshot, request)
-        refuted: IntegrityError | None = None
+        refuted: ModelCacheError | None = None
         with _at_one_commit(ctx, snapshot, selection, request) as listing:
             if listing is None:
                 continue  # it was removed, or a file of it was moved alone, since
             if request.offline or ctx.settings.read_only:
                 refuse_partial(ctx, snapshot, listing, selection, request)
-            wanted = _wanted(snapshot, listing, selection)
             try:
+                wanted = _wanted(snapshot, listing, selection)
                 outcomes = _fetch(ctx, snapshot, wanted, request, workers)
-            except IntegrityError as error:
+            except (IntegrityError, NotFoundError, CacheFullError, InvalidNameError) as error:
                 if request.offline or not is_refuted(ctx, snapshot, listing, request.deadline):
                     raise
                 refuted = error

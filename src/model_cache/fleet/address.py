@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ..address import without_secrets
 from ..errors import SettingError
 from ..units import shown
 
+_LONGEST = 1024  # characters; a library that is given much more ends in a panic
 SCHEMES = ("s3", "gs", "az", "file", "memory")
 
 
@@ -18,7 +20,7 @@ def parse_tier(value: object, what: str) -> str | None:
     if not text:
         return None
     scheme, _, rest = text.partition("://")
-    plain = text.isprintable() and not any(character in ' ?#@\\"<>' for character in text)
+    plain = len(text) <= _LONGEST and text.isprintable() and not any(character in ' ?#@\\"<>' for character in text)
     fits = rest.startswith("/") if scheme == "file" else bool(rest) and not rest.startswith("/")
     if scheme not in SCHEMES or not plain or not fits or ".." in rest.split("/"):
         raise SettingError(
@@ -35,16 +37,8 @@ def parse_lead(value: object, what: str) -> str | None:
     if not text:
         return None
     scheme, _, rest = text.partition("://")
-    if scheme not in ("postgresql", "postgres") or not rest or not text.isprintable():
+    if scheme not in ("postgresql", "postgres") or not rest or not text.isprintable() or len(text) > _LONGEST:
         raise SettingError(
             f"{what}: expected an address such as postgresql://host/database, found {shown(without_secrets(text))}"
         )
     return text
-
-
-def without_secrets(address: str) -> str:
-    """An address as a message or a listing may show it."""
-    head, mark, _ = address.partition("?")
-    scheme, colon, rest = head.partition("://")
-    head = f"{scheme}{colon}…@{rest.rsplit('@', 1)[1]}" if "@" in rest else head
-    return f"{head}?…" if mark else head

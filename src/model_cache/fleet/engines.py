@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from ..address import without_secrets
 from ..errors import SettingError
-from .address import without_secrets
 from .protocols import Alone, EngineError, NotHereError, NoTier
 
 if TYPE_CHECKING:

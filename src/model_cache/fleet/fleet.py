@@ -63,6 +63,11 @@ class Fleet:
         while self._news:
             yield self._news.popleft()
 
+    def tell(self, message: str) -> None:
+        """Have something told: to the log now, and to whoever asks for news."""
+        logger.warning(message)
+        self._news.append(message)
+
     def read(self, name: str, offset: int = 0, *, returns: bool = False) -> Blob | None:
         """An object that is there; what goes wrong while its chunks are read is an EngineError.
 
@@ -206,12 +211,16 @@ def opened(tier: str | None, lead: str | None, place: str, mode: int, clock: Clo
     """
     bucket: BlobTier = NoTier()
     flight: Flight = Alone()
+    wrong = ""
     try:
         bucket = engines.tier(tier)
         flight = engines.flight(lead if tier is not None else None)
     except EngineError as error:  # of an address, which asking again does not mend
-        logger.warning("%s; this host does without", error)
-    return Fleet(bucket, flight, place, mode, clock)
+        wrong = f"the tier: {error}; this host does without"
+    made = Fleet(bucket, flight, place, mode, clock)
+    if wrong:
+        made.tell(wrong)
+    return made
 
 
 class _Counted:

@@ -36,6 +36,8 @@ def _damage(tier: BlobTier, stored: Stored) -> str:
     if found is None:
         return ""  # taken away meanwhile
     if stored.name.startswith(objects.RECORDS):
+        if found.size > objects.LARGEST_LISTING:
+            return f"it has {found.size} bytes, more than any record"
         return "" if objects.unpack(b"".join(found.chunks)) is not None else "it is not as it was written"
     promised = objects.promised(stored.name)
     if promised is None:

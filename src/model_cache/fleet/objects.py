@@ -12,10 +12,12 @@ import json
 from typing import Any
 
 VERSION = "v1"
-BYTES = (f"{VERSION}/sha256/", f"{VERSION}/git/")
 RECORDS = f"{VERSION}/record/"
 LARGEST_RECORD = 1 << 16  # bytes; a record has some three hundred
 LARGEST_LISTING = 64 << 20  # bytes; of a repo with as many files as may be listed
+# Bytes for each mark that begins a value. A listing has more than eleven; where a record has fewer it is made to take memory,
+# for each value is an object of some sixty bytes.
+_DENSEST = 8
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -50,6 +52,8 @@ def pack(facts: dict[str, Any]) -> bytes:
 
 def unpack(data: bytes) -> dict[str, Any] | None:
     """The facts of a record, None if it is not as it was written."""
+    if sum(map(data.count, (b",", b"[", b"{"))) > len(data) // _DENSEST + 64:
+        return None
     try:
         found = json.loads(data)
         text = found["facts"]

@@ -17,6 +17,7 @@ Concurrency:
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import select
 import time
@@ -28,19 +29,21 @@ import psycopg
 from psycopg import conninfo
 from psycopg.pq import ConnStatus, ExecStatus
 
+from ..address import without_secrets
 from ..platforms.capabilities import after_fork
-from .address import without_secrets
+from ..units import printable
 from .protocols import EngineError, FullError, Lead, LostError, NoLead, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from psycopg.pq.abc import PGconn
+    from psycopg.pq.abc import PGconn, PGresult
 
 _CONNECT = 2  # seconds
 _SLICE = 2.0  # seconds that the server lets one wait take
 _ANSWER = 5.0  # seconds beyond that after which it hangs
 _LOOK = 0.5  # seconds between two questions whether to go on
+_MOST = 256  # reads of one answer, and parts of it: an honest one has two or three, in as many packets
 _NOT_AVAILABLE = b"55P03"  # lock_not_available: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _GOING = (b"57P01", b"57P02", b"57P03")  # admin_shutdown, crash_shutdown, cannot_connect_now
 # What a server answers who connects comes without a code, as a text alone: PostgreSQL's, and poolers' in session mode.
@@ -77,6 +80,7 @@ class PostgresFlight:
             raise EngineError(f"{self._name} is not understood as an address of PostgreSQL") from None
         options = f"{given.pop('options', None) or ''} {_OPTIONS}".strip()
         chosen = {"connect_timeout": _CONNECT, "application_name": "model-cache", **given}
+        self._passwords = [str(word) for word in (given.get("password"), os.environ.get("PGPASSWORD")) if word]
         self._conninfo = conninfo.make_conninfo("", **chosen, **_KEEPALIVES, options=options)
 
     def lead(self, key: str, go_on: Callable[[], bool]) -> Lead:
@@ -95,20 +99,21 @@ class PostgresFlight:
     def look(self) -> Seen:
         """How it is; two sessions ask for one lock meanwhile."""
         with closing(self._connected()) as one, closing(self._connected()) as other, self._named():
-            version, sessions, most, idle = one.ask(_HOW)
+            version, *figures = one.ask(_HOW, columns=4)
+            sessions, most, idle = map(_figure, figures)
             lock = str(int.from_bytes(os.urandom(7), "big"))
             one.ask("SELECT pg_advisory_lock($1::bigint)", lock)
             (also,) = other.ask("SELECT pg_try_advisory_lock($1::bigint)", lock)
             # Behind a pooler the session goes on, with its locks.
             for each in (one, other) if also == "t" else (one,):
                 each.ask("SELECT pg_advisory_unlock($1::bigint)", lock)
-        return Seen(f"PostgreSQL {version}", int(sessions), int(most), float(idle), excludes=also == "f")
+        return Seen(f"PostgreSQL {printable(version, 40)}", int(sessions), int(most), idle, excludes=also == "f")
 
     def _connected(self) -> _Session:
         try:
             return _Session(psycopg.connect(self._conninfo, autocommit=True))
-        except psycopg.Error as error:
-            raise _kind(str(error))(f"{self._name}: {_text(error)}") from None
+        except (psycopg.Error, OSError, ValueError) as error:  # a name that is no host is a ValueError
+            raise _kind(str(error))(f"{self._name}: {self._plain(_text(error))}") from None
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -116,9 +121,15 @@ class PostgresFlight:
         try:
             yield
         except EngineError as error:
-            raise type(error)(f"{self._name}: {error}") from None
+            raise type(error)(f"{self._name}: {self._plain(str(error))}") from None
         except (psycopg.Error, OSError) as error:
-            raise LostError(f"{self._name}: {_text(error)}") from None
+            raise LostError(f"{self._name}: {self._plain(_text(error))}") from None
+
+    def _plain(self, said: str) -> str:
+        """A text without the password, which a server that was sent it can repeat."""
+        for password in self._passwords:
+            said = said.replace(password, "…")
+        return said
 
 
 def number(key: str) -> int:
@@ -143,30 +154,31 @@ class _Session:
             raw.send_query_params(b"SELECT pg_advisory_lock($1::bigint)", [str(lock).encode()])
             raw.flush()
             state, why = None, b""
-            while True:
-                if not _answered(raw, go_on):
+            for result in _answer(raw, go_on):
+                if result is None:
                     return False
-                if (result := raw.get_result()) is None:
-                    break
                 state, why = result.status, result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) or b""
             if state == ExecStatus.TUPLES_OK:
                 self.held = True
                 return True
             if why != _NOT_AVAILABLE:
                 kind = LostError if why in _GOING or raw.status == ConnStatus.BAD else EngineError
-                raise kind(f"the lock was refused (SQLSTATE {why.decode() or 'unknown'})")
+                raise kind(f"the lock was refused (SQLSTATE {printable(why.decode(errors='replace'), 5) or 'unknown'})")
         return False
 
-    def ask(self, question: str, *given: str) -> list[str]:
-        """The one row of an answer, as texts; raises as `wait`."""
+    def ask(self, question: str, *given: str, columns: int = 1) -> list[str]:
+        """The one row of an answer, as texts; raises as `wait`, also for one with more or fewer columns."""
         raw = self._connection.pgconn
         raw.send_query_params(question.encode(), [one.encode() for one in given])
         raw.flush()
         row: list[str] = []
-        while _answered(raw, lambda: True) and (result := raw.get_result()) is not None:
-            if result.status != ExecStatus.TUPLES_OK:
-                raise EngineError(_text(psycopg.OperationalError(result.error_message.decode(errors="replace"))))
+        for result in _answer(raw, lambda: True):
+            if result is None or result.status != ExecStatus.TUPLES_OK:
+                said = (result and result.error_message) or b"an answer without a row: is it PostgreSQL?"
+                raise EngineError(_text(psycopg.OperationalError(said.decode(errors="replace"))))
             row = [(result.get_value(0, column) or b"").decode(errors="replace") for column in range(result.nfields)]
+        if len(row) != columns:
+            raise EngineError(f"an answer of {len(row)} columns instead of {columns}: is it PostgreSQL?")
         return row
 
     def close(self) -> None:
@@ -185,26 +197,50 @@ class _Session:
             os.close(self._connection.pgconn.socket)
 
 
-def _answered(raw: PGconn, go_on: Callable[[], bool]) -> bool:
-    """Wait for the next part of an answer, also for its end, False when told not to; raises EngineError where none comes in time.
+def _answer(raw: PGconn, go_on: Callable[[], bool]) -> Iterator[PGresult | None]:
+    """The parts of an answer, up to its end; None, and no more, when told not to wait.
 
-    Without this before each `get_result` the library itself waits, for as long as it takes. What is no answer, such as
-    notices, does not extend the time.
+    Without looking whether it is busy before each `get_result` the library itself waits, for as long as it takes. What is no
+    answer, such as notices, does not extend the time; an answer without end fills no memory until the time is over.
+
+    Raises:
+        EngineError: Its end does not come in time, or ever more comes before it.
     """
     poll, now = select.poll(), time.monotonic()
     poll.register(raw.socket, select.POLLIN)
-    end, look = now + _SLICE + _ANSWER, now + _LOOK
-    while raw.is_busy():
+    end, look, came = now + _SLICE + _ANSWER, now + _LOOK, 0
+    while came < _MOST:
+        if not raw.is_busy():
+            if (result := raw.get_result()) is None:
+                return
+            came += 1
+            yield result
+            continue
         if poll.poll(_LOOK * 1000):
             raw.consume_input()
+            came += 1
+            while raw.notifies():  # nobody asked for any, and the library keeps them
+                pass
         now = time.monotonic()
         if now >= end and raw.is_busy():
             raise EngineError(f"no answer for {_SLICE + _ANSWER:g} s")
         if now >= look and raw.is_busy():
             look = now + _LOOK
             if not go_on():
-                return False
-    return True
+                yield None
+                return
+    raise EngineError("its answer has no end")
+
+
+def _figure(text: str) -> float:
+    """A number of an answer; raises EngineError."""
+    try:
+        found = float(text[:40])
+    except ValueError:
+        found = math.inf
+    if not abs(found) < 1e15:
+        raise EngineError(f"{printable(text, 40)!r} is no figure: is it PostgreSQL?")
+    return found
 
 
 def _kind(text: str) -> type[EngineError]:
@@ -215,8 +251,8 @@ def _kind(text: str) -> type[EngineError]:
 
 
 def _text(error: BaseException) -> str:
-    """The first line of what the library says; it names host, user and database, and no password."""
-    return str(error).strip().split("\n", 1)[0][:300] or type(error).__name__
+    """The first line of what the library or the server says; it names host, user and database."""
+    return printable(str(error).strip().split("\n", 1)[0], 300) or type(error).__name__
 
 
 def _close_inherited() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import AccessError, DownloadError, NotFoundError, quoted
-from .protocol import page_url, printable, redact, retry_after
+from ..units import printable
+from .protocol import page_url, redact, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,7 +11,8 @@ import socket
 import ssl
 
 from ..errors import DownloadError
-from .protocol import origin, printable, redact
+from ..units import printable
+from .protocol import origin, redact
 
 _HINT = "check the network and HF_ENDPOINT; MODEL_CACHE_OFFLINE=1 uses only what is in the cache"
 _NO_HUB = "check HF_ENDPOINT and the proxies: what answers there is no web server of the Hub"

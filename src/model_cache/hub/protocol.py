@@ -14,6 +14,7 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from ..errors import DownloadError
 from ..layout import PREFIXES, is_commit, is_sha256
+from ..units import printable
 from .addresses import allows, why_not, zone_of
 
 if TYPE_CHECKING:
@@ -116,12 +117,6 @@ def redact(url: str) -> str:
     except ValueError:
         return "(an address that cannot be read)"
     return printable(shown + ("?…" if parts.query else ""), 500)
-
-
-def printable(text: object, length: int) -> str:
-    """A server's text made fit for one line of a terminal: no control characters, at most `length` characters."""
-    kept = "".join(character if character.isprintable() else " " for character in str(text)[: 4 * length]).strip()
-    return kept if len(kept) <= length else f"{kept[: length - 1]}…"
 
 
 def next_hop(current: str, location: str | None, endpoint: str, seen: Zone | None = None) -> Hop:

@@ -186,30 +186,13 @@ class Transport:
         timeout = min(timeout, bound)
         session = self._take()
         started = time.monotonic()
-        response, failure = None, None
         watch = Watch(bound)
         halt.add(watch)
         home = origin(url) == self._home
         gate = Gate(zone_of(self._seen), self._seen, home=home, shown=redact(url))
+        response, failure = None, None
         try:
-            with REDACTION, watch, gate:
-                response = session.request(
-                    method,
-                    url,
-                    headers={"Accept-Encoding": "identity", "User-Agent": _AGENT, **headers},
-                    auth=self._nobody if away else self._bearer,
-                    allow_redirects=False,
-                    stream=True,
-                    timeout=(timeout, timeout),
-                )
-        except (
-            requests.RequestException,
-            urllib3.exceptions.HTTPError,
-            http.client.HTTPException,
-            OSError,
-            ValueError,
-        ) as error:
-            failure = unanswered(error, url, timeout)
+            response, failure = self._ask(session, method, url, headers, timeout, away=away, within=(watch, gate))
         finally:
             watch.stop()
             if response is None or watch.over:
@@ -239,6 +222,40 @@ class Transport:
             for name, value in response.headers.items():
                 response.headers[name] = self.conceal(value)
         return Answer(response, url, away, timeout, give)
+
+    def _ask(
+        self,
+        session: _Session,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        timeout: float,
+        *,
+        away: bool,
+        within: tuple[Watch, Gate],
+    ) -> tuple[requests.Response | None, DownloadError | None]:
+        """One exchange: its answer, or why there is none, which is not raised here: see Secrets above."""
+        watch, gate = within
+        try:
+            with REDACTION, watch, gate:
+                response = session.request(
+                    method,
+                    url,
+                    headers={"Accept-Encoding": "identity", "User-Agent": _AGENT, **headers},
+                    auth=self._nobody if away else self._bearer,
+                    allow_redirects=False,
+                    stream=True,
+                    timeout=(timeout, timeout),
+                )
+        except (
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+            http.client.HTTPException,
+            OSError,
+            ValueError,
+        ) as error:
+            return None, unanswered(error, url, timeout)
+        return response, None
 
     def _take(self) -> _Session:
         with self._lock:

@@ -2,7 +2,7 @@
 
 Concurrency:
     A rollback journal, not WAL: WAL loses writes when the file is replaced under it, needs shared memory, and does not
-    work on network file systems. Writers queue at one `flock` on `index.lock`; SQLite's own locks are the second line.
+    work on network file systems. Writers wait at one `flock` on `index.lock`; SQLite's own locks are the second line.
     Before each transaction the path's inode is compared with the one that was opened, so an index that somebody
     replaced or set aside is never written by mistake. No transaction spans network, hashing or file I/O.
 
@@ -27,7 +27,7 @@ from . import backup, rows, schema, state
 from .handle import connect
 from .rows import Provenance
 
-_MUTEX_TIMEOUT = 60.0  # seconds to queue behind other writers, each of which takes about a millisecond
+_MUTEX_TIMEOUT = 60.0  # seconds to wait for other writers, each of which takes about a millisecond
 _LOCK_LIMIT = 4096  # bytes of the lock's file; it holds a number
 # Looks at an index before it is called damaged: SQLite calls a page malformed too that could not be read this once.
 _LOOKS = 2
