@@ -94,6 +94,11 @@ def one(place):
     place.cache().fetch(REPO, FILE)
 
 
+def whole(place):
+    """All of a repo."""
+    place.cache().fetch_repo(REPO)
+
+
 def half(place):
     """Half a file, of a download that died."""
 
@@ -222,6 +227,9 @@ OPERATIONS = {
         lambda place: _yes(place.cache().is_cached(REPO, OTHER) and _fetched(place, REPO, OTHER, offline=True)),
     ),
     "`fetch` of a whole repo": Operation(lambda place: _yes(len(os.listdir(place.cache().fetch_repo(REPO))) == 2)),
+    "`fetch` of a whole repo that is there": Operation(
+        lambda place: _yes(len(os.listdir(place.cache().fetch_repo(REPO))) == 2), whole
+    ),
     "`fetch` goes on with another's download": Operation(
         lambda place: _yes(place.outcome(REPO, FILE) == "resume"), half
     ),

@@ -11,7 +11,7 @@ from huggingface_hub import errors
 from support import pattern
 
 import model_cache
-from model_cache import ModelCacheError
+from model_cache import ModelCacheError, SettingError
 from model_cache.hf import hf_hub_download, snapshot_download
 from model_cache.testing import LoopbackHub
 
@@ -169,6 +169,12 @@ def test_a_hugging_face_cache_is_no_root(given, root):
     with pytest.raises(ValueError, match="Hugging Face cache"):
         hf_hub_download(REPO, "config.json", **given)
     assert os.listdir(root) == ["models--owner--name"]
+
+
+def test_a_cache_dir_that_is_no_path_is_an_error_of_the_family(given):
+    """What no directory can be called is refused as a setting is."""
+    with pytest.raises(SettingError, match="expected the path of a directory"):
+        hf_hub_download(REPO, "config.json", **given | {"cache_dir": "a\0b"})
 
 
 def test_the_default_cache_is_the_modules(hub, root, monkeypatch):

@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 _REMEMBERED = 100_000  # files that one process recognises by a stat; some 40 MB at that number
 
 
+def _has_password(lead: object) -> bool:
+    """Whether the address of a database may have a secret in it."""
+    if not lead:
+        return False
+    from .address import without_secrets  # only who names one pays for it
+
+    return without_secrets(str(lead)) != str(lead)
+
+
 def _remade(kind: type[ModelCache], arguments: dict[str, Any]) -> ModelCache:
     return kind(**arguments)
 
@@ -85,7 +94,8 @@ class ModelCache(Repos):
         made_of: dict[str, object] = {"token": token, "clock": clock, "step": step, "hub": hub, "pace": pace, **policy}
         made_of["root"] = root and settings.root
         # How another process makes the same cache; not where that would put a secret into a pickle.
-        self._made_of = None if isinstance(token, str) else {k: v for k, v in made_of.items() if v is not None}
+        has_secret = isinstance(token, str) or _has_password(policy.get("lead"))
+        self._made_of = None if has_secret else {k: v for k, v in made_of.items() if v is not None}
         # What neither importing this package nor the first hit should pay for, making a cache does: 9 ms for the module
         # of paths; what has to be asked of the root once; the first name that is checked, hashed and made a path of, and
         # the first time that what a hit calls is called, which take ten times as long as the next.
@@ -100,8 +110,8 @@ class ModelCache(Repos):
         """Pickled as its arguments: a worker that unpickles it reads its own environment, as after a start of its own."""
         if self._made_of is None:
             raise TypeError(
-                "this ModelCache was made with a token, which is not pickled; let the workers find one (HF_TOKEN,"
-                " HF_TOKEN_PATH), or make a ModelCache in each"
+                "this ModelCache was made with a token, or a password in lead, which is not pickled; let the workers find it"
+                " (HF_TOKEN, HF_TOKEN_PATH, MODEL_CACHE_LEAD), or make a ModelCache in each"
             )
         return _remade, (type(self), self._made_of)
 

@@ -59,10 +59,10 @@ def prepare(ctx: Context, entry: Entry | None = None) -> None:
 
 def read_only_miss(ctx: Context, reason: str, entry: Entry | None = None) -> OfflineMissError:
     """The error for a miss in a root that cannot be written."""
-    what = "" if entry is None else f"{entry} is "
+    what = "it is not known to be in the cache as a whole" if entry is None else f"{entry} is not in the cache"
     where = "the file by hand" if entry is None else f"the file at {quoted(entry.path(ctx.root))}"
     return OfflineMissError(
-        f"{what}not in the cache, and nothing can be downloaded into {ctx.root} ({reason})",
+        f"{what}, and nothing can be downloaded into {ctx.root} ({reason})",
         hint=f"place {where}, or set MODEL_CACHE_DIR to a directory you may write",
         reason=reason,
     )

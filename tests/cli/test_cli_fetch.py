@@ -214,3 +214,12 @@ def drain(descriptor):
     except OSError:
         pass  # EIO: the other side is closed
     return shown
+
+
+def test_a_file_that_no_commit_has_is_only_an_error(shell, hub):
+    """Beside a file that is there: nobody is warned of another commit that does not have it either."""
+    hub.add_repo("owner/two", {"a.json": b"{}"})
+    shell.run("fetch", "owner/two", "a.json")
+    code, _, err = shell.run("fetch", "owner/two", "none.json")
+    assert (code, err.count("warning: ")) == (1, 0)
+    assert err.startswith("error: repo 'owner/two' has no file 'none.json'")

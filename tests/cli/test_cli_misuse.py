@@ -63,6 +63,15 @@ def shell(environ, root):
             ["config", "max_size", "=", "1GB"],
             "error: expected one KEY=VALUE, found 'max_size = 1GB'\nhint: model-cache ",
         ),
+        (
+            ["config", "max_size=1GB", "max_age=1d"],
+            "error: expected one KEY=VALUE, found 'max_size=1GB max_age=1d'\nhint: model-cache config max_size=1GB\n",
+        ),
+        (["lock", "gpt2", "-o", ""], "error: --output: expected the path of a file, found ''\n"),
+        (
+            ["lock", "", "-o", "x.lock"],
+            "error: no REPO given: expected a repo, or --from-cache\nhint: model-cache lock ",
+        ),
         (["fetch", "gpt2", "ok", "../x"], "error: filename '../x' has the part '..'\n"),
         (
             ["fetch", "gpt2", "x", "--revision", "a b"],
@@ -203,7 +212,9 @@ def test_a_root_that_is_a_file_is_named(shell, root):
         assert (code, out) == (1, "")
         assert err.splitlines()[0].startswith(f"error: cannot make the root {root} (from ")
         assert str(root) in err and len(err.splitlines()) == 2
-    assert shell.run("ls")[0] == 1
+    code, _, err = shell.run("ls")
+    assert (code, err.splitlines()[0]) == (1, f"error: no cache at {root} (from MODEL_CACHE_DIR): it is no directory")
+    assert "fetch" not in err
 
 
 def test_a_reader_that_goes_away_is_no_error_message(shell):
@@ -219,7 +230,7 @@ def test_output_that_cannot_be_written_is_an_error(shell):
     """A full disk behind `> file` does not look like success."""
     with open("/dev/full", "w") as full:
         code, _, err = shell.run("config", stdout=full)
-    assert (code, err) == (1, "error: No space left on device\n")
+    assert (code, err) == (1, "error: what was printed could not be written: No space left on device\n")
 
 
 def test_a_closed_stdout_is_no_traceback(shell):

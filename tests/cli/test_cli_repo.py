@@ -138,3 +138,13 @@ def test_a_terminal_has_a_bar_for_the_whole_and_one_for_each_large_file(shell, h
     assert process.returncode == 0
     assert "owner/name onnx/model.onnx" in text and "owner/name model.bin" in text
     assert "owner/name config.json" not in text
+
+
+def test_the_time_for_a_repo_is_up(shell):
+    """Nobody else downloads it, and nobody is named who would go on."""
+    shell.run("fetch", REPO, "--include", "config.json")
+    code, _, err = shell.run("fetch", REPO, "--timeout", "0")
+    assert code == 11
+    assert re.search(
+        r"^error: owner/name \S+: the time is up with 0 B of \S+ \S+ \(0 %\) downloaded$", err, re.MULTILINE
+    )

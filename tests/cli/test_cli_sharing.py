@@ -180,6 +180,8 @@ def test_the_policy_can_let_them_in(shared, root):
     assert shared.ok("config", "share_gated") == "true\n"
     assert shared.ok("config", "evict_untested") == "off\n"
     assert shared.json("config", "share_gated")["value"] is True
+    refused = {"HF_TOKEN": TOKEN, "MODEL_CACHE_SHARE_GATED": "0"}  # who does not leave that to the others
+    assert shared.run("fetch", "-q", GATED, FILE, environ=refused)[0] == 1
     shared.ok("fetch", "-q", GATED, FILE, environ={"HF_TOKEN": TOKEN})
     assert shared.run("config", "share_gated=perhaps")[:2] == (2, "")
 

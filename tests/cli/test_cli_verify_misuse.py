@@ -206,7 +206,7 @@ def test_output_that_goes_nowhere_is_no_traceback(filled, root, arguments):
         assert code in allowed and "Traceback" not in err, closed
     with open("/dev/full", "w") as full:
         code, _, err = filled.run(*arguments, "--json", stdout=full)
-        assert code == 1 and err.endswith("error: No space left on device\n")
+        assert code == 1 and err.endswith("could not be written: No space left on device\n")
     reader, writer = os.pipe()
     os.close(reader)
     code, _, err = filled.run(*arguments, "--json", "-q", stdout=writer)

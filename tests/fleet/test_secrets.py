@@ -1,9 +1,12 @@
 """What nobody may read: passwords and keys in addresses, however they were written down."""
 
+import pickle
+
 import pytest
 from fleet_equipment import SMALL, Told
 from support import FILE, REPO
 
+from model_cache import ModelCache
 from model_cache.address import without_secrets
 from model_cache.errors import SettingError
 from model_cache.fleet import engines, keeping
@@ -115,3 +118,18 @@ def test_database_at_no_address_costs_a_warning(host_part, host, hub, data, shel
         engines.look(lead)
     assert "hunter" not in str(caught.value)
     assert host("first", lead=lead).fetch(REPO, FILE).read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("lead", "is_secret"),
+    [("postgresql://u:hunter2@h/db", True), ("postgresql://h/db?password=hunter2", True), ("postgresql://h/db", False)],
+)
+def test_password_is_in_no_pickle(lead, is_secret, tmp_path):
+    """A cache that was given one as an argument is not pickled, as one with a token is not; the message has it not."""
+    cache = ModelCache(tmp_path, lead=lead)
+    if not is_secret:
+        assert pickle.loads(pickle.dumps(cache)).root == cache.root
+        return
+    with pytest.raises(TypeError, match="not pickled") as caught:
+        pickle.dumps(cache)
+    assert "hunter2" not in str(caught.value)

@@ -66,8 +66,9 @@ def test_a_child_that_has_no_business_with_the_hub_gets_no_secret(tmp_path, monk
 
 
 def test_what_a_child_keeps_of_the_environment():
-    """Everything but the Hub's own variables and proxies."""
+    """Everything but the Hub's own variables, keys of a cloud, passwords of a database, and proxies."""
     environ = {"PATH": "/bin", "HF_HOME": "/h", "HF_TOKEN": "x", "HTTP_PROXY": "p", "no_proxy": "n", "LANG": "C"}
+    environ |= {"AWS_SECRET_ACCESS_KEY": "k", "PGPASSWORD": "p", "MODEL_CACHE_LEAD": "postgresql://u:p@h/d"}
     assert without_secrets(environ) == {"PATH": "/bin", "LANG": "C"}
 
 

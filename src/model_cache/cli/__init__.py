@@ -54,6 +54,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _no_reader()
     except OSError as error:
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        where = where or ("what was printed could not be written: " if _is_unwritten() else "")
         return _fail(f"{where}{error.strerror or error}", "", 1)
     except Exception as error:  # noqa: BLE001 - a defect of ours: still one line, and where to see more
         return _fail(
@@ -85,6 +86,16 @@ def _fail(message: str, hint: str, code: int) -> int:
     except OSError:
         _discard_output()  # the output that could not be written is what this failure is about
     return code
+
+
+def _is_unwritten() -> bool:
+    """Whether stdout is what failed; the disk of the cache would be thought of first."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _no_reader() -> int:

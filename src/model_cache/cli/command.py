@@ -97,9 +97,10 @@ class Run:
         """
         ctx = self.context()
         if not os.path.isdir(ctx.root):
+            is_other = os.path.lexists(ctx.root)
             raise StorageError(
-                f"no cache at {ctx.root} (from {ctx.settings.root_source})",
-                hint="model-cache fetch makes it; --root or MODEL_CACHE_DIR names another",
+                f"no cache at {ctx.root} (from {ctx.settings.root_source}){': it is no directory' if is_other else ''}",
+                hint=f"{'' if is_other else 'model-cache fetch makes it; '}--root or MODEL_CACHE_DIR names another",
                 path=ctx.root,
             )
         if not os.access(ctx.root, os.X_OK):

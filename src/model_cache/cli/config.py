@@ -37,7 +37,8 @@ def config(run: Run, words: tuple[str, ...]) -> int | None:
     environment (MODEL_CACHE_<KEY>) beats what is set here.
     """
     if len(words) > 1:
-        hint = f"model-cache config {quoted('='.join(words))}" if len(words) == 2 else "model-cache config --help"
+        whole = "=" in words[0]  # one after the other, and not a key and its value
+        hint = f"model-cache config {quoted(words[0] if whole else '='.join(words[:2]))}"
         raise UsageMistake(f"expected one KEY=VALUE, found {' '.join(words)!r}", hint)
     setting = words[0] if words else None
     key, assigned, value = (setting or "").partition("=")

@@ -11,7 +11,7 @@ from ..errors import quoted
 from ..layout import DEFAULT_REVISION, PREFIXES
 from ..lockfile.format import dump
 from ..units import format_size, plural
-from . import known, output
+from . import known, output, target
 from .command import Run, UsageMistake, command, duration
 from .progress import narrator
 
@@ -58,7 +58,8 @@ def lock(
     Asks the Hub, and fetches small files, of which it does not know the sha256. One lock file can have many repos: name
     the first, then each further one with --add. With --from-cache and no REPO it is all that is in the cache.
     """
-    if repo is None and not from_cache:
+    target.refuse_empty(path, "--output")
+    if not repo and not from_cache:
         raise UsageMistake("no REPO given: expected a repo, or --from-cache", "model-cache lock gpt2 -o models.lock")
     name, _, revision = (repo or "").partition("@")
     if repo is not None and repo.endswith("@"):
@@ -75,8 +76,8 @@ def lock(
     ctx = run.existing() if from_cache else run.context()
     with closing(ctx.index), narrator(quiet=run.quiet, no_progress=ctx.settings.no_progress) as progress:
         request = Request(offline=ctx.settings.offline, progress=progress)
-        target = Target(None if path == _STDOUT else path, add, force)
-        found = write_down(ctx, asked, request, target, cached=from_cache, used_within=used_within)
+        place = Target(None if path == _STDOUT else path, add, force)
+        found = write_down(ctx, asked, request, place, cached=from_cache, used_within=used_within)
     _tell(run, path, found)
     return None
 

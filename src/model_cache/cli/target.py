@@ -6,15 +6,17 @@ import os
 import stat
 
 from .. import disk
-from ..errors import StorageError, quoted
+from ..errors import SettingError, StorageError, quoted
 
 
 def replaceable(path: str, option: str) -> str:
     """The absolute path, at which there is a file or nothing.
 
     Raises:
+        SettingError: There is no path: a variable of a shell was empty.
         StorageError: Something else is there: to replace a device, a symlink or a directory is hardly what was meant.
     """
+    refuse_empty(path, option)
     whole = os.path.abspath(path)
     try:
         mode = os.lstat(whole).st_mode
@@ -27,6 +29,12 @@ def replaceable(path: str, option: str) -> str:
             path=whole,
         )
     return whole
+
+
+def refuse_empty(path: str, option: str) -> None:
+    """Refuse what is no path, and would be taken for the working directory; raises SettingError."""
+    if not path:
+        raise SettingError(f"{option}: expected the path of a file, found ''")
 
 
 def _kind(mode: int) -> str:

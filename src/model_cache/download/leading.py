@@ -240,6 +240,7 @@ def _metadata(ctx: Context, job: Job) -> FileMeta:
         try:
             meta = _ask(ctx, job, sibling)
         except NotFoundError:
+            meta = _ask(ctx, job, entry.revision)  # where that has it neither, there is nothing to be warned of
             message = (
                 f"{entry} is not in commit {sibling[:12]}, which the other files of this repo came from; taking the"
                 " current one, which they may not match (fetch them again with --force to move them too)"

@@ -146,7 +146,7 @@ class Reception:
 
     def in_progress(self, rate: float = 0.0) -> DownloadInProgressError:
         """The error for a caller whose time is over."""
-        return in_progress(self.entry, self.note.holder, self.parts.done, self.meta.size, rate)
+        return in_progress(self.entry, None, self.parts.done, self.meta.size, rate)
 
     def pause(self, failures: int, asked: float | None) -> None:
         """Wait before the next attempt: what the server asked for, else longer each time, with jitter, capped.

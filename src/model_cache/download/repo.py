@@ -244,15 +244,24 @@ def _at_one_commit(
 ) -> Iterator[Listing | None]:
     """The listing, which no update moves during the block; None if there is none by now.
 
-    Where nothing is fetched, offline and with nothing to copy, nothing is locked.
+    Where nothing is fetched, offline and with nothing to copy, nothing is locked; nor by who may only read the root, and has
+    what is there as a whole.
     """
-    if ctx.settings.read_only or (request.offline and not _copies(ctx, snapshot, selection)):
+    if ctx.settings.read_only or (request.offline and not _copies(ctx, snapshot, selection)) or not _is_prepared(ctx):
         yield listings.read(ctx, snapshot)
         return
-    prepare(ctx)
     with repo_lock(ctx, snapshot, shared=True, deadline=request.deadline):
         listing = listings.read(ctx, snapshot)
         yield None if listing is None or listing.moving else listing
+
+
+def _is_prepared(ctx: Context) -> bool:
+    """Whether the root can be written; what is missing in one that cannot is refused when it is to be fetched."""
+    try:
+        prepare(ctx)
+    except OfflineMissError:
+        return False
+    return True
 
 
 def _copies(ctx: Context, snapshot: Snapshot, selection: Selection) -> bool:

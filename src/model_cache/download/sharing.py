@@ -215,7 +215,7 @@ def _begin(coming: Coming) -> None:
 def _refuse_late(coming: Coming, at: int) -> None:
     deadline = coming.request.deadline
     if deadline is not None and coming.ctx.clock.monotonic() >= deadline:
-        raise in_progress(coming.entry, coming.note.holder, at, coming.meta.size, 0.0)
+        raise in_progress(coming.entry, None, at, coming.meta.size, 0.0)
 
 
 def _report(coming: Coming, name: str, what: str) -> None:

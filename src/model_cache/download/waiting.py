@@ -17,7 +17,6 @@ from enum import Enum
 from .. import disk, stats
 from ..context import Context
 from ..errors import DownloadInProgressError, LockTimeoutError, quoted
-from ..hosts import holder_name
 from ..units import format_duration, format_size
 from ..volumes import is_shared
 from ..write_lock import WriteLock
@@ -107,18 +106,20 @@ def _held(lock: str) -> str:
 def out_of_time(ctx: Context, entry: Entry) -> DownloadInProgressError:
     """The error for a caller whose time ran out while the Hub was asked."""
     note = notes.read(ctx, entry)
-    return in_progress(entry, holder_name(), notes.arrived(ctx, entry, note), note.size, 0.0)
+    return in_progress(entry, None, notes.arrived(ctx, entry, note), note.size, 0.0)
 
 
-def in_progress(entry: Entry, holder: str, done: int, total: int | None, rate: float) -> DownloadInProgressError:
-    """The error for a caller whose time ran out while the file is still coming."""
+def in_progress(entry: Entry, holder: str | None, done: int, total: int | None, rate: float) -> DownloadInProgressError:
+    """The error for a caller whose time ran out while the file is still coming; without a holder, to this caller itself."""
     eta = (total - done) / rate if total is not None and rate > 0 else None
     known = (
         f"{format_size(done)} of {format_size(total)} ({done * 100 // max(total, 1)} %)" if total else format_size(done)
     )
     remaining = f", about {format_duration(eta)} to go" if eta is not None else ""
+    coming = f" is being downloaded by {holder or 'another process'}: {known}{remaining}"
+    ended = f": the time is up with {known} downloaded"
     return DownloadInProgressError(
-        f"{entry} is being downloaded by {holder or 'another process'}: {known}{remaining}",
+        f"{entry}{ended if holder is None else coming}",
         hint="ask again later; what has arrived is kept",
         done=done,
         total=total,

@@ -48,7 +48,7 @@ def _refuse_foreign(cache_dir: str | os.PathLike[str]) -> None:
     """Two layouts in one directory would be two caches that neither client could account for."""
     try:
         names = os.listdir(cache_dir)
-    except OSError:
+    except (OSError, ValueError):
         return  # not there yet; what else is wrong with it the cache says
     if any(name.startswith(_FOREIGN) for name in names):
         raise SettingError(

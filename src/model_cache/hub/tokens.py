@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _OF_THE_HUB = ("HF_", "HUGGING_FACE_", "HUGGINGFACE_")
+_OF_ENGINES = ("AWS_", "AZURE_", "GOOGLE_", "PGPASS", "MODEL_CACHE_LEAD")
 _FILE_LIMIT = 8192  # bytes; a token has about 40
 
 
@@ -89,11 +90,11 @@ def token_path(environ: Mapping[str, str]) -> str:
 
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment for a child that has no business with the Hub: no tokens, and no proxies with their passwords."""
+    """An environment for a child that has no business with the network: no tokens, no keys, no proxies with passwords."""
     return {
         name: value
         for name, value in environ.items()
-        if not name.upper().startswith(_OF_THE_HUB) and not name.upper().endswith("_PROXY")
+        if not name.upper().startswith(_OF_THE_HUB + _OF_ENGINES) and not name.upper().endswith("_PROXY")
     }
 
 
