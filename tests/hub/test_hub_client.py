@@ -351,10 +351,12 @@ def test_a_timeout_of_nothing_is_refused(setting: str, clock: FakeClock) -> None
 
 
 def test_a_host_that_is_not_there_is_named(connect: Connect, clock: FakeClock) -> None:
-    """Without network the error names the host and the cause, and hints at working offline."""
+    """Without network the error names the host, its port if it is no usual one, and the cause, and hints at working offline."""
     with LoopbackHub() as hub:
         url = hub.url
-    with pytest.raises(DownloadError, match=r"cannot reach 127\.0\.0\.1: .*refused") as caught:
+    with pytest.raises(
+        DownloadError, match=rf"cannot reach 127\.0\.0\.1, port {url.rpartition(':')[2]}: .*refused"
+    ) as caught:
         connect(url).metadata("model", REPO, "main", "x")
     assert "MODEL_CACHE_OFFLINE" in caught.value.hint
     assert caught.value.unreachable

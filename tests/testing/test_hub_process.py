@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from job_equipment import until
 from loopback_equipment import REPO, ask, content, link, refuses, resolve
 
 from model_cache.testing import HubProcess, LoopbackHub
@@ -54,15 +55,24 @@ def test_a_hub_process_is_steered_from_outside(folder):
             assert ask(f"{hub.url}/.hub/{page}", "POST", json.dumps(order)).status in (400, 404)
 
 
+def test_a_hub_process_serves_no_folder_that_is_not_there(tmp_path):
+    """It says so and ends with 2, where everything that is asked of it would be a 404."""
+    done = subprocess.run([*COMMAND, str(tmp_path / "none")], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"error: folder {tmp_path / 'none'}: no such directory\n")
+
+
 def test_a_hub_process_ends_when_its_stdin_closes(folder, tmp_path):
-    """The port file holds the port while it serves; closing stdin ends it with 0."""
-    command = [*COMMAND, str(folder), "--port-file", str(tmp_path / "port")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        url = child.stdout.readline().strip()
-        assert url.endswith(":" + (tmp_path / "port").read_text().strip())
+    """The port file is there, behind the printed address, while it serves; closing stdin ends both, with 0."""
+    port, printed = tmp_path / "port", tmp_path / "printed"
+    command = [*COMMAND, str(folder), "--port-file", str(port)]
+    with printed.open("w") as out, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out) as child:
+        until(port.exists, "the port was written")
+        url = printed.read_text().strip()
+        assert url == f"http://127.0.0.1:{port.read_text().strip()}"
         child.stdin.close()
         assert child.wait(30) == 0
-    assert refuses(url)
+    assert (refuses(url), port.exists()) == (True, False)
 
 
 def test_a_hub_process_ends_when_its_time_is_up(folder):

@@ -33,8 +33,8 @@ def unanswered(error: BaseException, url: str, timeout: float) -> DownloadError:
         url: Address asked, not redacted.
         timeout: Seconds that were allowed.
     """
-    host, shown = origin(url)[1], redact(url)
-    chain = _chain(error)
+    _, host, port = origin(url)
+    shown, chain = redact(url), _chain(error)
     names = {type(link).__name__ for link in chain}
     reason = reason_of(error)
     if names & {"ReadTimeout", "ReadTimeoutError"}:
@@ -55,7 +55,9 @@ def unanswered(error: BaseException, url: str, timeout: float) -> DownloadError:
     via = "the proxy: " if "ProxyError" in names else ""
     # Reached and then dropped is worth another try at once; never reached mostly means no network.
     reached = "ProtocolError" in names
-    message = f"cannot reach {host}: {via}{reason}"
+    # A port of its own is a mirror, or a hub for a test: which of several, and whether it is the right one.
+    where = host if port in (80, 443) else f"{host}, port {port}"
+    message = f"cannot reach {where}: {via}{reason}"
     return DownloadError(message, hint=_HINT, url=shown, transient=True, unreachable=not reached)
 
 

@@ -98,7 +98,10 @@ class HubProcess:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves a folder until stdin closes, the parent dies, or the time is up; prints the URL on stdout."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not os.path.isdir(options.folder):
+        parser.error(f"folder {options.folder}: no such directory")
     with LoopbackHub(
         options.folder,
         token=options.token,
@@ -113,7 +116,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(hub.url, flush=True)
         if options.port_file:  # last: who has waited for it may read the other as well
             _write_port(options.port_file, hub.url.rpartition(":")[2])
-        _wait(options.seconds)
+        try:
+            _wait(options.seconds)
+        finally:
+            if options.port_file:  # or who starts the next one would read this port
+                with contextlib.suppress(OSError):
+                    os.unlink(options.port_file)
     return 0
 
 
@@ -124,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         "Ends when stdin (if it is a pipe or a terminal) closes, when its parent ends, or when the time is up.",
     )
     parser.add_argument("folder", help="holds models/{repo}/…, datasets/{repo}/…, spaces/{repo}/…, kernels/{repo}/…")
-    parser.add_argument("--port-file", help="a file that gets the port, written in one step")
+    parser.add_argument("--port-file", help="a file that has the port while the hub serves, written in one step")
     parser.add_argument("--seconds", type=float, default=_SECONDS, help="how long to serve at most (%(default)g)")
     parser.add_argument("--token", help="the token that opens gated and private repos (any)")
     parser.add_argument("--page-size", type=int, default=1000, help="items on a page of a listing (%(default)d)")
