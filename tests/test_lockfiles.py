@@ -15,6 +15,7 @@ from model_cache import (
     SettingError,
     StorageError,
 )
+from model_cache.clock import Clock
 from model_cache.index.ledger import Ledger
 from model_cache.lockfile.files import read
 from model_cache.lockfile.format import dump
@@ -136,6 +137,30 @@ def test_nobody_downloads_what_another_sync_just_replaced(cache, lockfile, root,
     assert [outcome.source for _, outcome in raced[0].files] == ["download", "download"]
     assert [outcome.source for _, outcome in report.files] == ["hit", "hit"]
     assert [hub.body_gets(name) for name in BYTES] == [1, 1]
+    assert stands(root) == BYTES
+
+
+class Closing(Clock):
+    """A clock during whose first wait somebody closes a file."""
+
+    def __init__(self, file):
+        self.file, self.waits = file, 0
+
+    def sleep(self, _seconds):
+        """Close it."""
+        self.waits += 1
+        self.file.close()
+
+
+def test_who_has_a_file_open_for_a_moment_fails_no_sync(cache, lockfile, root, hub):
+    """Other bytes that are open when they are to be replaced are tried once more: another sync looks at them for a moment."""
+    hub.add_repo(REPO, MOVED)
+    path = cache.fetch(REPO, BIG)
+    hub.reset()
+    clock = Closing(path.open("rb"))
+    ModelCache(root, endpoint=hub.url, token=False, clock=clock).sync(lockfile)
+    assert clock.waits == 1
+    assert hub.body_gets(BIG) == 1
     assert stands(root) == BYTES
 
 

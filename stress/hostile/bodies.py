@@ -231,7 +231,7 @@ CASES = [
         "promise",
         "metadata",
         answering(200, {**META, "Content-Length": str(2**62)}),
-        "owner/name model.bin needs 4.62e+03 PB more, and {root} has {some} free",
+        "owner/name model.bin needs 1.15e+03 PB more, and {root} has {some} free",
         hint="free some space there, set MODEL_CACHE_DIR to another file system, or set a max_size",
         code=12,
     ),

@@ -20,7 +20,15 @@ from ..budget import limits
 from ..context import Context
 from ..download.many import Wanted, fetch_many
 from ..download.request import Outcome, Request
-from ..errors import CacheFullError, IndexUnavailableError, LockTimeoutError, OfflineMissError, StorageError, quoted
+from ..errors import (
+    CacheFullError,
+    IndexUnavailableError,
+    InUseError,
+    LockTimeoutError,
+    OfflineMissError,
+    StorageError,
+    quoted,
+)
 from ..hub.client import FileMeta
 from ..index import Row
 from ..index.ledger import Ledger
@@ -30,6 +38,7 @@ from .format import Locked
 
 RIGHT, ABSENT, OTHER, FOREIGN = "right", "absent", "other", "foreign"
 _ROUNDS = 4  # a file may be taken away, or be given other bytes, by somebody else meanwhile; more is a quarrel
+_MOMENT = 0.5  # seconds; for less another process that syncs has a file open, to look at it
 _TOLD = 5  # files that a message names
 
 
@@ -70,6 +79,7 @@ def sync(
     _refuse_too_large(ctx, files)
     came: dict[Locked, Outcome] = {}
     report = SyncReport()
+    patient = True
     for _ in range(_ROUNDS):
         seen = _Survey(ctx, files, request)
         _refuse_foreign(ctx, seen.of(FOREIGN))
@@ -88,7 +98,13 @@ def sync(
             ]
             return report
         _refuse_offline(ctx, lacking, request)
-        came |= _fetch(ctx, seen, request, workers)
+        try:
+            came |= _fetch(ctx, seen, request, workers)
+        except InUseError:
+            if not patient:
+                raise
+            patient = False
+            ctx.clock.sleep(_MOMENT)
     raise LockTimeoutError(
         f"{_told(lacking or list(files))} did not keep the bytes of the lock file: another program replaces or removes them",
         hint="is another lock file being synced into the same root?",
