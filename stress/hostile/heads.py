@@ -13,7 +13,7 @@ WAITS = "HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT set the wait, in second
 
 def _flood(head: bytes, more: bytes) -> Reply:
     def reply(_asked: Asked, wire: Wire) -> bool:
-        wire.send(head + more)  # at once: what comes later would come before the answer to the next question, as another lie
+        wire.send(head + more)  # at once: what came later could be taken for the next answer, which is another lie
         while True:
             wire.send(more)
 
