@@ -226,6 +226,7 @@ class Machine(RuleBasedStateMachine):
             assert name not in self.world.rows
         else:
             (self.world.pins.add if pinned else self.world.pins.discard)(name)
+            self.world.ever_pinned |= {name} if pinned else set()
 
     @rule(which=ANY, force=st.booleans())
     def remove(self, which, force):
@@ -361,8 +362,10 @@ class Machine(RuleBasedStateMachine):
             if mark and (mark.identity == world.identity(name) or mark.found == data):
                 data, known = mark.data, mark.commit
             found = world.row(name)
-            # Without a row a backup may remember the commit.
+            # Without a row a backup may remember the commit, and the pin.
             assert found.commit == known or (row is None and world.commits[name[0]][found.commit][name[1]] == data)
+            if row is None and found.pinned and name in world.ever_pinned:
+                world.pins.add(name)
             world.rows[name] = Known(data, found.commit, world.identity(name))
 
     # What holds after each

@@ -51,6 +51,7 @@ class World:
         there: Bytes at each path where something stands.
         rows: What the index should know; nothing of files that somebody placed and nobody adopted.
         pins, marks: Of files by name.
+        ever_pinned: What was pinned once, which a backup of the index may remember.
         commits: Of each repo, contents by commit; the last one is current.
         counted: Whether the index knows of every file it made: not after it was lost, until all were looked at.
     """
@@ -63,6 +64,7 @@ class World:
         )
         self.there, self.rows, self.marks = {}, {}, {}
         self.pins, self.leases, self.counted = set(), {}, True
+        self.ever_pinned = set()
         self.commits = {repo: {} for repo in repos}
 
     # The world's own acts
