@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from model_cache.clock import Clock
 from model_cache.errors import DownloadError
 from model_cache.hub.client import FileMeta
+from model_cache.progress import Progress
 
 REPO, FILE = "owner/name", "model.bin"
 
@@ -36,6 +37,17 @@ class Impatient(Clock):
 
     def sleep(self, seconds):
         """Do not."""
+
+
+class Told(Progress):
+    """Keeps the warnings."""
+
+    def __init__(self):
+        self.warnings = []
+
+    def warning(self, message):
+        """Keep it."""
+        self.warnings.append(message)
 
 
 def pattern(size, seed=0):

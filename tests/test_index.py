@@ -8,26 +8,14 @@ import sys
 from contextlib import contextmanager
 
 import pytest
-from support import FILE, REPO, Later, finish, pattern
+from support import FILE, REPO, Later, Told, finish, pattern
 
 from model_cache import CacheFullError, DownloadError, IndexUnavailableError, ModelCache
 from model_cache.index import queries, schema
 from model_cache.index.handle import connect
-from model_cache.progress import Progress
 from model_cache.stats import allocated
 
 NAMES = ["a.json", "b.json", "c.json"]
-
-
-class Listening(Progress):
-    """Keeps the warnings."""
-
-    def __init__(self):
-        self.warnings = []
-
-    def warning(self, message):
-        """Keep it."""
-        self.warnings.append(message)
 
 
 @pytest.fixture
@@ -78,7 +66,7 @@ def test_a_damaged_index_is_set_aside_and_the_download_succeeds(filled, hub, roo
 def test_an_index_that_cannot_be_used_costs_a_warning(filled, hub, root):
     """With no budget a download goes on without the index, and says so; hits say nothing."""
     damage(root / ".model-cache" / "index.db", "a directory")
-    listening = Listening()
+    listening = Told()
     fresh = ModelCache(root, endpoint=hub.url, token=False)
     assert fresh.fetch(REPO, "a.json", progress=listening).exists()
     assert listening.warnings == []
@@ -196,7 +184,7 @@ def test_an_index_locked_by_a_foreign_program_does_not_fail_a_download(filled, h
     """A program that holds SQLite's lock for good costs the wait and a warning."""
     foreign = sqlite3.connect(root / ".model-cache" / "index.db", isolation_level=None)
     foreign.execute("BEGIN EXCLUSIVE")
-    listening = Listening()
+    listening = Told()
     try:
         fresh = ModelCache(root, endpoint=hub.url, token=False)
         assert fresh.fetch(REPO, "b.json", progress=listening).exists()

@@ -5,10 +5,9 @@ import socket
 import threading
 
 import pytest
-from support import FILE, REPO
+from support import FILE, REPO, Told
 
 import model_cache.fleet.bucket
-from model_cache.progress import Progress
 from stress.fleet import ceph, engines, swift
 from stress.fleet.engines import SECRET, LackingError, bucket_environment
 
@@ -19,6 +18,7 @@ __all__ = [
     "SLOW",
     "SMALL",
     "Ceph",
+    "Port",
     "Postgres",
     "Told",
     "Wire",
@@ -57,17 +57,6 @@ def fill(host, hub, tier=None, names=(FILE, SMALL)):
     return first
 
 
-class Told(Progress):
-    """Keeps the warnings."""
-
-    def __init__(self):
-        self.warnings = []
-
-    def warning(self, message):
-        """Keep it."""
-        self.warnings.append(message)
-
-
 class Skipping:
     """An engine that skips the test where a program is not installed."""
 
@@ -103,23 +92,45 @@ class Postgres(Skipping, engines.Postgres):
     """The PostgreSQL of a test."""
 
 
-class Wire:
-    """A port that leads to another, on which so many bytes come back before something is done.
+class Port:
+    """A port of this machine, whose connections are met one after the other.
 
     Attributes:
         port: Where to connect.
+    """
+
+    def __init__(self):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self):
+        """Nobody listens any more, not even who waits for a connection just now."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                self._meet(near)
+
+
+class Wire(Port):
+    """A port that leads to another, on which so many bytes come back before something is done.
+
+    Attributes:
         connections: How many there were.
     """
 
     def __init__(self, target):
         self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
         self.connections = 0
         self._left, self._do, self._ends = None, None, []
         self._between = None
         self._lock = threading.Lock()
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
     def after(self, count, do):
         """Once so many bytes have come back, `do` it before another does."""
@@ -135,27 +146,18 @@ class Wire:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
-    def close(self):
-        """Nobody listens any more, not even who waits for a connection just now."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                self.connections += 1
-                try:
-                    far = socket.create_connection(("127.0.0.1", self._target))
-                    # Else the system takes megabytes ahead, which still come when the server does nothing more.
-                    far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-                except OSError:
-                    near.close()
-                    continue
-                self._ends += (near, far)
-                for source, target, back in ((near, far, False), (far, near, True)):
-                    threading.Thread(target=self._relay, args=(source, target, back), daemon=True).start()
+    def _meet(self, near):
+        self.connections += 1
+        try:
+            far = socket.create_connection(("127.0.0.1", self._target))
+            # Else the system takes megabytes ahead, which still come when the server does nothing more.
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        except OSError:
+            near.close()
+            return
+        self._ends += (near, far)
+        for source, target, back in ((near, far, False), (far, near, True)):
+            threading.Thread(target=self._relay, args=(source, target, back), daemon=True).start()
 
     def _relay(self, source, target, back):
         with contextlib.suppress(OSError):

@@ -1,11 +1,11 @@
 """A database that is none, or lies: it costs no memory, no time without end, and no message that does harm."""
 
 import contextlib
-import socket
 import struct
 import threading
 
 import pytest
+from fleet_equipment import Port
 
 from model_cache.fleet.postgres import PostgresFlight
 from model_cache.fleet.protocols import EngineError
@@ -35,29 +35,18 @@ READY = message(b"Z", b"I")
 WELCOME = message(b"R", struct.pack("!I", 0)) + message(b"S", b"client_encoding\0UTF8\0") + READY
 
 
-class Database:
+class Database(Port):
     """Answers each question with the same bytes, once or without end; with `asks`, it wants a password and repeats it."""
 
     def __init__(self, answer=b"", *, endless=False, asks=False):
         self._answer, self._endless, self._asks = answer, endless, asks
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        port = self._listener.getsockname()[1]
+        super().__init__()
         self.flight = PostgresFlight(
-            f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/db?sslmode=disable&gssencmode=disable"
+            f"postgresql://u:{PASSWORD}@127.0.0.1:{self.port}/db?sslmode=disable&gssencmode=disable"
         )
-        threading.Thread(target=self._accept, daemon=True).start()
 
-    def close(self):
-        """Nobody is answered any more."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+    def _meet(self, near):
+        threading.Thread(target=self._serve, args=(near,), daemon=True).start()
 
     def _serve(self, near):
         with near, near.makefile("rb") as asked, contextlib.suppress(OSError, struct.error):

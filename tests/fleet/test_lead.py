@@ -12,7 +12,6 @@ from support import FILE, REPO, Later, finish, pattern
 from model_cache.download.turn import Absence
 from model_cache.fleet.postgres import PostgresFlight, number
 from model_cache.fleet.protocols import EngineError
-from model_cache.progress import Progress
 from stress.fleet.engines import wait_until
 
 FETCH = f"""
@@ -21,20 +20,17 @@ print(hashlib.sha256(cache.fetch({REPO!r}, {FILE!r}).read_bytes()).hexdigest())
 """
 
 
-class Told(Progress):
+class Told(fleet_equipment.Told):
     """Knows when its fetch waits for another host, and keeps the warnings."""
 
     def __init__(self):
-        self.waits, self.warnings = threading.Event(), []
+        super().__init__()
+        self.waits = threading.Event()
 
     def waiting(self, name, holder, done, total, seconds):
         """It waits."""
         if holder == "another host":
             self.waits.set()
-
-    def warning(self, message):
-        """Keep it."""
-        self.warnings.append(message)
 
 
 @pytest.fixture
