@@ -98,11 +98,14 @@ def main() -> int:
         for found in result.found:
             _say(given.sweep, found)
     results.sort(key=lambda result: list(OPERATIONS).index(result.piece.operation))
-    points, violations = sum(one.points for one in results), sum(len(one.found) for one in results)
+    broken = [found for result in results for found in result.found]
+    points, violations = sum(one.points for one in results), len(broken)
     print(_table(results, kinds))
+    for found in broken:  # once more: of a log often only the end is left
+        _say(given.sweep, found)
     print(f"{points} points, {violations} violations, {time.monotonic() - began:.0f} s")
     if given.json:
-        said = [one._asdict() | {"violation": str(one.violation)} for result in results for one in result.found]
+        said = [one._asdict() | {"violation": str(one.violation)} for one in broken]
         given.json.write_text(json.dumps({"points": points, "violations": said}, indent=1), encoding="utf-8")
     return 1 if violations else 0
 
