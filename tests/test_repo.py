@@ -1,7 +1,9 @@
 """Whole repos: one commit, every file once, and never a part for the whole."""
 
+import errno
 import os
 import signal
+import threading
 
 import pytest
 from support import FILE, REPO, Later, finish, pattern
@@ -15,6 +17,7 @@ from model_cache import (
     NotFoundError,
     OfflineMissError,
     SettingError,
+    StorageError,
     listings,
 )
 from model_cache.download.many import Wanted, fetch_many
@@ -461,6 +464,29 @@ def test_a_promise_that_the_hub_does_not_keep_is_an_error(cache, hub):
     with pytest.raises(Exception, match="expected sha256 ffff"):
         fetch_many(cache._ctx, [Wanted(Entry(REPO, FILE), meta)], Request(), workers=1)
     assert os.listdir(cache.root / ".model-cache" / "partial") == []
+
+
+def test_bytes_of_a_failed_fsync_go_though_those_of_another_file_cannot(hub, root, caplog):
+    """I1: where the fsync of two files failed, and the partial of the first cannot be removed, that of the second goes."""
+    hub.add_repo(REPO, {"a.bin": pattern(MIB, 1), "b.bin": pattern(MIB, 2)})
+    both, removals = threading.Barrier(2, timeout=60), []
+
+    def fail(step):
+        if step == "publish:fsync-file":
+            both.wait()
+            raise StorageError("cannot make durable", path="partial")
+        if step == "stop:unlink-partial":
+            removals.append(step)
+            if len(removals) == 1:
+                raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(StorageError, match="cannot make durable"):
+        ModelCache(root, endpoint=hub.url, token=False, connections=2, step=fail).fetch_repo(REPO, workers=2)
+    assert len(os.listdir(root / ".model-cache" / "partial")) == 1
+    assert "Input/output error" in caplog.text
+    cache = ModelCache(root, endpoint=hub.url, token=False)
+    assert contents(cache.fetch_repo(REPO)) == {"a.bin": pattern(MIB, 1), "b.bin": pattern(MIB, 2)}
+    assert cache.usage().all == sum(row.charged for row in cache.entries())
 
 
 def test_two_files_of_the_same_bytes_are_fetched_once(cache, hub):

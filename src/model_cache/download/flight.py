@@ -264,23 +264,25 @@ class Flight:
         try:
             ended = [item for item in self._items if item.begun and not item.published]
             # What may have its name already says `installing`, which recovery settles.
-            ended = [item for item in ended if item.partial is None or not item.partial.published]
-            left = [(item.entry, self._leave(item)) for item in ended]
-            if left:
-                self._recorder.stopped(left)
-        except (ModelCacheError, OSError) as second:
+            left = [self._leave(item) for item in ended if item.partial is None or not item.partial.published]
+            if told := [one for one in left if one is not None]:
+                self._recorder.stopped(told)
+        except ModelCacheError as second:
             logger.warning("%s: %s", self._whole, second)  # the first error is what the caller must see
         finally:
             for item in list(self._items):
                 self._let_go(item)
 
-    def _leave(self, item: Item) -> int:
-        """Bytes of the partial that stays, 0 where none does."""
-        path = self._ctx.places.partial(item.entry.key)
-        if item.partial is None:
-            return recovery.allocated(path)
-        left = item.partial.left() if is_wanted(item.partial, item.error or Cancelled()) else 0
-        if not left:
-            self._ctx.step("stop:unlink-partial")
-            item.partial.remove_durably()
-        return left
+    def _leave(self, item: Item) -> tuple[Entry, int] | None:
+        """Bytes of the partial that stays, 0 where none does; None where that cannot be had, and recovery settles it."""
+        try:
+            if item.partial is None:
+                return item.entry, recovery.allocated(self._ctx.places.partial(item.entry.key))
+            left = item.partial.left() if is_wanted(item.partial, item.error or Cancelled()) else 0
+            if not left:
+                self._ctx.step("stop:unlink-partial")
+                item.partial.remove_durably()
+        except (ModelCacheError, OSError) as second:
+            logger.warning("%s: %s", item.entry, second)  # the other items are left as they must be all the same
+            return None
+        return item.entry, left
