@@ -30,7 +30,6 @@ class Operation(NamedTuple):
         settings: Of the cache that acts.
         ahead: Seconds that its clock is ahead.
         about: (repo, filename) of a file that it is about, and that can be fetched afterwards.
-        workers: Threads that download at the same time.
         host: Which of the hosts that share the root does it; empty: the one that does all the rest.
     """
 
@@ -40,7 +39,6 @@ class Operation(NamedTuple):
     settings: Mapping[str, object] = {}
     ahead: float = 0.0
     about: tuple[str, str] = (REPO, BAD)
-    workers: int = 1
     host: str = ""
 
 

@@ -101,5 +101,5 @@ OPERATIONS = (
     Operation("resume-repo", _fetch_repo(1), _halted_whole, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
     Operation("copy", _copy, _layered, _TIGHT_FOR_A_WHOLE, about=(WHOLE, LARGEST)),
     Operation("update-repo", lambda cache: cache.update(WHOLE), _moved_whole, about=(WHOLE, LARGEST)),
-    Operation("crew", _fetch_repo(4), _partly, about=(WHOLE, LARGEST), workers=4),
+    Operation("crew", _fetch_repo(4), _partly, about=(WHOLE, LARGEST)),
 )

@@ -226,12 +226,10 @@ class Bench:
         # Bytes of which nothing says what they belong to are not resumed: a note that cannot be written costs that.
         left = partial.read_bytes() if partial.exists() else b""
         kept = notes.kept(notes.read(cache._ctx, entry), len(left)) if partial.exists() else []
+        self.hub.settle()  # what the process that is gone had asked for is none of what comes now
         bodies, sent = self.hub.body_gets(filename, repo), self.hub.body_bytes(filename, repo)
-        found, own = self._fetch_one(site, entry)
+        found = _attempt("fetch", Act(lambda cache: fetch(cache._ctx, entry, Request())), site)
         bodies, sent = self.hub.body_gets(filename, repo) - bodies, self.hub.body_bytes(filename, repo) - sent
-        if "pace" in self.operation.settings or self.operation.workers > 1:
-            # What several connections of a process had asked for when it died, the hub may read and count only now.
-            bodies, sent = own
         whole = site.path(filename, repo).read_bytes() if not found else b""
         size, here = len(whole), sum(end - start for start, end in kept)
         if site.expected.spoilt and any(left[start:end] != whole[start:end] for start, end in kept):
@@ -241,21 +239,6 @@ class Bench:
         if bodies and sent > size - here + _BLOCK:
             found.append(Violation("I2", f"{sent} bytes of {filename} came, and {here} of {size} were here"))
         return found
-
-    @staticmethod
-    def _fetch_one(site: Site, entry: Entry) -> tuple[list[Violation], tuple[int, int]]:
-        """What is wrong with a fetch, and by its own word how many bodies it asked for, and the bytes that came."""
-        opened, came = 0, 0
-
-        def count(step: str) -> None:
-            nonlocal opened
-            opened += step in ("body:open", "part:open")
-
-        try:
-            came = fetch(site.cache(step=count)._ctx, entry, Request()).downloaded
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
-            return [Violation("I10", f"fetch afterwards: {error!r}")], (opened, came)
-        return [], (opened, came)
 
 
 _LAST = {

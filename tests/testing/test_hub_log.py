@@ -1,5 +1,6 @@
 """What the loopback hub remembers of the requests it answered."""
 
+import socket
 import threading
 from urllib.parse import urlsplit
 
@@ -84,6 +85,18 @@ def test_a_test_can_wait_for_the_log(served):
     thread.join()
     with pytest.raises(TimeoutError):
         served.wait_until(lambda: served.body_gets() == 2, timeout=0.01)
+
+
+def test_what_a_client_that_is_gone_had_asked_for_is_in_the_log(served):
+    """After `settle` the log has every request of those who left before any of it was read, every time."""
+    url = urlsplit(resolve(served, "model.bin"))
+    for _ in range(50):
+        served.reset()
+        for client in [socket.create_connection((url.hostname, url.port)) for _ in range(8)]:
+            client.sendall(f"HEAD {url.path} HTTP/1.1\r\n\r\n".encode())
+            client.close()
+        served.settle()
+        assert served.count("HEAD") == 8
 
 
 def test_reset_forgets_requests_and_keeps_repos(served):

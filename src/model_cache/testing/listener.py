@@ -56,6 +56,18 @@ class Listener:
         for thread, _ in live:
             thread.join(_JOIN)
 
+    def settle(self, timeout: float) -> None:
+        """Waits until every connection whose client is gone has come to its end, for each at most so many seconds."""
+        # They are accepted in their order: when this one has its end, those before it are live, or were.
+        with socket.create_connection((self.address, self.port), timeout) as last:
+            last.shutdown(socket.SHUT_WR)
+            last.recv(1)
+        with self._lock:
+            live = list(self.live.items())
+        for thread, connection in live:
+            if connection.left():
+                thread.join(timeout)
+
     def forsake(self) -> None:
         """Closes the sockets that a forked child inherited, and nothing of the parent's."""
         for sock in (self.sock, *(connection.sock for connection in self.live.values())):

@@ -188,6 +188,15 @@ class LoopbackHub:
         if not self.log.wait_until(condition, timeout):
             raise TimeoutError(f"the hub's log did not come to what was waited for in {timeout:g} s")
 
+    def settle(self, timeout: float = 5.0) -> None:
+        """Waits until all that clients asked for who are gone by now is in the log, whoever killed them.
+
+        Raises:
+            TimeoutError: The hub did not accept a connection for so many seconds.
+        """
+        for listener in self._listeners:
+            listener.settle(timeout)
+
     def reset(self) -> None:
         """Forgets the requests so far; repos, faults and holds stay."""
         self.log.reset()

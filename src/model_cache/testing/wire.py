@@ -23,6 +23,7 @@ _TICK = 0.02  # seconds between two writes of a slowed body
 _LOOK = 0.05  # seconds between two looks at whether a stalled client is still there
 _MORE = getattr(socket, "MSG_MORE", 0)  # Linux: the headers wait for the body and leave in one packet with it
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)  # not on Windows
+_LEFT = getattr(select, "POLLRDHUP", 0)  # Linux: seen also behind a request that nobody has read yet
 
 
 class BrokenOff(Exception):
@@ -52,8 +53,8 @@ class Connection:
         host: Which port it came in on: `hub` or `cdn`.
         stopping: Set when the hub stops; ends every wait.
 
-    **Concurrency.** One thread reads and writes; `shut` may be called from any other, and makes that thread's next
-    read or write fail at once.
+    **Concurrency.** One thread reads and writes; `left` and `shut` may be called from any other, and `shut` makes that
+    thread's next read or write fail at once.
     """
 
     def __init__(self, sock: socket.socket, host: str, stopping: threading.Event) -> None:
@@ -112,6 +113,17 @@ class Connection:
             return not self.sock.recv(1, socket.MSG_PEEK | _DONTWAIT)
         except BlockingIOError:
             return False
+        except (OSError, ValueError):
+            return True
+
+    def left(self) -> bool:
+        """As `gone`, and also while a request of that client waits to be read, where the platform can tell."""
+        if not _LEFT:
+            return self.gone()
+        watch = select.poll()
+        try:
+            watch.register(self.sock, _LEFT)
+            return bool(watch.poll(0))
         except (OSError, ValueError):
             return True
 
