@@ -233,9 +233,10 @@ def test_users_of_a_group_share_downloads_hits_and_leases(hub, shared, as_user):
     assert finish(as_user(FETCH, SECOND)) == str(shared / REPO / FILE)
     assert hub.body_gets(FILE) == 1
     code = f"""
+from model_cache import hit
 before = os.stat(next(os.scandir(arguments["root"] + "/.model-cache/used"))).st_mtime_ns
 with cache.lease("{REPO}", "{FILE}") as path:
-    print(os.stat(next(os.scandir(arguments["root"] + "/.model-cache/used"))).st_mtime_ns > before, cache._ctx.kept)
+    print(os.stat(next(os.scandir(arguments["root"] + "/.model-cache/used"))).st_mtime_ns > before, hit._kept)
 """
     assert finish(as_user(code, FIRST)) == "True []"
     assert hub.body_gets(FILE) == 1

@@ -109,6 +109,25 @@ def test_a_mark_that_cannot_be_read_costs_the_damaged_file_no_row(bench):
 
 
 @calls
+@pytest.mark.parametrize(
+    ("bench", "name", "part", "ending"),
+    [
+        ("gc", "openat", "/locks/", "refused"),
+        ("verify", "pwrite64", "/verify.lock", "done"),
+        ("link", "preadv", "/a.bin", "done"),
+    ],
+    indirect=["bench"],
+)
+def test_a_process_that_lives_on_keeps_no_lock_of_what_failed(bench, name, part, ending):
+    """I10: a lock file that cannot be opened, a holder's name that cannot be written, bytes that cannot be read to be linked."""
+    whole = bench.rehearse().calls
+    places = [n for n, call in enumerate(whole, 1) if call.name.startswith(name) and part in f"/{call.path}"]
+    tried = [bench.fail(Point("call", place, "EIO"), every=True) for place in places]
+    assert [found for _, found in tried if found] == []
+    assert ending in [outcome.ending for outcome, _ in tried]
+
+
+@calls
 @pytest.mark.parametrize("bench", ["gc"], indirect=True)
 def test_a_process_is_killed_before_the_call_and_not_after_it(bench):
     """Killed at the unlink, the file is still there."""
@@ -231,15 +250,27 @@ def broken(tmp_path, module, old, new):
             "fault --operation gc --at LOCK",
             "family",
         ),
+        (
+            "integrity/turn.py",
+            "    try:\n        with suppress(OSError):  # on a full disk it goes on saying who was here last\n"
+            "            mutex.word = holder_name()\n",
+            "    mutex.word = holder_name()\n    try:\n",
+            "fault --operation verify --at TURN",
+            "I10",
+        ),
     ],
-    ids=["recovery", "fsync", "surface"],
+    ids=["recovery", "fsync", "surface", "lock"],
 )
 def test_a_sweep_fails_where_something_is_broken(tmp_path, worker, module, old, new, arguments, invariant):
-    """In a copy without recovery, with a partial that is kept after its fsync failed, with errors that escape."""
+    """In a copy without recovery; where the partial of a failed fsync is kept; where errors escape; where a lock is kept."""
     environ = broken(tmp_path, module, old, new)
-    if "FSYNC" in arguments or "LOCK" in arguments:
-        arguments = arguments.replace("FSYNC", place(worker, "fetch", "fsync", "/partial/"))
-        arguments = arguments.replace("LOCK", place(worker, "gc", "openat", "/gc.lock"))
+    places = {
+        "FSYNC": ("fetch", "fsync", "/partial/"),
+        "LOCK": ("gc", "openat", "/gc.lock"),
+        "TURN": ("verify", "pwrite64", "/verify.lock"),
+    }
+    for name in places.keys() & set(arguments.split()):
+        arguments = arguments.replace(name, place(worker, *places[name]))
     command = [sys.executable, "-m", "stress.sweep", *arguments.split()]
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1, done.stdout + done.stderr

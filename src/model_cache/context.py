@@ -69,9 +69,6 @@ class Context:
         self._lower: tuple[Context, ...] = ()
         self._lower_roots: tuple[str, ...] = ()  # what `_lower` was made of
         self.told: set[str] = set()  # lower roots that something has been said of
-        # Leases kept for readers that cannot touch: (until when, by the monotonic clock; descriptor; pid).
-        self.kept: list[tuple[float, int]] = []
-        self.kept_pid = 0
 
     @property
     def root(self) -> str:

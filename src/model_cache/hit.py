@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 
 from . import damage, disk, locks
 from .errors import InvalidNameError, LockTimeoutError, StorageError, quoted
 from .layout import Entry, clash, rivals
 from .platforms import at, opened
-from .platforms.capabilities import CLOEXEC, NONBLOCK, PLACE
+from .platforms.capabilities import CLOEXEC, NONBLOCK, PLACE, after_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ _CLOSED_WAIT = 0.01  # seconds between two looks at what another user may be mak
 _CLOSED_LOOKS = 25  # between its making and its mode lie two system calls
 _BUSY_LIMIT = 10.0  # seconds; an eviction of one file takes milliseconds
 _KEPT_LEASES = 256  # leases kept for readers that cannot touch, so that descriptors do not run out
+
+# Of this process, whichever cache they were taken for, which may be gone long before: (monotonic seconds, descriptor), a heap.
+_kept: list[tuple[float, int]] = []
+after_fork(after_in_child=_kept.clear)  # `locks` closes what the parent holds
 
 
 class Found:
@@ -331,10 +336,10 @@ def _refuse_rivals(ctx: Context, entry: Entry) -> None:
 
 def _keep_lease(ctx: Context, fd: int) -> None:
     """Hold a shared lease for `min_idle` in place of a touch, so that an evictor on another mount sees the use."""
+    import heapq  # which a hit that can touch does not pay
+
     now = ctx.clock.monotonic()
-    if ctx.kept_pid != os.getpid():
-        # Inherited over a fork: closed in this child by `locks`, still held by the parent.
-        ctx.kept, ctx.kept_pid = [], os.getpid()
-    ctx.kept.append((now + ctx.settings.min_idle, fd))
-    while ctx.kept and (ctx.kept[0][0] <= now or len(ctx.kept) > _KEPT_LEASES):
-        locks.release(ctx.kept.pop(0)[1])
+    heapq.heappush(_kept, (now + ctx.settings.min_idle, fd))
+    with suppress(IndexError):  # another thread was faster
+        while _kept[0][0] <= now or len(_kept) > _KEPT_LEASES:
+            locks.release(heapq.heappop(_kept)[1])

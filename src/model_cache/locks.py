@@ -199,15 +199,15 @@ def try_raw(path: str, mode: int, *, shared: bool = False) -> int | None:
     while True:
         fd = open_own(path, mode)
         try:
-            if not (try_shared if shared else _try_alone)(fd):
-                os.close(fd)
-                return None
-            if os.fstat(fd).st_nlink:
+            locked = (try_shared if shared else _try_alone)(fd)
+            if locked and os.fstat(fd).st_nlink:
                 return fd
+        except BaseException:
             release(fd)
-        except OSError:
-            os.close(fd)
             raise
+        release(fd)
+        if not locked:
+            return None
 
 
 def open_own(path: str, mode: int, *, linked: bool = False) -> int:

@@ -27,6 +27,18 @@ if TYPE_CHECKING:
         excludes: bool
 
 
+_refused: list[BaseFileLock] = []  # which a file system did not take back yet
+
+
+def _give_back(*mine: BaseFileLock) -> None:
+    """Release these, and what was refused before: `filelock` keeps the descriptor open, and so the lock, until that succeeds."""
+    _refused.extend(mine)
+    for lock in tuple(_refused):
+        with suppress(OSError, ValueError):  # ValueError: another thread did it
+            lock.release()
+            _refused.remove(lock)
+
+
 class WriteLock:
     """W: the right to write one entry.
 
@@ -58,6 +70,7 @@ class WriteLock:
         if not FLOCK:
             self.go_without()
             return True
+        _give_back()
         waited = False
         while not (self._stand_in(needless if waited else None) and self._take()):
             if give_up is None or give_up():
@@ -104,12 +117,12 @@ class WriteLock:
     def release(self) -> None:
         """Give the lock back; its file stays, so that no two processes ever hold different files of one name.
 
-        Where the file system refuses, the kernel does it at the end of this process at the latest.
+        Where the file system refuses, it is asked once more whenever this process takes a lock or gives one back, and the
+        kernel does it at the process's end.
         """
         if self.held and self._lock is not None:
             self.held = False
-            with suppress(OSError):
-                self._lock.release()
+            _give_back(self._lock)
 
 
 class TakenLock:

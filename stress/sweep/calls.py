@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from typing import NamedTuple
@@ -16,8 +17,9 @@ _LONGEST = 4096  # bytes of a path
 
 # Where the arguments have descriptors, and where paths: (directory's argument or None, path's argument).
 _FILES = {
-    "read": (0,), "pread64": (0,), "write": (0,), "pwrite64": (0,), "fsync": (0,), "fdatasync": (0,), "ftruncate": (0,),
-    "fchmod": (0,), "flock": (0,), "fcntl": (0,), "ioctl": (0,), "copy_file_range": (0, 2),
+    "read": (0,), "pread64": (0,), "preadv": (0,), "preadv2": (0,), "write": (0,), "pwrite64": (0,), "fsync": (0,),
+    "fdatasync": (0,), "ftruncate": (0,), "fchmod": (0,), "flock": (0,), "fcntl": (0,), "ioctl": (0,),
+    "copy_file_range": (0, 2),
 }  # fmt: skip
 _PATHS: dict[str, tuple[tuple[int | None, int], ...]] = {
     "openat": ((0, 1),), "mkdir": ((None, 0),), "mkdirat": ((0, 1),), "rmdir": ((None, 0),), "unlink": ((None, 0),),
@@ -25,8 +27,10 @@ _PATHS: dict[str, tuple[tuple[int | None, int], ...]] = {
     "link": ((None, 0), (None, 1)), "linkat": ((0, 1), (2, 3)), "chmod": ((None, 0),), "fchmodat": ((0, 1),),
     "utimensat": ((0, 1),),
 }  # fmt: skip
-_SIZES = {"write": slice(2, 3), "pwrite64": slice(2, 4), "ftruncate": slice(1, 2)}  # and places
-_CHANGE_NOTHING = {"read", "pread64", "fsync", "fdatasync", "flock", "fcntl"}  # a lock is gone with its process
+# Lengths and places; of a lock, which.
+_SIZES = {"write": slice(2, 3), "pwrite64": slice(2, 4), "ftruncate": slice(1, 2), "flock": slice(1, 2)}
+# A lock is gone with its process.
+_CHANGE_NOTHING = {"read", "pread64", "preadv", "preadv2", "fsync", "fdatasync", "flock", "fcntl"}
 
 _ON_INDEX = re.compile(rf"(\.model-cache|{re.escape(PLACE)}/[^/]+/[^/]+)(/index\..*)?")  # of one host, or of each
 
@@ -38,13 +42,18 @@ class Call(NamedTuple):
         name: Of the call.
         path: What it is on, below the root; of two, the last.
         changes: Whether anything is different on disk afterwards.
-        about: Everything that tells it from another call: paths, places, lengths.
+        about: Everything that tells it from another call: paths, places, lengths, which lock.
     """
 
     name: str
     path: str
     changes: bool
     about: tuple[object, ...]
+
+    @property
+    def unlocks(self) -> bool:
+        """Whether it gives a lock back."""
+        return self.name == "flock" and self.about[-1] == fcntl.LOCK_UN
 
     @property
     def on_index(self) -> bool:

@@ -36,6 +36,7 @@ class Outcome:
         modules: What it had imported, if asked.
         calls: Every system call on something below the root, if watched.
         let_go: Those of them that changed something, as they were let go.
+        kept: Paths below the root that it still had open when it was done with the cache.
     """
 
     ending: str = ""
@@ -47,6 +48,7 @@ class Outcome:
     modules: list[str] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     let_go: list[object] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
 
 
 class _Judge:
@@ -200,7 +202,7 @@ class Zygote:
                     outcome.hit = told["step"]
                 elif "ending" in told:
                     outcome.ending, outcome.said, outcome.error = told["ending"], told["said"], told["error"]
-                    outcome.steps, outcome.modules = told["steps"], told["modules"]
+                    outcome.steps, outcome.modules, outcome.kept = told["steps"], told["modules"], told["kept"]
                 elif "status" in told:
                     return int(told["status"])
                 else:

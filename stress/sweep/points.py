@@ -12,6 +12,8 @@ FAULTS = {
     "openat": ("EMFILE", "EIO", "ENOSPC", "EACCES"),
     "read": ("EIO", "EINTR"),
     "pread64": ("EIO", "EINTR"),
+    "preadv": ("EIO", "EINTR"),
+    "preadv2": ("EIO", "EINTR"),
     "write": (*_ROOM, "EINTR", SHORT),
     "pwrite64": (*_ROOM, "EINTR", SHORT),
     "fsync": _ROOM,

@@ -21,12 +21,12 @@ _X86_64 = {
     "read": 0, "write": 1, "ioctl": 16, "pread64": 17, "pwrite64": 18, "fcntl": 72, "flock": 73, "fsync": 74,
     "fdatasync": 75, "ftruncate": 77, "rename": 82, "mkdir": 83, "rmdir": 84, "link": 86, "unlink": 87, "chmod": 90,
     "fchmod": 91, "openat": 257, "mkdirat": 258, "unlinkat": 263, "renameat": 264, "linkat": 265, "fchmodat": 268,
-    "utimensat": 280, "renameat2": 316, "copy_file_range": 326,
+    "utimensat": 280, "preadv": 295, "renameat2": 316, "copy_file_range": 326, "preadv2": 327,
 }  # fmt: skip
 _ARM64 = {
     "fcntl": 25, "ioctl": 29, "flock": 32, "mkdirat": 34, "unlinkat": 35, "linkat": 37, "renameat": 38, "ftruncate": 46,
-    "fchmod": 52, "fchmodat": 53, "openat": 56, "read": 63, "write": 64, "pread64": 67, "pwrite64": 68, "fsync": 82,
-    "fdatasync": 83, "utimensat": 88, "renameat2": 276, "copy_file_range": 285,
+    "fchmod": 52, "fchmodat": 53, "openat": 56, "read": 63, "write": 64, "pread64": 67, "pwrite64": 68, "preadv": 69,
+    "fsync": 82, "fdatasync": 83, "utimensat": 88, "renameat2": 276, "copy_file_range": 285, "preadv2": 286,
 }  # fmt: skip
 _MACHINES = {"x86_64": (_X86_64, 317, 0xC000003E), "aarch64": (_ARM64, 277, 0xC00000B7)}
 NUMBERS, _SECCOMP, _ARCH = _MACHINES.get(platform.machine(), ({}, 0, 0))

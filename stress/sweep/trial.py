@@ -111,7 +111,7 @@ class Bench:
             outcome = self._run(site, point)
             if not outcome.hit:
                 return outcome, []
-            found = list(self._ending(outcome))
+            found = list(self._ending(outcome, point))
             call = outcome.call
             assert call is not None
             where = "index" if call.on_index else point.place
@@ -158,12 +158,16 @@ class Bench:
     def _run(self, site: Site, point: Point | None = None, **how: bool | str) -> Outcome:
         return self._zygote.run(self.operation.name, site.root, self.hub.url, point, **how)  # type: ignore[arg-type]
 
-    def _ending(self, outcome: Outcome) -> Iterator[Violation]:
+    def _ending(self, outcome: Outcome, point: Point) -> Iterator[Violation]:
         """Whether a process that had a call fail ended as it may."""
+        call = outcome.call
         if outcome.ending not in ("done", "refused"):
             yield Violation("family", f"{outcome.ending}: {outcome.said}")
+        # `filelock` keeps W for as long as it cannot be unlocked.
+        locked = call is not None and (call.unlocks or (call.name == "flock" and point.on))
+        if outcome.kept and not locked:
+            yield Violation("I10", f"{', '.join(outcome.kept)} stays open in a process that lives on: {outcome.said}")
         if outcome.ending == "refused" and self.operation.name == "hit":
-            call = outcome.call
             path = invariants.path_of(*self.operation.about)
             if call is not None and (call.name not in _MAY_FAIL or call.path != path):
                 yield Violation("I9", f"a hit failed: {outcome.said}")

@@ -87,6 +87,18 @@ class _Victim:
     trash: list[str] = field(default_factory=list)
     partials: list[str] = field(default_factory=list)  # names of it that a power loss brought back
 
+    def close(self) -> None:
+        """Let the file go, and with it every lease."""
+        if self.fd >= 0:
+            fd, self.fd = self.fd, -1
+            locks.release(fd)
+
+    def release(self) -> None:
+        """Let go of the file and of the write locks."""
+        self.close()
+        while self.locks:
+            locks.release(self.locks.pop())
+
 
 @contextmanager
 def sole_evictor(ctx: Context) -> Iterator[None]:
@@ -110,8 +122,13 @@ def batches(units: Sequence[Unit]) -> Iterator[Sequence[Unit]]:
 def evict(ctx: Context, room: Room, units: Sequence[Unit], rules: Rules, claim: Claim | None = None) -> Evicted:
     """Take one batch of units away; G is held. The freed bytes become the claim's reservation."""
     result = Evicted()
-    victims = [victim for unit in units if (victim := _lock(ctx, unit, result)) is not None]
+    victims: list[_Victim] = []
     try:
+        for unit in units:
+            victim = _Victim(unit)
+            victims.append(victim)  # first: what fails half way is let go of too
+            if not _lock(ctx, victim, result):
+                victims.pop()
         ctx.step("evict:deleting")
         rows = [row for victim in victims for row in victim.unit.rows]
         kept = {row.id for row in room.deleting(rows)}
@@ -130,9 +147,7 @@ def evict(ctx: Context, room: Room, units: Sequence[Unit], rules: Rules, claim: 
         _forget(ctx, taken)
     finally:
         for victim in victims:
-            _let_go(victim)
-            for fd in victim.locks:
-                locks.release(fd)
+            victim.release()
     return result
 
 
@@ -150,27 +165,25 @@ def plan(ctx: Context, units: Sequence[Unit], rules: Rules) -> Evicted:
 
 def examine(ctx: Context, unit: Unit, rules: Rules) -> str | None:
     """Why a unit would be spared right now, or None: all the tests of an eviction, and none of its changes."""
-    result = Evicted()
-    victim = _lock(ctx, unit, result)
-    if victim is not None:
-        _claim(ctx, victim, rules, result)
-        _let_go(victim)
-        for fd in victim.locks:
-            locks.release(fd)
+    result, victim = Evicted(), _Victim(unit)
+    try:
+        if _lock(ctx, victim, result):
+            _claim(ctx, victim, rules, result)
+    finally:
+        victim.release()
     return result.spared[0].reason if result.spared else None
 
 
-def _lock(ctx: Context, unit: Unit, result: Evicted) -> _Victim | None:
-    victim = _Victim(unit)
-    for row in unit.rows:
+def _lock(ctx: Context, victim: _Victim, result: Evicted) -> bool:
+    """W of every name; False, and none of them, where somebody has one."""
+    for row in victim.unit.rows:
         fd = locks.try_write(ctx.places.lock(row.key), ctx.settings.file_mode)
         if fd is None:
             result.spared.append(Spared(row, "busy"))
-            for held in victim.locks:
-                locks.release(held)
-            return None
+            victim.release()
+            return False
         victim.locks.append(fd)
-    return victim
+    return True
 
 
 def _claim(ctx: Context, victim: _Victim, rules: Rules, result: Evicted) -> bool:
@@ -190,7 +203,7 @@ def _claim(ctx: Context, victim: _Victim, rules: Rules, result: Evicted) -> bool
     reason = _in_use(ctx, victim, rules)
     if reason is None:
         return True
-    _let_go(victim)
+    victim.close()
     result.spared.append(Spared(row, reason))
     return False
 
@@ -291,7 +304,7 @@ def _unname(ctx: Context, victims: list[_Victim], result: Evicted) -> None:
         disk.fsync_directory(ctx.places.partials)
     disk.fsync_directory(ctx.places.trash)
     for victim in victims:
-        _let_go(victim)
+        victim.close()
 
 
 def _unlink(ctx: Context, victims: list[_Victim]) -> None:
@@ -310,9 +323,3 @@ def _forget(ctx: Context, victims: list[_Victim]) -> None:
         for row in victim.unit.rows:
             disk.remove(ctx.places.used + row.key)
             disk.remove_empty_parents(ctx.root, row.path)
-
-
-def _let_go(victim: _Victim) -> None:
-    if victim.fd >= 0:
-        fd, victim.fd = victim.fd, -1
-        locks.release(fd)

@@ -51,13 +51,26 @@ def find_source(ctx: Context, entry: Entry, meta: FileMeta, recorder: Recorder) 
             continue
         if fd is None:
             continue
-        ctx.step("link:hash")
-        sha256, size = digest.sha256(fd)
-        if sha256 == meta.sha256 if meta.sha256 else digest.git_sha1(fd, size) == meta.git_sha1:
-            return Source(other.path(ctx.root), fd, sha256)
-        logger.warning("%s has other bytes than were recorded; %s is downloaded instead", other, entry)
-        locks.release(fd)
+        sha256 = None
+        try:
+            ctx.step("link:hash")
+            sha256 = _sha256_of_promised(fd, meta)
+            if sha256 is not None:
+                return Source(other.path(ctx.root), fd, sha256)
+            logger.warning("%s has other bytes than were recorded; %s is downloaded instead", other, entry)
+        except OSError as error:
+            logger.warning("%s cannot be read (%s); %s is downloaded instead", other, error.strerror, entry)
+        finally:
+            if sha256 is None:
+                locks.release(fd)
     return None
+
+
+def _sha256_of_promised(fd: int, meta: FileMeta) -> str | None:
+    """Of an open file, if its bytes are the promised ones."""
+    sha256, size = digest.sha256(fd)
+    same = sha256 == meta.sha256 if meta.sha256 else digest.git_sha1(fd, size) == meta.git_sha1
+    return sha256 if same else None
 
 
 def find_below(ctx: Context, entry: Entry, meta: FileMeta) -> Source | None:

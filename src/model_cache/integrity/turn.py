@@ -8,7 +8,7 @@ Concurrency:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from .. import disk
 from ..context import Context
@@ -29,7 +29,6 @@ def sole_run(ctx: Context) -> Iterator[None]:
     mutex = FileMutex(ctx.places.verify_lock, ctx.settings.file_mode, ctx.clock)
     try:
         mutex.acquire(0.0)
-        mutex.word = holder_name()
     except LockTimeoutError:
         raise LockTimeoutError(
             f"another verify or reconcile of {ctx.root} is under way, by {_holder(ctx)}",
@@ -39,6 +38,8 @@ def sole_run(ctx: Context) -> Iterator[None]:
         yield
         return
     try:
+        with suppress(OSError):  # on a full disk it goes on saying who was here last
+            mutex.word = holder_name()
         yield
     finally:
         mutex.release()
