@@ -17,7 +17,7 @@ from typing import Any
 
 from . import seccomp, wire
 from .calls import Call, Reader
-from .points import SHORT, Point, suited
+from .points import SHORT, Point, lasts, suited
 
 LIMIT = 30.0  # seconds for one operation that takes milliseconds: longer is a hang
 
@@ -92,7 +92,7 @@ class _Judge:
 
     def _is_meant(self, call: Call, point: Point) -> bool:
         count, first = len(self._outcome.calls), self._outcome.call
-        return count == point.place or (point.on and first is not None and call.name == first.name)
+        return count == point.place or (first is not None and call.name == first.name and lasts(point, call.name))
 
 
 def _half(pid: int, notice: seccomp.Notice) -> int | None:

@@ -40,6 +40,7 @@ FAULTS = {
 }
 _ONCE = ("EINTR", SHORT)  # a call that is interrupted for ever is repeated for ever (PEP 475)
 _WAITED_FOR = ("fcntl", "ENOLCK")  # SQLite takes it for a lock that is held, and waits five seconds each time
+_DAMAGE = ("preadv", "preadv2")  # model files are read so: what cannot be read twice is damaged (tests/test_repair.py)
 _SPEC = re.compile(r"(?P<kind>step|call):(?P<count>\d+)(:(?P<error>E[A-Z]+|SHORT)(?P<on>\+)?)?")
 
 
@@ -74,12 +75,19 @@ def parse(spec: str) -> Point:
 def faults(name: str) -> list[tuple[str, bool]]:
     """Every way in which a call can fail: (error, whether from then on)."""
     once = [(error, False) for error in FAULTS[name]]
+    if name in _DAMAGE:
+        return once
     return once + [(error, True) for error, _ in once if error not in _ONCE and (name, error) != _WAITED_FOR]
+
+
+def lasts(point: Point, name: str) -> bool:
+    """Whether a call that fails at a point goes on failing: it says so, and calls of this kind can."""
+    return point.on and any(on for _, on in faults(name))
 
 
 def suited(point: Point, name: str) -> str:
     """How a call fails at a point: as it says, or (of threads another came first this time) as a call of this kind can."""
-    ways = faults(name)
-    if not point.error or (point.error, point.on) in ways:
+    ways, on = faults(name), lasts(point, name)
+    if not point.error or (point.error, on) in ways:
         return point.error
-    return next(error for error, on in ways if on == point.on)
+    return next(error for error, goes_on in ways if goes_on == on)
