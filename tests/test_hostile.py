@@ -5,7 +5,7 @@ import logging
 import os
 
 import pytest
-from support import FILE, REPO, pattern
+from support import FILE, REPO, finish, pattern
 
 from model_cache import IndexUnavailableError, InvalidNameError, ModelCache, ModelCacheError, SettingError, StorageError
 from model_cache.context import Context
@@ -240,6 +240,24 @@ def test_a_read_only_cache_writes_nothing_on_a_hit(cache, hub, own, root):
     assert os.listdir(own.used) == []
     with pytest.raises(ModelCacheError, match=f"^{REPO} other is not in the cache"):
         reader.fetch(REPO, "other")
+
+
+def test_readers_that_come_and_go_keep_a_bounded_number_of_leases(cache, hub, spawn):
+    """A process that makes a cache for each request does not run out of descriptors; what it handed out last stays leased."""
+    hub.add_repo(REPO, {FILE: BIG})
+    cache.fetch(REPO, FILE)
+    code = f"""
+    from model_cache import ModelCache, locks
+
+    def read(times, **policy):
+        for _ in range(times):
+            ModelCache(arguments["root"], read_only=True, **policy).fetch("{REPO}", "{FILE}")
+        print(len(locks._held))
+
+    read(3, min_idle=0)
+    read(300, min_idle=3600)
+    """
+    assert finish(spawn(code)).split() == ["0", "256"]
 
 
 def test_no_room_for_a_directory_is_no_room(tmp_path):
