@@ -73,8 +73,8 @@ def find(ctx: Context, entry: Entry) -> Found | None:
     fd, found = opened
     try:
         if not touch(ctx, entry):
-            _keep_lease(ctx, fd)
-            fd = -1
+            given, fd = fd, -1  # first: what is interrupted here is not closed twice
+            _keep_lease(ctx, given)
         return Found(ctx.root_path / entry.relative, path, found, ctx.clock.monotonic() + ctx.settings.touch_interval)
     finally:
         if fd >= 0:

@@ -54,9 +54,11 @@ class Lease:
         """Let the file go; in a forked child, and a second time, this does nothing."""
         fd, self._fd = self._fd, -1
         if fd >= 0 and self._pid == os.getpid():
-            # What was leased for hours was in use until now, not until it was fetched.
-            hit.touch(self._ctx, self._entry)
-            locks.release(fd)
+            try:
+                # What was leased for hours was in use until now, not until it was fetched.
+                hit.touch(self._ctx, self._entry)
+            finally:
+                locks.release(fd)
 
     def __del__(self) -> None:
         self.release()

@@ -134,6 +134,22 @@ def release(fd: int) -> None:
     os.close(fd)
 
 
+def release_all(fds: list[int]) -> None:
+    """Release each, and empty the list; what one of them raises, or an interrupt, is raised when none is left."""
+    failed: BaseException | None = None
+    while fds:
+        try:
+            while fds:
+                release(fds[-1])
+                fds.pop()
+        except BaseException as error:  # noqa: BLE001 - whatever comes: who holds a lock for good keeps all others waiting
+            failed = error
+            if fds and not is_held(fds[-1]):  # else the interrupt came before it was begun
+                fds.pop()
+    if failed is not None:
+        raise failed
+
+
 def flock_works(fd: int) -> bool:
     """Whether the file system of an open file implements flock."""
     if not FLOCK:

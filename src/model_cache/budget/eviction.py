@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -95,9 +95,10 @@ class _Victim:
 
     def release(self) -> None:
         """Let go of the file and of the write locks."""
-        self.close()
-        while self.locks:
-            locks.release(self.locks.pop())
+        try:
+            self.close()
+        finally:
+            locks.release_all(self.locks)
 
 
 @contextmanager
@@ -146,8 +147,9 @@ def evict(ctx: Context, room: Room, units: Sequence[Unit], rules: Rules, claim: 
         result.missing = room.gone(gone, spared, "asked" if rules.asked else rules.reason, claim)
         _forget(ctx, taken)
     finally:
-        for victim in victims:
-            victim.release()
+        with ExitStack() as each:  # though one cannot be let go, or an interrupt comes, the others are
+            for victim in victims:
+                each.callback(victim.release)
     return result
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from .. import disk, hit, locks, recovery, stats, tiers
 from ..budget import admission, limits
@@ -244,8 +245,8 @@ class Flight:
             if leased and stats.identity_at(item.entry.path(ctx.root)) == stats.identity(found):
                 handed_out = hit.recognised(ctx, item.entry, found)
                 self.outcomes[item.entry] = Outcome(handed_out, item.way, item.received)
-                self._leases.add(fd, found.st_size)
-                fd = -1
+                given, fd = fd, -1  # first: what is interrupted here is not closed twice
+                self._leases.add(given, found.st_size)
         finally:
             if fd >= 0:
                 locks.release(fd)
@@ -254,10 +255,12 @@ class Flight:
     # The end
 
     def _let_go(self, item: Item) -> None:
-        if item.partial is not None:
-            item.partial.close()
-        item.lock.release()
-        self._items.remove(item)
+        try:
+            if item.partial is not None:
+                item.partial.close()
+        finally:
+            item.lock.release()
+            self._items.remove(item)
 
     def _give_up(self) -> None:
         """What was not published leaves what can be resumed, and nothing of wrong or unwanted bytes."""
@@ -270,8 +273,9 @@ class Flight:
         except ModelCacheError as second:
             logger.warning("%s: %s", self._whole, second)  # the first error is what the caller must see
         finally:
-            for item in list(self._items):
-                self._let_go(item)
+            with ExitStack() as each:  # though one cannot be let go, or an interrupt comes, the others are
+                for item in self._items:
+                    each.callback(self._let_go, item)
 
     def _leave(self, item: Item) -> tuple[Entry, int] | None:
         """Bytes of the partial that stays, 0 where none does; None where that cannot be had, and recovery settles it."""

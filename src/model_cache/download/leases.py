@@ -32,5 +32,5 @@ class Leases:
         return self
 
     def __exit__(self, *_: object) -> None:
-        while self._held:
-            locks.release(self._held.pop()[1])
+        held, self._held = [fd for _, fd in self._held], []
+        locks.release_all(held)

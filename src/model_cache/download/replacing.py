@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from .. import beneath, disk, locks, stats
@@ -72,8 +72,9 @@ def replace(ctx: Context, replacements: list[Replacement], source: str) -> None:
             ctx.step("replace:fsync-directory")
             disk.sync(one.directory)
     finally:
-        for one in replacements:
-            _let_go(one)
+        with ExitStack() as each:
+            for one in replacements:
+                each.callback(_let_go, one)
     for one in replacements:
         one.recorder.ready(source, used=not one.same)
 
@@ -168,9 +169,11 @@ def _in_use(path: str) -> InUseError:
 
 
 def _let_go(one: Replacement) -> None:
-    fd, one.fd = one.fd, -1
-    if fd >= 0:
-        locks.release(fd)
     directory, one.directory = one.directory, -1
-    if directory != -1:
-        at.close(directory)
+    fd, one.fd = one.fd, -1
+    try:
+        if fd >= 0:
+            locks.release(fd)
+    finally:
+        if directory != -1:
+            at.close(directory)

@@ -168,8 +168,10 @@ def write_lock(ctx: Context, entry: Entry, request: Asked) -> Iterator[WriteLock
             raise notes.to_error(note.error)
         yield lock
     finally:
-        ctx.step("lock:release")
-        lock.release()
+        try:
+            ctx.step("lock:release")
+        finally:
+            lock.release()
 
 
 def _inode(path: str) -> tuple[int, int] | None:

@@ -288,11 +288,10 @@ class Index:
         mutex = FileMutex(self._lock_path, self._mode, self.clock)
         with self._errors():
             mutex.acquire(_MUTEX_TIMEOUT)
-            _inside.acquire()
             try:
-                yield mutex
+                with _inside:  # whatever ends the wait for another thread: the lock is let go
+                    yield mutex
             finally:
-                _inside.release()
                 mutex.release()
 
     def _is_damaged(self, *, thorough: bool) -> bool:
