@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 
 from . import beneath, modes
 from .errors import LockTimeoutError, quoted
@@ -238,10 +237,13 @@ def open_own(path: str, mode: int, *, linked: bool = False) -> int:
     parent, name = beneath.open_parent(path)
     try:
         fd = _open_or_make(parent, name, mode)
-        if linked or os.fstat(fd).st_nlink < 2:  # 0: removed meanwhile, which who locks it looks at
-            return fd
-        os.close(fd)
-        raise OSError(errno.EMLINK, "it is a file with another name besides, which would be changed with it")
+        try:
+            if not linked and os.fstat(fd).st_nlink > 1:  # 0: removed meanwhile, which who locks it looks at
+                raise OSError(errno.EMLINK, "it is a file with another name besides, which would be changed with it")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
     finally:
@@ -252,11 +254,7 @@ def _open_or_make(parent: Directory, name: str, mode: int) -> int:
     flags = os.O_RDWR | capabilities.CLOEXEC | capabilities.NONBLOCK
     while True:
         try:
-            fd = at.open_file(name, flags, parent=parent)
-            if stat.S_ISREG(os.fstat(fd).st_mode):
-                return fd
-            os.close(fd)
-            raise OSError(errno.EINVAL, "it is not a regular file")
+            return opened.regular(at.open_file(name, flags, parent=parent))
         except FileNotFoundError:
             pass
         try:

@@ -10,6 +10,7 @@ Concurrency:
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -80,6 +81,14 @@ class Threads:
             future.set_exception(error)
         else:
             future.set_result(result)
+
+
+def join(thread: threading.Thread) -> None:
+    """Wait for a thread's end; an interrupt can have come while it was being started."""
+    while thread.ident is None and thread in threading.enumerate():
+        time.sleep(0.001)
+    if thread.ident is not None:
+        thread.join()
 
 
 _all: weakref.WeakSet[Threads] = weakref.WeakSet()

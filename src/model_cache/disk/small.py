@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from contextlib import contextmanager
 
 from .. import beneath, modes
-from ..platforms import at, capabilities
+from ..platforms import at, capabilities, opened
 from .directories import fsync_directory
 from .names import remove, set_aside
 
@@ -94,19 +93,12 @@ def open_regular(path: str) -> int:
         fd = at.open_file(name, beneath.READ, parent=parent)
     finally:
         at.close(parent)
-    return _regular(fd, path)
+    return opened.regular(fd, path)
 
 
 def open_entry(root: str, relative: str) -> int:
     """Open a file below a root as `open_regular` does; the caller closes it."""
-    return _regular(beneath.open_entry(root, relative), f"{root}/{relative}")
-
-
-def _regular(fd: int, path: str) -> int:
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "it is not a regular file", path)
-    return fd
+    return opened.regular(beneath.open_entry(root, relative), f"{root}/{relative}")
 
 
 def read_small(path: str, limit: int) -> bytes:

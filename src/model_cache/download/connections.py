@@ -12,10 +12,10 @@ Concurrency:
 from __future__ import annotations
 
 import threading
-import time
 
 from ..errors import DownloadError
 from ..hub.client import Body
+from ..threads import join
 from . import notes
 from .parts import Part, is_slow
 from .reception import Reception, Tries
@@ -153,7 +153,7 @@ class _Connections:
             try:
                 self._job.halt.call()
                 for thread in self._threads:
-                    _join(thread)
+                    join(thread)
                 break
             except BaseException as error:  # noqa: BLE001 - raised below, when nobody writes any more
                 interrupt = error
@@ -257,11 +257,3 @@ class _Connections:
             self._lock.notify_all()
         if slot:
             self._job.slots.give()
-
-
-def _join(thread: threading.Thread) -> None:
-    """Wait for a thread's end; an interrupt can have come while it was being started."""
-    while thread.ident is None and thread in threading.enumerate():
-        time.sleep(0.001)
-    if thread.ident is not None:
-        thread.join()

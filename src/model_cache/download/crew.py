@@ -16,6 +16,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+from ..threads import join
+
 T = TypeVar("T")
 
 _LARGE_FIRST = 4  # one thread of so many
@@ -69,8 +71,12 @@ class Crew(Generic[T]):
         number = len(self._threads)
         large_first = number % _LARGE_FIRST == _LARGE_FIRST - 1
         thread = threading.Thread(target=self._run, args=(large_first,), name=f"model-cache {number}", daemon=True)
-        thread.start()
-        self._threads.append(thread)
+        self._threads.append(thread)  # first: an interrupt that comes while it starts must find it
+        try:
+            thread.start()
+        except RuntimeError:
+            self._threads.remove(thread)
+            raise
 
     def collect(self) -> list[T]:
         """Wait for a piece that is done, and take all that are."""
@@ -117,14 +123,15 @@ class Crew(Generic[T]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._ending = True
-            self._changed.notify_all()
         interrupt: BaseException | None = None
-        while any(thread.is_alive() for thread in self._threads):
+        while True:
             try:
+                with self._changed:
+                    self._ending = True
+                    self._changed.notify_all()
                 for thread in self._threads:
-                    thread.join()
+                    join(thread)
+                break
             except BaseException as error:  # noqa: BLE001 - whatever comes: what the threads hold open is closed next
                 interrupt = error
         if interrupt is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import stat
 
 from .. import digest, disk, stats
 from ..context import Context
@@ -49,21 +48,22 @@ class Partial:
         assert lock.held, "the caller holds W"
         unique = "" if lock.excludes else f".{os.getpid()}-{os.urandom(4).hex()}"
         self.path = ctx.places.partial(entry.key) + unique
+        self._fd = -1
         try:
             self._fd = open_own(self.path, ctx.settings.file_mode, linked=True)
             found = os.fstat(self._fd)
             if found.st_nlink > 1:
                 # The bytes have another name (a crash before this one was removed, then a move): they are not ours to
                 # write to any more, but this name is.
-                os.close(self._fd)
+                self.close()
                 disk.remove(self.path)
                 self._fd = open_own(self.path, ctx.settings.file_mode)
                 found = os.fstat(self._fd)
-        except OSError as error:
-            raise disk.storage_error(error, "cannot open", self.path) from None
-        if not stat.S_ISREG(found.st_mode):
-            os.close(self._fd)
-            raise StorageError(f"{self.path} is no partial of this cache", path=self.path)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise disk.storage_error(error, "cannot open", self.path) from None
+            raise
         self.size = found.st_size
         self.held: list[Range] = []
         self.hashed = 0

@@ -54,6 +54,21 @@ def again(fd: int, flags: int) -> int | None:
         return None  # /proc went away, as in a chroot
 
 
+def regular(fd: int, path: str | None = None) -> int:
+    """The descriptor, if it is of a regular file; else, and where that cannot be told, it is closed.
+
+    Raises:
+        OSError: It is of something else (EINVAL), or it cannot be told.
+    """
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def link(fd: int, name: str, directory: Directory | None) -> bool:
     """Give the open file itself a name in an open directory; False where only paths can be linked.
 
