@@ -133,22 +133,6 @@ def release(fd: int) -> None:
     os.close(fd)
 
 
-def release_all(fds: list[int]) -> None:
-    """Release each, and empty the list; what one of them raises, or an interrupt, is raised when none is left."""
-    failed: BaseException | None = None
-    while fds:
-        try:
-            while fds:
-                release(fds[-1])
-                fds.pop()
-        except BaseException as error:  # noqa: BLE001 - whatever comes: who holds a lock for good keeps all others waiting
-            failed = error
-            if fds and not is_held(fds[-1]):  # else the interrupt came before it was begun
-                fds.pop()
-    if failed is not None:
-        raise failed
-
-
 def flock_works(fd: int) -> bool:
     """Whether the file system of an open file implements flock."""
     if not FLOCK:
@@ -263,6 +247,33 @@ def _open_or_make(parent: Directory, name: str, mode: int) -> int:
             continue
 
 
+class Hold:
+    """An open descriptor that is locked, or about to be: let go by `release`, or when nobody refers to this any more.
+
+    An interrupt can come before the first step of letting go; the lock would stay until the process ends.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._pid = os.getpid()
+
+    def release(self) -> None:
+        """Unlock and close; a second time, this does nothing."""
+        if self.fd < 0:
+            return
+        try:
+            release(self.fd)
+        except BaseException:
+            if not is_held(self.fd):  # else it was not begun
+                self.fd = -1
+            raise
+        self.fd = -1
+
+    def __del__(self) -> None:
+        if self.fd >= 0 and self._pid == os.getpid():
+            self.release()
+
+
 class FileMutex:
     """A lock on a file of its own, held for the length of a transaction (index lock) or an eviction (G).
 
@@ -272,12 +283,12 @@ class FileMutex:
 
     def __init__(self, path: str, mode: int, clock: Clock) -> None:
         self._path, self._mode, self._clock = path, mode, clock
-        self._fd: int | None = None
+        self._hold: Hold | None = None
 
     @property
     def held(self) -> bool:
         """Whether this object holds the lock."""
-        return self._fd is not None and self._fd in _held
+        return self._hold is not None and is_held(self._hold.fd)
 
     def acquire(self, timeout: float) -> None:
         """Wait at most `timeout` seconds.
@@ -286,17 +297,17 @@ class FileMutex:
             LockTimeoutError: Somebody held it all that time.
             OSError: The file cannot be opened.
         """
-        fd = open_own(self._path, self._mode)
+        hold = Hold(open_own(self._path, self._mode))
         try:
             deadline = self._clock.monotonic() + timeout
-            while not _flock(fd, fcntl.LOCK_EX if FLOCK else 0):
+            while not _try_alone(hold.fd):
                 if self._clock.monotonic() >= deadline:
                     raise self._too_long(timeout)
                 self._clock.sleep(_SHORT_POLL)
-            self._fd = fd
+            self._hold = hold
         except BaseException as error:
-            self._fd = None
-            release(fd)
+            self._hold = None
+            hold.release()
             if isinstance(error, OSError) and error.filename is None and error.errno is not None:
                 raise OSError(error.errno, error.strerror, self._path) from None  # flock does not say of which file
             raise
@@ -312,19 +323,19 @@ class FileMutex:
     @property
     def word(self) -> str:
         """What the last holder wrote into the lock's file; read and written only while it is held."""
-        assert self._fd is not None, "the lock is held"
+        assert self._hold is not None, "the lock is held"
         try:
-            return opened.read_at(self._fd, _WORD, 0).decode("ascii", "replace").strip()
+            return opened.read_at(self._hold.fd, _WORD, 0).decode("ascii", "replace").strip()
         except OSError as error:
             raise OSError(error.errno, error.strerror, self._path) from None
 
     @word.setter
     def word(self, text: str) -> None:
-        assert self._fd is not None, "the lock is held"
-        opened.write_at(self._fd, text.encode("ascii", "replace")[:_WORD].ljust(_WORD), 0)
+        assert self._hold is not None, "the lock is held"
+        opened.write_at(self._hold.fd, text.encode("ascii", "replace")[:_WORD].ljust(_WORD), 0)
 
     def release(self) -> None:
         """Give the lock back."""
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            release(fd)
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.release()

@@ -89,12 +89,13 @@ class WriteLock:
         fd = locks.try_raw(self._path, self._mode)
         if fd is None:
             return False
+        hold = locks.Hold(fd)
         try:
             if needless is not None and needless():
                 return False
             from filelock import FileLock  # 40 ms that neither a hit pays nor who waits
         finally:
-            locks.release(fd)
+            hold.release()
         # fallback_to_soft would leave marker files that outlive a kill; without flock we go on without exclusion.
         self._lock = FileLock(self._path, mode=self._mode, thread_local=False, fallback_to_soft=False)
         return True
@@ -125,16 +126,15 @@ class WriteLock:
             _give_back(self._lock)
 
 
-class TakenLock:
+class TakenLock(locks.Hold):
     """W of one of many entries, taken by one try; what it promises is what `WriteLock` does."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        super().__init__(fd)
         self.held = True
         self.excludes = locks.is_held(fd)
 
     def release(self) -> None:
         """Give the lock back."""
-        if self.held:
-            self.held = False
-            locks.release(self._fd)
+        self.held = False
+        super().release()

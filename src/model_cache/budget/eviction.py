@@ -25,7 +25,7 @@ from ..context import Context
 from ..index.room import PAGE, Claim, Room
 from ..index.rows import Row
 from ..layout import rivals
-from ..locks import FileMutex
+from ..locks import FileMutex, Hold
 
 _EVICTOR_WAIT = 60.0  # seconds for another evictor, which takes milliseconds per file
 
@@ -81,7 +81,7 @@ class _Victim:
     """A unit on its way: its write locks, its open file, and the directory it is in."""
 
     unit: Unit
-    locks: list[int] = field(default_factory=list)
+    locks: list[Hold] = field(default_factory=list)
     fd: int = -1
     tested: bool = False
     trash: list[str] = field(default_factory=list)
@@ -98,7 +98,8 @@ class _Victim:
         try:
             self.close()
         finally:
-            locks.release_all(self.locks)
+            while self.locks:
+                self.locks.pop().release()
 
 
 @contextmanager
@@ -184,7 +185,7 @@ def _lock(ctx: Context, victim: _Victim, result: Evicted) -> bool:
             result.spared.append(Spared(row, "busy"))
             victim.release()
             return False
-        victim.locks.append(fd)
+        victim.locks.append(Hold(fd))
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from contextlib import ExitStack
 
 from .. import locks, stats
 
@@ -32,5 +33,7 @@ class Leases:
         return self
 
     def __exit__(self, *_: object) -> None:
-        held, self._held = [fd for _, fd in self._held], []
-        locks.release_all(held)
+        held, self._held = self._held, []
+        with ExitStack() as each:  # though one cannot be let go, or an interrupt comes, the others are
+            for one in held:
+                each.callback(locks.release, one[1])

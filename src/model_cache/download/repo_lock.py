@@ -48,11 +48,12 @@ def repo_lock(ctx: Context, snapshot: Snapshot, *, shared: bool, deadline: float
                 hint=f"fuser -v {quoted(path)}",
             )
         ctx.clock.sleep(locks.POLL)
+    hold = None if fd is None else locks.Hold(fd)
     try:
         yield
     finally:
-        if fd is not None:
-            locks.release(fd)
+        if hold is not None:
+            hold.release()
 
 
 def at_its_commit(ctx: Context, entry: Entry, asked: Asked) -> AbstractContextManager[None]:
