@@ -253,6 +253,8 @@ class Hold:
     An interrupt can come before the first step of letting go; the lock would stay until the process ends.
     """
 
+    fd = -1  # what is interrupted while it is made has none
+
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._pid = os.getpid()

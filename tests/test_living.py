@@ -1,0 +1,186 @@
+"""A process that lives on after an interrupt keeps nothing of what it was at: no lock, no open file, no thread."""
+
+import gc
+import os
+import shutil
+import signal
+import sys
+import threading
+from contextlib import suppress
+
+import pytest
+from support import FILE, REPO
+
+from model_cache import InvalidNameError, ModelCache, hit, locks
+from model_cache.layout import Entry, rivals
+from model_cache.testing import LoopbackHub
+from stress.hosts import settings_of
+from stress.operations import OPERATIONS
+from stress.site import LFS_THRESHOLD, Later, Site
+from stress.sweep.acts import act
+from stress.sweep.sweep import scratch
+from stress.sweep.twin import twin
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="what is open is looked up in /proc")
+INTERRUPTED = ["fetch", "link", "replace", "evict", "crew", "rm", "reconcile"]
+
+
+@pytest.fixture(scope="module")
+def busy_hub():
+    """One hub for all operations of this module."""
+    with LoopbackHub(lfs_threshold=LFS_THRESHOLD) as hub:
+        yield hub
+
+
+def open_below(root):
+    """What this process has open below a root, once nobody refers to it any more."""
+    gc.collect()  # a traceback and its frames refer to each other
+    top, found = f"{os.path.realpath(root)}/", []
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return sorted(path.removeprefix(top) for path in found if path.startswith(top))
+
+
+def do(site, name, step=None, then=""):
+    """Do an operation in this very process."""
+    what = act(name, then)
+    policy = {"min_idle": 0, "touch_interval": 0, **settings_of(site.root, what.host), **what.settings}
+    with suppress(*what.legal):
+        what.do(ModelCache(site.root, endpoint=site.hub.url, token=False, clock=Later(what.ahead), step=step, **policy))
+
+
+class Interrupt:
+    """Raised at the step of a number, in whatever thread comes to it."""
+
+    def __init__(self, number):
+        self._left, self._lock = number, threading.Lock()
+        self.at = None
+
+    def __call__(self, step):
+        """Count, and raise when it is time."""
+        with self._lock:
+            self._left -= 1
+            if self._left:
+                return
+            self.at = step
+        raise KeyboardInterrupt
+
+
+@linux
+@pytest.mark.parametrize("name", INTERRUPTED)
+def test_who_is_interrupted_at_any_step_keeps_nothing_and_can_do_it_again(busy_hub, name):
+    """After a ^C at each step of an operation no lock, file or thread of it is left, and the same process can do it again."""
+    folder = scratch()
+    try:
+        first = Site(folder / "first", busy_hub)
+        OPERATIONS[name].prepare(first)
+        number = 0
+        while True:
+            number += 1
+            site = twin(first, folder / str(number))
+            before = set(threading.enumerate())
+            interrupt = Interrupt(number)
+            with suppress(KeyboardInterrupt):
+                do(site, name, interrupt)
+                assert interrupt.at is None, f"went on after {interrupt.at}"
+            if interrupt.at is None:
+                break
+            mine = [one.name for one in set(threading.enumerate()) - before if one.name.startswith("model-cache")]
+            assert (open_below(site.root), locks._held, hit._kept, mine) == ([], set(), [], []), interrupt.at
+            do(site, name, then="again")
+            shutil.rmtree(site.root)
+        assert number > 3, "it has steps"
+    finally:
+        shutil.rmtree(folder)
+
+
+def is_interrupted(number, code, do):
+    """Do something, with a ^C as a function is called for the so many-th time; False if it is not called so often."""
+
+    def trace(frame, event, _):
+        nonlocal number
+        if event == "call" and frame.f_code is code:
+            number -= 1
+            if not number:
+                raise KeyboardInterrupt
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        do()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@linux
+def test_an_interrupt_before_any_lock_is_let_go_leaves_no_lock_to_the_process(hub, root):
+    """W, the index lock, G: none outlives the call whose end was interrupted, and the same process goes on at once."""
+    hub.add_repo(REPO, {FILE: b"bytes"})
+    cache = ModelCache(root, endpoint=hub.url, token=False, min_idle=0, touch_interval=0)
+    number = 1
+    while True:
+        cache.fetch(REPO, FILE)
+        if not is_interrupted(number, locks.Hold.release.__code__, lambda: cache.gc(max_size=0)):
+            break
+        gc.collect()
+        assert locks._held == set(), number
+        number += 1
+    assert number > 5 and cache.entries() == [], "each lock of the eviction was let go"
+
+
+@linux
+def test_the_index_lock_is_let_go_by_who_stops_waiting_for_another_thread(hub, root):
+    """A signal's exception in the wait for a thread that reads the index does not keep all writers of the machine waiting."""
+    hub.add_repo(REPO, {FILE: b"bytes"})
+    cache = ModelCache(root, endpoint=hub.url, token=False)
+    cache.fetch(REPO, FILE)
+    index, reads, ends = cache._ctx.index, threading.Event(), threading.Event()
+    mine = threading.get_ident()
+
+    def read():
+        with index.reading():
+            reads.set()
+            ends.wait(60)
+        index.close()
+
+    def interrupt():
+        while not locks._held:  # the writer has the index lock, and waits for the reader
+            pass
+        signal.pthread_kill(mine, signal.SIGUSR1)
+
+    def stop(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    threads = [threading.Thread(target=read), threading.Thread(target=interrupt)]
+    try:
+        threads[0].start()
+        assert reads.wait(60)
+        threads[1].start()
+        with pytest.raises(TimeoutError):
+            index.open()
+    finally:
+        ends.set()
+        for thread in threads:
+            thread.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert locks._held == set()
+    cache.pin(REPO, FILE)
+
+
+def test_a_lease_that_cannot_be_noted_as_a_use_is_let_go(hub, root):
+    """Whatever is said of the last use at the end of a lease, the file is not kept for as long as the process lives."""
+    hub.add_repo(REPO, {FILE: b"bytes"})
+    cache = ModelCache(root, endpoint=hub.url, token=False)
+    lease = cache.lease(REPO, FILE)
+    entry = Entry(REPO, FILE)
+    used = root / ".model-cache" / "used"
+    (used / entry.key).unlink()
+    (used / next(iter(rivals(entry))).key).touch()
+    with pytest.raises(InvalidNameError):
+        lease.release()
+    assert locks._held == set()
