@@ -12,6 +12,7 @@ import pytest
 from support import FILE, REPO
 
 from model_cache import InvalidNameError, ModelCache, hit, locks
+from model_cache.download.crew import Crew
 from model_cache.layout import Entry, rivals
 from model_cache.testing import LoopbackHub
 from stress.hosts import settings_of
@@ -184,3 +185,29 @@ def test_a_lease_that_cannot_be_noted_as_a_use_is_let_go(hub, root):
     with pytest.raises(InvalidNameError):
         lease.release()
     assert locks._held == set()
+
+
+def test_a_receiver_is_waited_for_though_an_interrupt_came_while_it_was_started():
+    """No thread writes to what the caller closes next, whenever the ^C came."""
+    left, ended = threading.Event(), []
+
+    def receive(work):
+        left.wait(0.5)
+        ended.append(work)
+
+    def trace(frame, event, _):
+        if frame.f_code is not threading.Thread.start.__code__:
+            return None
+        if event == "return":
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    with pytest.raises(KeyboardInterrupt), Crew(receive, 2, lambda: None) as crew:
+        sys.settrace(trace)
+        try:
+            crew.give("a file", large=False)
+        finally:
+            sys.settrace(before)
+    assert ended == ["a file"]
+    left.set()
