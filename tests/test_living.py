@@ -22,6 +22,7 @@ from stress.sweep.acts import act
 from stress.sweep.sweep import scratch
 from stress.sweep.twin import twin
 
+STRANGER = 60_003  # whom nobody is
 linux = pytest.mark.skipif(sys.platform != "linux", reason="what is open is looked up in /proc")
 INTERRUPTED = ["fetch", "link", "replace", "evict", "crew", "rm", "reconcile"]
 
@@ -171,6 +172,42 @@ def test_the_index_lock_is_let_go_by_who_stops_waiting_for_another_thread(hub, r
         signal.signal(signal.SIGUSR1, before)
     assert locks._held == set()
     cache.pin(REPO, FILE)
+
+
+@linux
+def test_a_file_that_may_not_be_taken_away_keeps_no_other_from_it(hub):
+    """Where a directory is another user's its file is spared, with the reason, and what else is old makes the room."""
+    repos = ["owner/fixed", "owner/older", "owner/newer", "owner/wanted"]
+    for repo in repos:
+        hub.add_repo(repo, {FILE: repo.encode() * 5000})
+    folder = scratch()
+    policy = {"endpoint": hub.url, "token": False, "min_idle": 0, "touch_interval": 0}
+    warm = ModelCache(folder / "warm", **policy)  # what it takes is loaded while this process may read it
+    warm.fetch(repos[0], FILE)
+    warm.gc(max_size=0)
+    root, user = folder / "root", os.geteuid()
+    root.mkdir()
+    directory = root / repos[0]
+    try:
+        if not user:
+            folder.chmod(0o755)
+            os.chown(root, STRANGER, -1)
+            os.seteuid(STRANGER)
+        cache = ModelCache(root, **policy)
+        size = sum(cache.fetch(repo, FILE).stat().st_blocks * 512 for repo in repos[:3])
+        os.seteuid(user)
+        os.chown(directory, user, -1)
+        directory.chmod(0o555)
+        os.seteuid(user or STRANGER)
+        assert ModelCache(root, **policy, max_size=size).fetch(repos[3], FILE).exists()
+        assert (directory / FILE).exists() and not (root / repos[1] / FILE).exists()
+        report = cache.gc(max_size=0)
+        assert [(one.row.repo, one.reason) for one in report.spared] == [(repos[0], "refused")]
+        assert [(row.repo, row.state) for row in cache.entries()] == [(repos[0], "ready")]
+    finally:
+        os.seteuid(user)
+        directory.chmod(0o755)
+        shutil.rmtree(folder)
 
 
 def test_a_lease_that_cannot_be_noted_as_a_use_is_let_go(hub, root):

@@ -31,7 +31,7 @@ _EVICTOR_WAIT = 60.0  # seconds for another evictor, which takes milliseconds pe
 
 
 class Spared(NamedTuple):
-    """An entry that was not evicted: `pinned leased open untested recent busy changed linked placed`."""
+    """An entry that was not evicted: `pinned leased open untested recent busy changed linked placed refused`."""
 
     row: Row
     reason: str
@@ -288,16 +288,12 @@ def _unname(ctx: Context, victims: list[_Victim], result: Evicted) -> None:
             victims.remove(victim)
             result.spared.append(Spared(victim.unit.rows[0], "open"))
             continue
-        for row in victim.unit.rows:
-            trash = ctx.places.trash + row.key
-            ctx.step("evict:rename")
-            try:
-                if not disk.take(ctx.root, row.path, trash, victim.unit.rows[0].identity):
-                    continue  # somebody put a file of their own there just now
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            victim.trash.append(trash)
-            directories.setdefault(os.path.dirname(row.path), row.path)
+        try:
+            _take(ctx, victim, directories)
+        except PermissionError:  # it keeps nobody else's file from going
+            victims.remove(victim)
+            result.spared.append(Spared(victim.unit.rows[0], "refused"))
+            continue
         for name in victim.partials:
             disk.remove(name)
     ctx.step("evict:fsync")
@@ -308,6 +304,31 @@ def _unname(ctx: Context, victims: list[_Victim], result: Evicted) -> None:
     disk.fsync_directory(ctx.places.trash)
     for victim in victims:
         victim.close()
+
+
+def _take(ctx: Context, victim: _Victim, directories: dict[str, str]) -> None:
+    """Rename every name of one; where one may not be, those that were get their places again.
+
+    Raises:
+        PermissionError: A directory is another user's, or a file may not be changed.
+    """
+    taken: list[tuple[str, str]] = []
+    try:
+        for row in victim.unit.rows:
+            trash = ctx.places.trash + row.key
+            ctx.step("evict:rename")
+            try:
+                if not disk.take(ctx.root, row.path, trash, victim.unit.rows[0].identity):
+                    continue  # somebody put a file of their own there just now
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            taken.append((trash, row.path))
+            directories.setdefault(os.path.dirname(row.path), row.path)
+    except PermissionError:
+        for trash, path in taken:
+            disk.give_back(trash, ctx.root, path)
+        raise
+    victim.trash = [trash for trash, _ in taken]
 
 
 def _unlink(ctx: Context, victims: list[_Victim]) -> None:

@@ -26,6 +26,7 @@ _MEANING = {
     "busy": "being downloaded or replaced",
     "changed": "changed by somebody since it was downloaded",
     "linked": "under another name too, so that nothing would be freed",
+    "refused": "its directory is another user's, or it may not be changed",
 }
 
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
