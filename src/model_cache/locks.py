@@ -256,20 +256,19 @@ class Hold:
     fd = -1  # what is interrupted while it is made has none
 
     def __init__(self, fd: int) -> None:
-        self.fd = fd
         self._pid = os.getpid()
+        self.fd = fd
 
     def release(self) -> None:
         """Unlock and close; a second time, this does nothing."""
-        if self.fd < 0:
-            return
+        fd, self.fd = self.fd, -1  # first: a number that is closed may be a stranger's file by then
         try:
-            release(self.fd)
+            if fd >= 0:
+                release(fd)
         except BaseException:
-            if not is_held(self.fd):  # else it was not begun
-                self.fd = -1
+            if is_held(fd):  # it was not begun
+                self.fd = fd
             raise
-        self.fd = -1
 
     def __del__(self) -> None:
         if self.fd >= 0 and self._pid == os.getpid():
