@@ -21,6 +21,8 @@ from .platforms.capabilities import after_fork
 
 T = TypeVar("T")
 
+_STARTING = 5000  # milliseconds for a thread to begin; one that an interrupt kept from it never does
+
 
 class Threads:
     """Threads that do what is submitted, in that order.
@@ -85,7 +87,9 @@ class Threads:
 
 def join(thread: threading.Thread) -> None:
     """Wait for a thread's end; an interrupt can have come while it was being started."""
-    while thread.ident is None and thread in threading.enumerate():
+    for _ in range(_STARTING):
+        if thread.ident is not None or thread not in threading.enumerate():
+            break
         time.sleep(0.001)
     if thread.ident is not None:
         thread.join()
