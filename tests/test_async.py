@@ -11,6 +11,7 @@ from support import FILE, REPO, finish, pattern
 import model_cache
 from model_cache import AsyncModelCache, DownloadInProgressError, ModelCache, NotFoundError, OfflineMissError
 from model_cache.threads import Threads
+from stress.sweep.living import open_below
 
 BIG = pattern(3_000_000)
 
@@ -26,17 +27,6 @@ def served(hub):
 def cache(root, served):
     """An awaited cache on the loopback hub."""
     return AsyncModelCache(root, endpoint=served.url, token=False)
-
-
-def descriptors():
-    """What this process has open of files, by what they lead to."""
-    found = []
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            found.append(os.readlink(f"/proc/self/fd/{fd}"))
-        except OSError:
-            continue
-    return found
 
 
 def running(name):
@@ -241,7 +231,7 @@ def test_a_lease_is_held_for_the_block_and_let_go_however_it_ends(cache, root, s
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-            assert str(root / REPO / FILE) not in descriptors()
+            assert f"{REPO}/{FILE}" not in open_below(root)
         lease = await cache.lease(REPO, FILE)
         assert other.remove(REPO, FILE).in_use
         lease.release()
@@ -256,7 +246,7 @@ def test_an_open_file_is_read_and_let_go(cache, root):
     async def main():
         async with cache.open(REPO, FILE) as file:
             assert await asyncio.to_thread(file.read) == BIG
-        assert file.closed and str(root / REPO / FILE) not in descriptors()
+        assert file.closed and f"{REPO}/{FILE}" not in open_below(root)
 
     asyncio.run(main())
 
@@ -293,7 +283,7 @@ def test_a_lease_that_comes_for_a_task_that_has_gone_is_let_go(moment, root, ser
         await until(lambda: not running("model-cache work") and not running("model-cache download"))
 
     asyncio.run(main())
-    assert str(root / REPO / FILE) not in descriptors()
+    assert f"{REPO}/{FILE}" not in open_below(root)
 
 
 def test_a_whole_repo_for_many_tasks_is_fetched_once(cache, served, root):

@@ -15,10 +15,10 @@ from model_cache import InvalidNameError, ModelCache, hit, locks
 from model_cache.download.crew import Crew
 from model_cache.layout import Entry, rivals
 from model_cache.testing import LoopbackHub
-from stress.hosts import settings_of
 from stress.operations import OPERATIONS
-from stress.site import LFS_THRESHOLD, Later, Site
+from stress.site import LFS_THRESHOLD, Site
 from stress.sweep.acts import act
+from stress.sweep.living import open_below
 from stress.sweep.sweep import scratch
 from stress.sweep.twin import twin
 
@@ -34,22 +34,11 @@ def busy_hub():
         yield hub
 
 
-def open_below(root):
-    """What this process has open below a root, once nobody refers to it any more."""
-    gc.collect()  # a traceback and its frames refer to each other
-    top, found = f"{os.path.realpath(root)}/", []
-    for fd in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            found.append(os.readlink(f"/proc/self/fd/{fd}"))
-    return sorted(path.removeprefix(top) for path in found if path.startswith(top))
-
-
 def do(site, name, step=None, then=""):
     """Do an operation in this very process."""
     what = act(name, then)
-    policy = {"min_idle": 0, "touch_interval": 0, **settings_of(site.root, what.host), **what.settings}
     with suppress(*what.legal):
-        what.do(ModelCache(site.root, endpoint=site.hub.url, token=False, clock=Later(what.ahead), step=step, **policy))
+        what.perform(site.root, site.hub.url, step)
 
 
 class Interrupt:
@@ -88,6 +77,7 @@ def test_who_is_interrupted_at_any_step_keeps_nothing_and_can_do_it_again(busy_h
                 assert interrupt.at is None, f"went on after {interrupt.at}"
             if interrupt.at is None:
                 break
+            gc.collect()  # a traceback and its frames refer to each other
             mine = [one.name for one in set(threading.enumerate()) - before if one.name.startswith("model-cache")]
             assert (open_below(site.root), locks._held, hit._kept, mine) == ([], set(), [], []), interrupt.at
             do(site, name, then="again")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from model_cache import ModelCache, ModelCacheError, OfflineMissError
 
+from ..hosts import settings_of
 from ..operations import OPERATIONS, Operation
-from ..site import NAMES, REPO, WHOLE
+from ..site import NAMES, REPO, WHOLE, Later
 
 
 class Act(NamedTuple):
@@ -30,6 +32,11 @@ class Act(NamedTuple):
     legal: tuple[type[ModelCacheError], ...] = ()
     takes: bool = False
     host: str = ""
+
+    def perform(self, root: Path, endpoint: str, step: Callable[[str], None] | None = None) -> None:
+        """Do it in this very process, with a cache of its own to which nothing is too recent to go."""
+        policy: dict[str, Any] = {"min_idle": 0, "touch_interval": 0, **settings_of(root, self.host), **self.settings}
+        self.do(ModelCache(root, endpoint=endpoint, token=False, clock=Later(self.ahead), step=step, **policy))
 
 
 _NEXT = {

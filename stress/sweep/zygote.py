@@ -18,12 +18,11 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from model_cache import ModelCache, ModelCacheError
+from model_cache import ModelCacheError
 
-from ..hosts import settings_of
-from ..site import Later
 from . import seccomp, wire
 from .acts import act
+from .living import open_below
 
 
 class _Life:
@@ -51,23 +50,13 @@ class _Life:
             said = "".join(traceback.format_exception(error)[-6:])
             told = {"ending": "escaped", "said": said, "error": type(error).__name__}
         modules = list(sys.modules) if self._order["rehearsal"] else []
-        wire.send(self._channel, **told, steps=self._steps, modules=modules, kept=self._kept())
-
-    def _kept(self) -> list[str]:
-        """What below the root is still open, though nobody uses the cache any more: a process that lives on keeps it."""
-        gc.collect()  # a traceback and its frames refer to each other
-        root, kept = os.path.realpath(self._order["root"]), []
-        for fd in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):
-                kept.append(os.readlink(f"/proc/self/fd/{fd}"))
-        return sorted(path.removeprefix(f"{root}/") for path in kept if path.startswith(f"{root}/"))
+        gc.collect()  # a traceback and its frames refer to each other: what is open then, a process that lives on keeps
+        wire.send(self._channel, **told, steps=self._steps, modules=modules, kept=open_below(self._order["root"]))
 
     def _act(self) -> None:
-        what = act(self._order["operation"], self._order["then"])
-        clock = Later(what.ahead)
-        root, endpoint = Path(self._order["root"]), self._order["endpoint"]
-        policy: dict[str, Any] = {"min_idle": 0, "touch_interval": 0, **settings_of(root, what.host), **what.settings}
-        what.do(ModelCache(root, endpoint=endpoint, token=False, clock=clock, step=self._step, **policy))
+        act(self._order["operation"], self._order["then"]).perform(
+            Path(self._order["root"]), self._order["endpoint"], self._step
+        )
 
     def _step(self, name: str) -> None:
         with self._lock:  # several connections come by at once
