@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -85,7 +85,22 @@ class Threads:
             future.set_result(result)
 
 
-def join(thread: threading.Thread) -> None:
+def end(ending: Sequence[threading.Thread], tell: Callable[[], None]) -> None:
+    """Tell threads to end, and wait until all have; an interrupt meanwhile is raised after that."""
+    interrupt: BaseException | None = None
+    while True:
+        try:
+            tell()
+            for thread in ending:
+                _join(thread)
+            break
+        except BaseException as error:  # noqa: BLE001 - whatever comes: what the threads write to is closed next
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+def _join(thread: threading.Thread) -> None:
     """Wait for a thread's end; an interrupt can have come while it was being started."""
     for _ in range(_STARTING):
         if thread.ident is not None or thread not in threading.enumerate():

@@ -15,7 +15,7 @@ import threading
 
 from ..errors import DownloadError
 from ..hub.client import Body
-from ..threads import join
+from ..threads import end
 from . import notes
 from .parts import Part, is_slow
 from .reception import Reception, Tries
@@ -148,20 +148,12 @@ class _Connections:
 
     def _end(self) -> None:
         """Have no thread any more, then say what is there; an interrupt meanwhile is raised after that."""
-        interrupt: BaseException | None = None
-        while True:
-            try:
-                self._job.halt.call()
-                for thread in self._threads:
-                    join(thread)
-                break
-            except BaseException as error:  # noqa: BLE001 - raised below, when nobody writes any more
-                interrupt = error
-        self._job.halt = type(self._job.halt)()
-        if self._gaps:
-            self._note(last=True)
-        if interrupt is not None:
-            raise interrupt
+        try:
+            end(self._threads, self._job.halt.call)
+        finally:
+            self._job.halt = type(self._job.halt)()
+            if self._gaps:
+                self._note(last=True)
 
     # The threads of the connections.
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from ..threads import join
+from ..threads import end
 
 T = TypeVar("T")
 
@@ -123,16 +123,9 @@ class Crew(Generic[T]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        interrupt: BaseException | None = None
-        while True:
-            try:
-                with self._changed:
-                    self._ending = True
-                    self._changed.notify_all()
-                for thread in self._threads:
-                    join(thread)
-                break
-            except BaseException as error:  # noqa: BLE001 - whatever comes: what the threads hold open is closed next
-                interrupt = error
-        if interrupt is not None:
-            raise interrupt
+        end(self._threads, self._tell)
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
