@@ -1,5 +1,6 @@
 """What many tests need: a root, a cache on a loopback hub, other processes."""
 
+import gc
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import textwrap
 
 import pytest
 
-from model_cache import ModelCache
+from model_cache import ModelCache, hit, locks
 
 # What a worker process always has at hand.
 PRELUDE = """
@@ -21,6 +22,19 @@ arguments = json.loads(sys.argv[1])
 settings = {"download_timeout": 60, "etag_timeout": 60} | arguments.get("settings", {})
 cache = ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, **settings)
 """
+
+
+@pytest.fixture(autouse=True)
+def no_lock_is_left():
+    """Each test starts with no lock, and leaves none; leases that a reader keeps for `min_idle` are let go after it."""
+    yield
+    while hit._kept:
+        locks.release(hit._kept.pop()[1])
+    if locks._held:
+        gc.collect()  # a traceback and its frames refer to each other
+    held, names = set(locks._held), [os.path.realpath(f"/proc/self/fd/{fd}") for fd in locks._held]
+    locks._held.clear()  # what one test leaves is not to be said of the next
+    assert not held, names
 
 
 @pytest.fixture

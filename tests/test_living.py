@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 from support import FILE, REPO
 
-from model_cache import InvalidNameError, ModelCache, hit, locks
+from model_cache import CacheFullError, InvalidNameError, ModelCache, hit, locks
 from model_cache.download.crew import Crew
 from model_cache.layout import Entry, rivals
 from model_cache.testing import LoopbackHub
@@ -198,6 +198,10 @@ def test_a_file_that_may_not_be_taken_away_keeps_no_other_from_it(hub):
         assert [one.reason for one in report.spared] == ["refused"]
         assert {(row.repo, row.state) for row in cache.entries()} == {("a/twin", "ready"), (repos[0], "ready")}
         assert twin.samefile(first)
+        with pytest.raises(CacheFullError) as full:
+            ModelCache(root, **policy, max_size=size // 2).fetch(repos[3], FILE)
+        assert str(full.value).endswith("57.3 kB that this user may not take away (1 file)")
+        assert full.value.hint == f"model-cache --root {root} gc, run by root"
     finally:
         os.seteuid(user)
         directory.chmod(0o755)

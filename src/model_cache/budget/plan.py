@@ -16,13 +16,13 @@ class Plan:
         victims: The units to evict, least recently used first: no more of them than the need asks for.
         recent: Units that are too young to go, oldest first; collected only where the victims do not suffice.
         missing: Bytes of the need that the victims do not cover.
-        untested: Units of other users, of which this process cannot tell whether they are open.
+        spared: Units that were to go and stayed, by the reason.
     """
 
     victims: list[Unit] = field(default_factory=list)
     recent: list[Unit] = field(default_factory=list)
     missing: int = 0
-    untested: list[Unit] = field(default_factory=list)
+    spared: dict[str, list[Unit]] = field(default_factory=dict)
 
 
 def choose(units: Iterable[Unit], need: int, idle_since: float) -> Plan:

@@ -106,6 +106,8 @@ def _hint(spared: list[Spared]) -> str:
         ways.append("stop the program, or --force: who has a file open keeps its bytes")
     elif "untested" in reasons:
         ways.append("have one of them do it, or --force: who has a file open keeps its bytes")
+    elif "refused" in reasons:
+        ways.append("have the owner of its directory or root do it")
     elif ways:
         ways[0] += ", or --force"
     if ways:
