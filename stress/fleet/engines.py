@@ -236,6 +236,9 @@ class Postgres(Engine):
     def kill(self) -> None:
         """End it with all of its sessions: while one has its memory, no other server can have the cluster."""
         pids = self.pids() if self._process is not None else []
+        if pids:
+            # Else a session sees that the server is gone, ends, and another one has its lock before it ends as well.
+            self.signal(signal.SIGSTOP)
         super().kill()
         wait_until(lambda: not any(_lives(pid) for pid in pids))
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from contextlib import closing
 
 import fleet_equipment
 import pytest
@@ -99,18 +100,17 @@ def test_who_leads_is_followed_when_it_is_killed(postgres, spawn, host, hub, dat
 @pytest.mark.parametrize("fault", ["hang", "stop"])
 def test_database_that_fails_in_mid_wait(fault, own_postgres, host, hub, data, fetches):
     """A host whose database hangs, or is killed, while it waits goes alone."""
-    other = PostgresFlight(own_postgres.address).lead(object_name(data), go_on)
-    assert other.held
-    told = Told()
-    thread, found = fetches(host("second", lead=own_postgres.address, clock=Later()), told)
-    assert told.waits.wait(30)
-    getattr(own_postgres, fault)()
-    thread.join(60)
-    assert found["path"].read_bytes() == data
-    assert any("goes alone" in message for message in told.warnings)
-    if fault == "hang":
-        own_postgres.go_on()
-    other.release()
+    with closing(PostgresFlight(own_postgres.address).lead(object_name(data), go_on)) as other:
+        assert other.held
+        told = Told()
+        thread, found = fetches(host("second", lead=own_postgres.address, clock=Later()), told)
+        assert told.waits.wait(30)
+        getattr(own_postgres, fault)()
+        thread.join(60)
+        assert found["path"].read_bytes() == data
+        assert any("goes alone" in message for message in told.warnings)
+        if fault == "hang":
+            own_postgres.go_on()
 
 
 def object_name(data):
