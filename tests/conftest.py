@@ -9,6 +9,7 @@ import sys
 import textwrap
 
 import pytest
+from support import PATIENT
 
 from model_cache import ModelCache, hit, locks
 
@@ -18,8 +19,7 @@ import json, os, sys
 import model_cache
 from model_cache import ModelCache
 arguments = json.loads(sys.argv[1])
-# Machines that run the suite can stand still for longer than a user's network may.
-settings = {"download_timeout": 60, "etag_timeout": 60} | arguments.get("settings", {})
+settings = arguments.get("settings", {})
 cache = ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, **settings)
 """
 
@@ -66,7 +66,7 @@ def spawn(root, hub, environ):
         given = json.dumps({"root": str(root), "endpoint": hub.url, **more})
         process = subprocess.Popen(
             [*tracer.split(), sys.executable, "-c", PRELUDE + textwrap.dedent(code), given],
-            env=environ,
+            env=PATIENT | environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

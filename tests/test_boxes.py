@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support import FILE, REPO, Later, pattern
+from support import FILE, PATIENT, REPO, Later, pattern
 
 from model_cache import ModelCache
 from model_cache.units import parse_size
@@ -46,7 +46,7 @@ def box(environ, hub, tmp_path):
     bin_.mkdir()
     (bin_ / "model-cache").write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
     (bin_ / "model-cache").chmod(0o755)
-    base = {**environ, "PATH": f"{bin_}:{environ['PATH']}", "HF_ENDPOINT": hub.url}
+    base = {**environ, "PATH": f"{bin_}:{environ['PATH']}", "HF_ENDPOINT": hub.url, **PATIENT}
     made = [*COMMAND, "--root", str(tmp_path / "made"), "lock", "-q", REPO, "-o", str(lock)]
     subprocess.run(made, env=base, check=True, timeout=60)
     hub.reset()

@@ -12,7 +12,7 @@ import pytest
 from celery import Celery
 from celery.app.defaults import NAMESPACES
 from job_equipment import Program, children
-from support import pattern
+from support import PATIENT, pattern
 from test_processes import wait_for_partial
 
 from model_cache import ModelCache
@@ -87,7 +87,7 @@ def worker(broker, hub, root, environ, tmp_path):
     hub.add_repo(COLD[0], {COLD[1]: BIG})
     (tmp_path / "tasks.py").write_text(MODULE, encoding="utf-8")
     del environ["PYTHONWARNINGS"]  # celery's own are not ours
-    environ |= {"CELERY_BROKER_URL": broker, "CELERY_RESULT_BACKEND": broker, "PYTHONUNBUFFERED": "1"}
+    environ |= {"CELERY_BROKER_URL": broker, "CELERY_RESULT_BACKEND": broker, "PYTHONUNBUFFERED": "1", **PATIENT}
     environ["MODEL_CACHE_CONNECTIONS"] = "1"  # so that bodies can be counted, however slow this machine is
     environ |= {"HF_ENDPOINT": hub.url, "MODEL_CACHE_DIR": str(root), "MODEL_CACHE_MIN_IDLE": "0s"}
     started = []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from job_equipment import Program, downloader, until
-from support import pattern
+from support import PATIENT, pattern
 from test_processes import wait_for_partial
 
 from model_cache import ModelCache
@@ -43,7 +43,7 @@ def serve(hub, root, environ, tmp_path):
     (tmp_path / "told.py").write_text(TOLD, encoding="utf-8")
     del environ["PYTHONWARNINGS"]  # uvicorn's own are not ours
     environ |= {"HF_ENDPOINT": hub.url, "MODEL_CACHE_DIR": str(root), "MODEL_CACHE_MIN_IDLE": "0s"}
-    environ |= {"MODEL_CACHE_CONNECTIONS": "1", "PYTHONUNBUFFERED": "1"}
+    environ |= {"MODEL_CACHE_CONNECTIONS": "1", "PYTHONUNBUFFERED": "1", **PATIENT}
     started = []
 
     def start(workers=2):

@@ -256,8 +256,11 @@ def test_the_caller_of_a_timeout_leaves_and_the_download_goes_on(cache, hub):
     """With `timeout` the caller gets a percentage and leaves; the next one joins the same download."""
     hub.add_repo(REPO, {FILE: BIG})
     with hub.hold(FILE, after=0.5) as hold:
+        with pytest.raises(DownloadInProgressError):
+            cache.fetch(REPO, FILE, timeout=0)
+        hold.wait_for(1)
         with pytest.raises(DownloadInProgressError) as caught:
-            cache.fetch(REPO, FILE, timeout=1.0)
+            cache.fetch(REPO, FILE, timeout=0.1)
         assert caught.value.total == len(BIG)
         hold.release()
         assert cache.fetch(REPO, FILE, timeout=30).read_bytes() == BIG
@@ -319,7 +322,7 @@ def test_importing_the_package_loads_no_heavy_module(spawn):
     cache.fetch("owner/name", "model.bin")
     print(sorted({"requests", "sqlite3", "sqlite_utils", "filelock", "click", "rich", "ssl", "logging"} & set(sys.modules)))
     """
-    out, err = spawn(code).communicate(timeout=30)
+    out, err = spawn(code).communicate(timeout=60)
     assert out.strip() == "[]", err
     assert Index.__module__ in sys.modules  # this process, unlike that one, has it
 

@@ -5,12 +5,11 @@ import re
 import select
 import signal
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
 from job_equipment import Program, downloader, until
-from support import pattern
+from support import PATIENT, pattern
 from test_processes import wait_for_partial
 
 from model_cache import ModelCache
@@ -26,7 +25,7 @@ def serve(hub, root, environ, tmp_path):
     hub.add_repo(REPO, {FILE: BIG})
     del environ["PYTHONWARNINGS"]  # gunicorn's own are not ours
     environ |= {"HF_ENDPOINT": hub.url, "MODEL_CACHE_DIR": str(root), "MODEL_CACHE_MIN_IDLE": "0s"}
-    environ |= {"MODEL_CACHE_CONNECTIONS": "1", "PYTHONUNBUFFERED": "1"}
+    environ |= {"MODEL_CACHE_CONNECTIONS": "1", "PYTHONUNBUFFERED": "1", **PATIENT}
     started = []
 
     def start(*options, way="request", workers=2, timeout=30):
@@ -59,6 +58,13 @@ def until_all_serve(port, workers):
     return statuses, serving_ones
 
 
+def all_served(program, statuses):
+    """Each request was answered, but for those whose workers gunicorn killed for their time, as it tells."""
+    failed = [status for status in statuses if status != 200]
+    assert set(failed) <= {0, 500}
+    program.wait_for("WORKER TIMEOUT", len(failed))
+
+
 def at_the_gate(hold, root, share=0.5):
     """Block until a download stands at the gate and has written what came before it."""
     hold.wait_for(1)
@@ -72,12 +78,12 @@ def test_workers_that_start_cold_share_one_download(serve, hub, kind):
     assert set(statuses) == {200} and hub.body_gets(FILE) == 1
 
 
-def test_a_request_that_comes_too_early_is_told_when_to_come_again(serve, hub):
+def test_a_request_that_comes_too_early_is_told_when_to_come_again(serve, hub, root):
     """The view answers 503 with Retry-After and how far the download is; the download goes on, once."""
     with hub.hold(FILE, after=0.5) as hold:
         port = port_of(serve())
         answers = [subprocess.run(["curl", "-si", f"http://127.0.0.1:{port}/"], capture_output=True, text=True).stdout]
-        hold.wait_for(1)
+        at_the_gate(hold, root)
         answers.append(
             subprocess.run(["curl", "-si", f"http://127.0.0.1:{port}/"], capture_output=True, text=True).stdout
         )
@@ -97,15 +103,19 @@ def test_a_worker_that_is_killed_by_its_timeout_leaves_the_rest_to_its_successor
     with hub.hold(FILE, after=0.5) as hold:
         program = serve(way="blocking", workers=1, timeout=2)
         port = port_of(program)
-        asked = threading.Thread(target=serving.ask, args=(port,))
-        asked.start()
-        at_the_gate(hold, root)
-        program.wait_for("WORKER TIMEOUT")
-        asked.join()
+        statuses, kept = [], 0
+        while kept < len(BIG) // 2 - (
+            1 << 20
+        ):  # once, but where the machine stands still for as long as this worker may
+            statuses.append(serving.ask(port)[0])
+            kept = sum(file.stat().st_size for file in (root / ".model-cache" / "partial").glob("*"))
+        hold.wait_until_left()
         hold.release()
-    statuses, _ = until_all_serve(port, 1)
-    assert statuses == [200]
-    assert hub.body_bytes(FILE) <= 1.15 * len(BIG)
+    assert 200 not in statuses
+    sent = hub.body_bytes(FILE)
+    statuses += until_all_serve(port, 1)[0]
+    all_served(program, statuses)
+    assert hub.body_bytes(FILE) - sent + kept <= 1.15 * len(BIG)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "ended"])
@@ -191,7 +201,8 @@ def test_the_models_are_there_before_the_port_is_open(prefetched, serve, hub):
         assert "Listening" not in program.output
         hold.release()
         statuses, _ = until_all_serve(port_of(program), 2)
-    assert set(statuses) == {200} and hub.body_gets(FILE) == 1
+    all_served(program, statuses)
+    assert hub.body_gets(FILE) == 1
 
 
 def test_a_server_whose_models_cannot_be_had_does_not_start(prefetched, serve, hub):
@@ -206,6 +217,8 @@ def test_a_server_whose_models_cannot_be_had_does_not_start(prefetched, serve, h
 @pytest.mark.parametrize("way", ["request", "boot", "blocking"])
 def test_what_a_cold_model_costs_is_measured_with_the_real_server(tmp_path, way):
     """`python -m stress.serving`, small: all workers serve, nothing comes twice, no request fails but with its worker."""
-    seen = serving.measure(tmp_path, way, 4, size=16 << 20, rate=4e6, timeout=3)
-    assert seen.wrong(way, 4) == ""
+    # A view that waits for two seconds needs no short time-out to show it: a machine can stand still for longer.
+    seen = serving.measure(tmp_path, way, 4, size=16 << 20, rate=4e6, timeout=30 if way == "request" else 3)
+    assert seen.wrong("request" if way == "request" else "blocking", 4) == ""
     assert seen.bodies == 1 or way == "blocking"
+    assert seen.statuses[503] > 0 or way != "request"

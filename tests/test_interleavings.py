@@ -13,7 +13,7 @@ from model_cache import DownloadError, IntegrityError, InUseError, ModelCache, M
 
 BIG = pattern(3_000_000)
 MIB = 1 << 20
-LIMIT = 30  # seconds after which a wait of a test has failed
+LIMIT = 60  # seconds after which a wait of a test has failed
 
 
 class Gate:

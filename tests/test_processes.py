@@ -157,22 +157,28 @@ def test_those_who_waited_share_the_leaders_failure(hub, root, spawn):
     hub.add_repo(REPO, {FILE: BIG})
     hub.fault(FILE, "flip", times=None)
     code = f"""
-    print("started", flush=True)
+    from model_cache.progress import Progress
+
+    class Telling(Progress):
+        def waiting(self, *_):
+            print("waits", flush=True)
+
     try:
-        cache.fetch("{REPO}", "{FILE}")
+        cache.fetch("{REPO}", "{FILE}", progress=Telling())
     except model_cache.IntegrityError as error:
         print("refused", error.expected)
     """
     with hub.hold(FILE) as hold:
-        processes = [spawn(code) for _ in range(6)]
-        for process in processes:
-            assert process.stdout.readline() == "started\n"
+        leader = spawn(code)
         hold.wait_for(1)
+        waiters = [spawn(code) for _ in range(5)]
+        for process in waiters:
+            assert process.stdout.readline() == "waits\n"
         hold.release()
-        outputs = {finish(process) for process in processes}
+        outputs = {finish(process).splitlines()[-1] for process in (leader, *waiters)}
     assert len(outputs) == 1 and "refused" in outputs.pop()
-    # Two attempts by the leader, and two more at the most by one who came before its note was written.
-    assert hub.body_gets(FILE) <= 4
+    # Twice by the leader, and twice by one of those who came after its attempt had begun: the others waited before that one's.
+    assert hub.body_gets(FILE) == 4
     assert not (root / REPO / FILE).exists()
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from time import monotonic
 
 import pytest
-from support import FILE, REPO, Impatient, NeverWhole, pattern
+from support import FILE, REPO, Impatient, Later, NeverWhole, pattern
 
 from model_cache import ModelCache, ModelCacheError
 from model_cache.download import notes
@@ -279,9 +279,16 @@ def test_a_note_that_calls_gaps_bytes_is_found_out_by_the_hash(served, root):
 def test_a_callers_deadline_ends_all_connections(served, root):
     """The threads are gone when the error is raised, and what they brought is resumed."""
     served.rate = RATE / 10
-    cache = connect(served, root)
+    clock, written = Later(), []
+
+    def over(step):
+        written.append(step)
+        if written.count("part:write") == 6:
+            clock.ahead = 3600
+
+    cache = connect(served, root, clock=clock, step=over)
     with pytest.raises(DownloadInProgressError) as caught:
-        lead(cache, deadline=monotonic() + 0.7)
+        lead(cache, deadline=clock.monotonic() + 600)
     assert ours() == [] and 0 < caught.value.done < len(BIG)
     kept = notes.arrived(cache._ctx, ENTRY)
     assert kept >= caught.value.done
@@ -314,7 +321,8 @@ def test_an_interrupt_leaves_no_thread_and_a_partial(served, root, spawn):
     code = f"""
     import threading
     try:
-        ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, pace=PACE).fetch({REPO!r}, {FILE!r})
+        settings = {{"pace": PACE, "download_timeout": 600}}  # longer than is waited for the end
+        ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, **settings).fetch({REPO!r}, {FILE!r})
     except KeyboardInterrupt:
         print([thread.name for thread in threading.enumerate()])
     """
@@ -322,7 +330,7 @@ def test_an_interrupt_leaves_no_thread_and_a_partial(served, root, spawn):
         process = spawn(SPAWNED + code.replace("\n    ", "\n"))
         gate.wait_for(4)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=5)
+        out, err = process.communicate(timeout=60)
     assert out.strip() == "['MainThread']", err
     kept = notes.arrived(connect(served, root)._ctx, ENTRY)
     assert kept

@@ -6,7 +6,9 @@ import signal
 import threading
 
 import pytest
+from job_equipment import until
 from support import FILE, REPO, Later, finish, pattern
+from test_processes import wait_for_partial
 
 from model_cache import (
     DownloadError,
@@ -294,6 +296,8 @@ def test_a_killed_process_is_succeeded_by_one_that_waited(hub, root, spawn, serv
     with hub.hold(FILE, after=0.5) as hold:
         first = spawn(FETCH)
         hold.wait_for(1)
+        until(lambda: all((root / REPO / name).exists() for name in FILES if name != FILE), "all but one were there")
+        wait_for_partial(root, len(FILES[FILE]) // 2 - MIB // 2)
         second = spawn(FETCH)
         first.send_signal(signal.SIGKILL)
         first.wait()

@@ -49,7 +49,7 @@ def admit(ctx: Context, claim: Claim, deadline: float | None, progress: Progress
         if not missing:
             return
         if ctx.settings.max_size is None and ctx.settings.min_free is None:
-            raise refusals.disk_full(ctx, claim, missing)
+            raise refusals.disk_full(ctx, claim, _coming(ctx, claim), missing)
         if not designated.is_designated(ctx):
             raise refusals.elsewhere(ctx, claim, missing)
         if (unsafe := designated.unsafe(ctx)) is not None:
@@ -110,13 +110,17 @@ def _disk_shortage(ctx: Context, claim: Claim) -> int:
     free = stats.free_bytes(ctx.root)
     if free is None:
         return 0
-    present = allocated(ctx.places.partial(claim.entry.key))
-    coming = max(claim.wanted - present, 0)
+    coming = _coming(ctx, claim)
     if ctx.settings.min_free is not None:
         totals = queries.totals(ctx.index)
-        others = _on_disk(ctx.places.partials) - present
+        others = _on_disk(ctx.places.partials) - allocated(ctx.places.partial(claim.entry.key))
         coming += ctx.settings.min_free + max(totals.reserved - claim.wanted - others, 0)
     return max(coming - free, 0)
+
+
+def _coming(ctx: Context, claim: Claim) -> int:
+    """Bytes of the claim that are not on disk yet."""
+    return max(claim.wanted - allocated(ctx.places.partial(claim.entry.key)), 0)
 
 
 def _on_disk(folder: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .. import stats
 from ..context import Context
 from ..errors import CacheFullError, FileTooLargeError, StorageError, quoted
 from ..index import queries
@@ -36,13 +35,13 @@ def too_large(ctx: Context, claim: Claim, limit: int) -> FileTooLargeError:
     )
 
 
-def disk_full(ctx: Context, claim: Claim, short: int) -> CacheFullError:
-    """The error of a root without a budget, where nothing is ever evicted."""
-    free = stats.free_bytes(ctx.root) or 0
+def disk_full(ctx: Context, claim: Claim, coming: int, short: int) -> CacheFullError:
+    """The error of a root without a budget, where nothing is ever evicted: so much is to come, so much of it has no room."""
+    free = max(coming - short, 0)  # as it was when that was found: others write to the disk meanwhile
     return CacheFullError(
-        f"{claim.name} needs {format_size(free + short)} more, and {ctx.root} has {format_size(free)} free",
+        f"{claim.name} needs {format_size(coming)} more, and {ctx.root} has {format_size(free)} free",
         hint="free some space there, set MODEL_CACHE_DIR to another file system, or set a max_size",
-        needed=free + short,
+        needed=coming,
         available=free,
     )
 
