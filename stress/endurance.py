@@ -14,6 +14,7 @@ import os
 import random
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -181,7 +182,10 @@ def resident() -> int:
 
 
 def descriptors() -> int:
-    """How many descriptors are open."""
+    """How many descriptors are open, once what works for nobody any more has ended."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(60)
     return len(os.listdir("/proc/self/fd"))
 
 

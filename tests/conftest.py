@@ -9,9 +9,16 @@ import sys
 import textwrap
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support import PATIENT
 
 from model_cache import ModelCache, hit, locks
+
+# No example fails for the time it takes, and those of one run are those of every other.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
+)
+settings.load_profile("any machine")
 
 # What a worker process always has at hand.
 PRELUDE = """

@@ -155,7 +155,9 @@ def test_children_forked_while_a_thread_writes_without_end_all_work(hub, spawn):
     thread.join()
     print(*check(), len(cache.entries()))
     """
-    assert finish(spawn(FORK + code.replace("\n    ", "\n")), 110) == "{0}\nok ready 13"
+    process = spawn(FORK + code.replace("\n    ", "\n"))
+    out, err = process.communicate(timeout=110)
+    assert out == "{0}\nok ready 13\n", err
 
 
 def test_a_hit_during_a_replacement_waits_for_its_end(hub, root, spawn):

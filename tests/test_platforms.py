@@ -177,7 +177,7 @@ def folding(tmp_path):
     ]
     rclone = shutil.which("rclone", path=os.path.dirname(sys.executable))
     process = subprocess.Popen([rclone, "mount", *options, behind, mounted], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not os.path.ismount(mounted):
         if process.poll() is not None:
             pytest.skip(f"rclone cannot mount here: {process.stderr.read().decode()}")
@@ -185,7 +185,7 @@ def folding(tmp_path):
         time.sleep(0.02)
     yield mounted
     subprocess.run(["fusermount3", "-u", mounted], check=True)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
 
 
 def test_two_names_that_differ_by_case_never_stand_for_one_file(hub, folding, spawn):
