@@ -47,7 +47,8 @@ def served(hub):
 
 def connect(hub, root, **more):
     """A cache that takes several connections for a file of some MiB."""
-    return ModelCache(root, endpoint=hub.url, token=False, **{"pace": PACE, "connections": 4, **more})
+    patient = {"download_timeout": 60, "etag_timeout": 60}  # a machine may stand still for longer than a user's network
+    return ModelCache(root, endpoint=hub.url, token=False, **{"pace": PACE, "connections": 4, **patient, **more})
 
 
 def lead(cache, **request):
