@@ -37,7 +37,7 @@ class Program:
         """All that was printed so far."""
         return "".join(self.lines)
 
-    def wait_for(self, text, count=1, timeout=60):
+    def wait_for(self, text, count=1, timeout=120):
         """Block until so many lines have the text; those lines."""
 
         def found():
@@ -48,7 +48,7 @@ class Program:
             assert len(found()) >= count, f"{text!r} did not come {count} times:\n{self.output}"
             return found()
 
-    def end(self, number=signal.SIGTERM, timeout=60):
+    def end(self, number=signal.SIGTERM, timeout=120):
         """Send a signal to the process alone, and wait for its end; its exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout)

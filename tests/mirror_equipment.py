@@ -95,7 +95,7 @@ class Mirror:
 
     def __exit__(self, *_):
         self._process.terminate()
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=120)
         self.close()
 
     def close(self):

@@ -75,7 +75,7 @@ def nested(directory):
         subprocess.run(["rm", "-rf", str(directory)], check=True)
 
 
-def finish(process, timeout=60):
+def finish(process, timeout=120):
     """Wait for a process that must succeed; its output."""
     out, err = process.communicate(timeout=timeout)
     assert process.returncode == 0, err

@@ -41,7 +41,7 @@ def killed_at(step, spawn, **how):
     cache.fetch("{REPO}", "{FILE}", **{how!r})
     """
     process = spawn(code)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
 
 

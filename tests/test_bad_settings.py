@@ -107,7 +107,7 @@ try:
 except SettingError as error:
     print(error)
 """
-    found = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
+    found = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=120)
     assert found.returncode == 0, found.stderr
     assert "'models' is relative, and the working directory is gone" in found.stdout
 

@@ -48,7 +48,7 @@ def box(environ, hub, tmp_path):
     (bin_ / "model-cache").chmod(0o755)
     base = {**environ, "PATH": f"{bin_}:{environ['PATH']}", "HF_ENDPOINT": hub.url, **PATIENT}
     made = [*COMMAND, "--root", str(tmp_path / "made"), "lock", "-q", REPO, "-o", str(lock)]
-    subprocess.run(made, env=base, check=True, timeout=60)
+    subprocess.run(made, env=base, check=True, timeout=120)
     hub.reset()
 
     def here(text):
@@ -60,7 +60,7 @@ def box(environ, hub, tmp_path):
         given = {pair["name"]: here(pair["value"]) for pair in env if "value" in pair}
         environment = {**base, **given, **more.pop("environ", {})}
         command = [here(word) for word in words]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, **more)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, **more)
 
     run.root, run.here, run.base = root, here, base
     return run
@@ -122,7 +122,7 @@ def test_the_probe_fails_until_the_init_container_is_done(box, hub):
             hold.wait_for(1)
             assert box(probe, app["env"]).returncode == 10
             hold.release()
-            syncing.communicate(timeout=60)
+            syncing.communicate(timeout=120)
         finally:
             syncing.kill()
             syncing.communicate()

@@ -130,7 +130,7 @@ def test_eight_tasks_for_one_cold_file_cause_one_download(worker, ask, hub):
         program.wait_for("tasks.size", 9)  # in the list of tasks, and received
         hold.wait_for(1)
         hold.release()
-        assert [result.get(timeout=60) for result in results] == [len(BIG)] * 8
+        assert [result.get(timeout=120) for result in results] == [len(BIG)] * 8
     assert hub.body_gets(COLD[1]) == hub.body_gets(HELD[1]) == 1
 
 
@@ -143,7 +143,7 @@ def test_what_worker_init_leases_stays_as_long_as_the_worker(worker, ask, hub, r
         assert children(program.process.pid) == []
         hold.release()
         program.wait_for("ready.")
-    assert ask("tasks.size", HELD).get(timeout=60) == 3_000_000
+    assert ask("tasks.size", HELD).get(timeout=120) == 3_000_000
     assert [spared.reason for spared in cache.gc(max_size=0).spared] == ["leased"]
     assert program.end() == 0
     assert [row.filename for row, _, _ in cache.gc(max_size=0).evicted] == [HELD[1]]
@@ -154,7 +154,7 @@ def test_a_worker_without_its_models_does_not_start(worker, hub):
     """A prefetch that fails ends the worker with its reason, where celery would log it and go on."""
     hub.fault(HELD[1], "status", status=404, times=None, on="any")
     program = worker()
-    assert program.process.wait(60) == 1
+    assert program.process.wait(120) == 1
     program.wait_for("prefetch: ")
     assert "Traceback" not in program.output
 
@@ -170,7 +170,7 @@ def test_a_new_child_that_downloads_in_its_init_is_killed(worker, ask, hub, root
         os.kill(first, signal.SIGKILL)
         program.wait_for("Timed out waiting for UP message")
         hold.release()
-    assert ask("tasks.size").get(timeout=60) == len(BIG)
+    assert ask("tasks.size").get(timeout=120) == len(BIG)
     assert hub.body_bytes(COLD[1]) <= 1.2 * len(BIG)
 
 
@@ -184,7 +184,7 @@ def test_a_child_that_is_killed_is_succeeded_by_one_that_resumes(worker, ask, hu
         os.kill(child, signal.SIGKILL)
         hold.wait_until_left()
         hold.release()
-        assert result.get(timeout=60) == len(BIG)
+        assert result.get(timeout=120) == len(BIG)
     assert hub.body_bytes(COLD[1]) <= 1.1 * len(BIG)
 
 
@@ -198,7 +198,7 @@ def test_a_worker_that_is_killed_is_succeeded_by_another_that_resumes(worker, as
         hold.wait_until_left()
         hold.release()
         worker(REDELIVERED)
-        assert result.get(timeout=60) == len(BIG)
+        assert result.get(timeout=120) == len(BIG)
     assert hub.body_bytes(COLD[1]) <= 1.1 * len(BIG)
 
 
@@ -212,7 +212,7 @@ def test_a_redelivered_task_joins_the_first_ones_download(worker, ask, hub):
         second.wait_for("joins")
         assert hold.arrived == 1
         hold.release()
-        assert result.get(timeout=60) == len(BIG)
+        assert result.get(timeout=120) == len(BIG)
         for program in (first, second):
             program.wait_for("succeeded in")
     assert hub.body_gets(COLD[1]) == 1
@@ -226,7 +226,7 @@ def test_a_soft_time_limit_ends_the_fetch_and_the_next_run_resumes(worker, ask, 
         at_the_gate(hold, root)
         program.wait_for("SoftTimeLimitExceeded()")
         hold.release()
-        assert result.get(timeout=60) == len(BIG)
+        assert result.get(timeout=120) == len(BIG)
     assert hub.body_bytes(COLD[1]) <= 1.2 * len(BIG)
 
 
@@ -234,13 +234,16 @@ def test_a_hard_time_limit_leaves_what_the_next_task_resumes(worker, ask, hub, r
     """Celery gives up a task that it killed; the next one goes on with its bytes."""
     with hub.hold(COLD[1], after=0.5) as hold:
         worker(HARD)
-        result = ask("changed.limited")
-        at_the_gate(hold, root)
-        assert type(result.get(timeout=60, propagate=False)).__name__ == "TimeLimitExceeded"
+        kept = 0
+        while kept < len(BIG) // 2 - (1 << 20):  # once, but where the machine stands still for as long as the task may take
+            result = ask("changed.limited")
+            assert type(result.get(timeout=120, propagate=False)).__name__ == "TimeLimitExceeded"
+            kept = sum(file.stat().st_size for file in (root / ".model-cache" / "partial").glob("*"))
         hold.wait_until_left()
         hold.release()
-        assert ask("tasks.size").get(timeout=60) == len(BIG)
-    assert hub.body_bytes(COLD[1]) <= 1.1 * len(BIG)
+        sent = hub.body_bytes(COLD[1])
+        assert ask("tasks.size").get(timeout=120) == len(BIG)
+    assert hub.body_bytes(COLD[1]) - sent + kept <= 1.1 * len(BIG)
 
 
 def test_a_patient_task_leaves_its_child_to_others(worker, ask, hub):
@@ -249,7 +252,7 @@ def test_a_patient_task_leaves_its_child_to_others(worker, ask, hub):
         program = worker()
         result = ask("tasks.patient")
         program.wait_for("Retry in")
-        assert ask("tasks.size", HELD).get(timeout=60) == 3_000_000
+        assert ask("tasks.size", HELD).get(timeout=120) == 3_000_000
         hold.release()
-        assert result.get(timeout=60) == len(BIG)
+        assert result.get(timeout=120) == len(BIG)
     assert hub.body_gets(COLD[1]) == 1

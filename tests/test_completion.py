@@ -68,7 +68,7 @@ def ask(shell_environ, tmp_path):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
         assert (run.returncode, run.stderr) == (0, ""), run.stderr
         return run.stdout.splitlines()
@@ -129,7 +129,7 @@ def test_a_tab_changes_nothing_and_loads_neither_sql_nor_http(shell_environ, fil
         env=shell_environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert run.returncode == 0, run.stderr
     loaded = dict(line.partition(" ")[::2] for line in run.stderr.splitlines())
@@ -185,7 +185,7 @@ def test_fish_completes_a_file(shell_environ):
     if shutil.which("fish") is None:
         pytest.skip("needs Debian's package fish")
     asked = "model-cache completion fish | source; complete -C " + shlex.quote("model-cache rm owner/name onnx/a")
-    run = subprocess.run(["fish", "-c", asked], env=shell_environ, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(["fish", "-c", asked], env=shell_environ, capture_output=True, text=True, timeout=120)
     assert run.stdout.split("\t")[0].strip() == "onnx/a model.onnx", run.stderr
 
 

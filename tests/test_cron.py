@@ -65,7 +65,7 @@ def run(command, environ):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     return done.returncode, done.stdout
 
@@ -213,7 +213,7 @@ def test_an_eviction_under_way_is_no_trouble_for_cron(place, cache, environ, spa
     assert run(nightly, environ) == (0, "")
     second = Program(["sh", "-c", evicting], env=environ)
     assert finish(holder) == "1"
-    assert (second.process.wait(60), second.output) == (0, "")
+    assert (second.process.wait(120), second.output) == (0, "")
     second.kill()
     assert not cache.path(REPO, FILE).exists()
     assert run(nightly, environ) == (0, "")

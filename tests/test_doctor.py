@@ -269,7 +269,7 @@ def test_two_doctors_at_once_do_not_disturb_each_other(root, spawn):
     print([check for check in examine(cache._ctx).checks if check.status == "fail"])
     """
     doctors = [spawn(code) for _ in range(3)]
-    assert [doctor.communicate(timeout=60)[0] for doctor in doctors] == ["[]\n"] * 3
+    assert [doctor.communicate(timeout=120)[0] for doctor in doctors] == ["[]\n"] * 3
     assert left_behind(root) == []
 
 
@@ -493,7 +493,7 @@ def test_an_other_process_that_does_not_start_is_an_error(tmp_path):
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho first >&2; echo last words >&2; exit 3\n")
     broken.chmod(0o755)
-    done = subprocess.run([sys.executable, "-c", code, broken], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, broken], capture_output=True, text=True, timeout=120)
     assert done.stderr.endswith("PartnerError: the other process ended too early (exit code 3): last words\n")
 
 
@@ -505,7 +505,7 @@ def test_the_other_process_ends_with_its_parent(tmp_path):
         "    print(other.pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     pid = int(done.stdout)
     until(lambda: not os.path.exists(f"/proc/{pid}/exe"), "the other process ended")
 

@@ -60,7 +60,7 @@ def test_a_killed_evictor_is_recovered_from(cache, root, spawn, step, count):
             os.kill(os.getpid(), signal.SIGKILL)
     ModelCache(arguments["root"], min_idle=0, touch_interval=0, step=die).gc(max_size=0)
     """)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode in (-signal.SIGKILL, 0 if count == 2 else None)
     files = [path for path in root.rglob("*.bin") if ".model-cache" not in path.parts]
     trash = list((root / ".model-cache" / "trash").iterdir())

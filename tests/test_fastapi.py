@@ -71,7 +71,7 @@ def ready(program, workers):
 
 def ask(port, path="/"):
     """One request: its status, its headers, what it says."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -139,7 +139,7 @@ def test_a_client_that_hangs_up_leaves_the_download_to_others(serve, hub):
     """A request that goes away does not take the download with it."""
     port = ready(serve(1), 1)
     with hub.hold(OTHER[1], after=0.5) as hold:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         connection.request("GET", "/other/small")
         hold.wait_for(1)
         connection.close()

@@ -322,7 +322,7 @@ def test_importing_the_package_loads_no_heavy_module(spawn):
     cache.fetch("owner/name", "model.bin")
     print(sorted({"requests", "sqlite3", "sqlite_utils", "filelock", "click", "rich", "ssl", "logging"} & set(sys.modules)))
     """
-    out, err = spawn(code).communicate(timeout=60)
+    out, err = spawn(code).communicate(timeout=120)
     assert out.strip() == "[]", err
     assert Index.__module__ in sys.modules  # this process, unlike that one, has it
 

@@ -209,7 +209,7 @@ def test_a_server_whose_models_cannot_be_had_does_not_start(prefetched, serve, h
     """A prefetch that fails ends gunicorn with one line that says why."""
     hub.fault(FILE, "status", status=404, times=None, on="any")
     program = serve()
-    assert program.process.wait(60) == 1
+    assert program.process.wait(120) == 1
     program.wait_for("prefetch: ")
     assert "Traceback" not in program.output
 

@@ -193,7 +193,7 @@ def test_a_hit_loads_neither_http_nor_the_peer(given, environ, root):
         f"hf_hub_download({REPO!r}, 'config.json', cache_dir={str(root)!r})\n"
         "print([name for name in ('requests', 'sqlite3', 'huggingface_hub', 'httpx2', 'click') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
@@ -207,5 +207,5 @@ def test_without_huggingface_hub_the_error_is_the_caches_own(environ, root):
         "except model_cache.OfflineMissError:\n"
         "    print('own')"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("own\n", "")

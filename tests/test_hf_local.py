@@ -252,6 +252,6 @@ def test_a_dry_run_without_huggingface_hub_has_the_same_fields(given, environ):
         f" endpoint={given['endpoint']!r}, token=False, dry_run=True)\n"
         "print(type(found).__name__, *vars(found))"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=120)
     fields = " ".join(huggingface_hub.DryRunFileInfo.__dataclass_fields__)
     assert (done.stdout, done.stderr) == (f"DryRunFileInfo {fields}\n", "")

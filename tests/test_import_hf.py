@@ -35,7 +35,7 @@ def other(tmp_path, hub, environ):
             [sys.executable, "-W", "ignore", "-c", CLIENT, json.dumps(repos), str(directory)],
             env=environ | more,
             check=True,
-            timeout=100,
+            timeout=200,
         )
         hub.reset()
         return directory
@@ -372,7 +372,7 @@ def test_the_command_says_what_came(hub, other, root, environ):
         "--json",
         str(other((REPO, "model", "main"))),
     ]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
     found = json.loads(done.stdout)
     assert {one["filename"]: (one["size"], one["source"]) for one in found["imported"]} == {
         name: (len(data), "copy") for name, data in FILES.items()

@@ -224,7 +224,7 @@ def test_the_totals_are_the_sums_of_the_rows(filled, hub):
 def test_the_views_answer_what_people_ask(filled, root):
     """The sqlite-utils command shows sizes by repo from a copy of the index."""
     program = [sys.executable, "-m", "sqlite_utils", "rows", str(root / ".model-cache" / "index.db"), "size_by_repo"]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert '"files": 1' in done.stdout and f'"repo": "{REPO}"' in done.stdout
 

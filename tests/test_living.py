@@ -136,7 +136,7 @@ def test_the_index_lock_is_let_go_by_who_stops_waiting_for_another_thread(hub, r
     def read():
         with index.reading():
             reads.set()
-            ends.wait(60)
+            ends.wait(120)
         index.close()
 
     def interrupt():
@@ -151,7 +151,7 @@ def test_the_index_lock_is_let_go_by_who_stops_waiting_for_another_thread(hub, r
     threads = [threading.Thread(target=read), threading.Thread(target=interrupt)]
     try:
         threads[0].start()
-        assert reads.wait(60)
+        assert reads.wait(120)
         threads[1].start()
         with pytest.raises(TimeoutError):
             index.open()

@@ -384,7 +384,7 @@ def test_a_killed_copy_is_begun_anew(layer, hub, root, below, spawn):
     settings = {{"endpoint": arguments["endpoint"], "lower": arguments["lower"], "step": die}}
     ModelCache(arguments["root"], **settings).fetch_repo("{REPO}", workers=1)
     """
-    assert spawn(code, lower=str(below)).wait(60) == -9
+    assert spawn(code, lower=str(below)).wait(120) == -9
     assert ModelCache(root, endpoint=hub.url, token=False, lower=[below]).fetch_repo(REPO) == root / REPO
     assert {name: (root / REPO / name).read_bytes() for name in FILES} == FILES
     assert hub.body_gets(FILE) == 1

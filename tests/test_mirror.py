@@ -35,7 +35,7 @@ def mirror(tmp_path, hub):
 
 def ask(url, target, method="GET", **headers):
     """One request as it is: status, headers by name, body."""
-    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)) as connection:
         connection.request(method, target, headers={name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read()

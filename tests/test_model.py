@@ -96,7 +96,7 @@ def test_the_command_tells_a_trace_and_refuses_an_unknown_one():
     )
     assert told_at_night.returncode == 0
     assert "mutant: no inode check" in told_at_night.stdout and "evict:rename" in told_at_night.stdout
-    unknown = subprocess.run([*command, "none"], cwd=HERE.parents[1], capture_output=True, text=True, timeout=60)
+    unknown = subprocess.run([*command, "none"], cwd=HERE.parents[1], capture_output=True, text=True, timeout=120)
     assert unknown.returncode == 2 and "no inode check" in unknown.stderr
 
 
@@ -294,7 +294,7 @@ def kill(spawn, tmp_path):
     def run(code, step):
         steps = tmp_path / "steps"
         process = spawn(KILLED + code, kill=step, steps=str(steps))
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == -signal.SIGKILL, err
         return before_death(steps.read_text().split())
 

@@ -98,7 +98,7 @@ except ModelCacheError as error:
 found = sorted(name for name, there in capabilities.FOUND.items() if there)
 print(json.dumps([report.ok, refused, len(list(cache.entries())), found]))
 """
-    ran = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     ok, refused, entries, found = json.loads(ran.stdout)
     assert (ok, entries) == (2, 2) and refused.startswith("this system has no file locks")
@@ -185,7 +185,7 @@ def folding(tmp_path):
         time.sleep(0.02)
     yield mounted
     subprocess.run(["fusermount3", "-u", mounted], check=True)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
 
 
 def test_two_names_that_differ_by_case_never_stand_for_one_file(hub, folding, spawn):
@@ -214,6 +214,6 @@ def test_a_kill_before_any_step_is_recovered_from_where_there_are_only_paths_and
     command = [sys.executable, "-m", "stress.sweep", "kill", "--points", "named", "--operation", "fetch"]
     without = {"MODEL_CACHE_WITHOUT": "hard_links,at,no_follow,proc"}
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    ran = subprocess.run(command, env=environ | without, cwd=here, capture_output=True, text=True, timeout=100)
+    ran = subprocess.run(command, env=environ | without, cwd=here, capture_output=True, text=True, timeout=200)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert re.search(r"\b0 violations", ran.stdout)

@@ -171,7 +171,7 @@ def test_threads_that_share_a_cache_cause_one_download(served, cache):
         return cache.fetch(REPO, COLD)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        assert len({*pool.map(fetch, range(THREADS), timeout=60)}) == 1
+        assert len({*pool.map(fetch, range(THREADS), timeout=120)}) == 1
     assert served.body_gets(COLD) == 1
 
 
@@ -410,5 +410,5 @@ def test_no_operation_leaves_a_descriptor_open(served, spawn):
 def test_memory_and_descriptors_do_not_grow():
     """The endurance run in small: resident memory and descriptors stay where the warm-up left them."""
     command = [sys.executable, "-m", "stress.endurance", "--operations", "2000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr

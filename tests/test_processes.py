@@ -217,7 +217,7 @@ def test_a_forked_child_uses_the_cache_of_its_parent(hub, spawn):
     process = spawn(
         "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n" + code.replace("\n    ", "\n")
     )
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert out.strip() == "[0, 0]", err
 
 

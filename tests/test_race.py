@@ -240,7 +240,7 @@ def test_a_hit_that_costs_more_than_it_may_is_told(first, second, loaded):
 def probed(root):
     """What the probe says of a root."""
     command = [sys.executable, "-m", "stress.race.probe", str(root), "race/still", "still.bin"]
-    return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=120).stdout)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def raced(tmp_path, *arguments):
         str(tmp_path / "kept"),
         *arguments,
     ]
-    run = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=100)
+    run = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=200)
     assert run.returncode == 0, run.stdout + run.stderr
     lanes = {group.get("id") for group in ElementTree.parse(picture).iter(f"{SVG}g")}
     return json.loads(facts.read_text()), lanes

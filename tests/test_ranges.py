@@ -47,7 +47,8 @@ def served(hub):
 
 def connect(hub, root, **more):
     """A cache that takes several connections for a file of some MiB."""
-    return ModelCache(root, endpoint=hub.url, token=False, **{"pace": PACE, "connections": 4, **more})
+    patient = {"download_timeout": 60, "etag_timeout": 60}  # a machine may stand still for longer than a user's network
+    return ModelCache(root, endpoint=hub.url, token=False, **{"pace": PACE, "connections": 4, **patient, **more})
 
 
 def lead(cache, **request):
@@ -173,12 +174,11 @@ def test_a_fault_on_a_part_is_survived_or_an_error_of_ours(served, root, kind, m
     assert partial(root) == b""
 
 
-def test_a_stalled_part_is_asked_for_again(served, root, monkeypatch):
+def test_a_stalled_part_is_asked_for_again(served, root):
     """No byte for the time allowed ends the connection, not the download."""
-    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "0.5")
     served.rate = RATE
     served.fault(FILE, "stall", skip=1)
-    outcome = lead(connect(served, root))
+    outcome = lead(connect(served, root, download_timeout=0.5))
     assert (root / REPO / FILE).read_bytes() == BIG and outcome.downloaded <= 1.3 * len(BIG)
 
 
@@ -197,7 +197,7 @@ def test_what_a_killed_process_had_in_parts_is_resumed(served, root, spawn, mome
     ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, pace=PACE, step=die).fetch({REPO!r}, {FILE!r})
     """
     process = spawn(SPAWNED + code.replace("\n    ", "\n"))
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, err
     left = note(root)
     assert left["etag"] == "" and left["parts"]["ranges"]
@@ -331,7 +331,7 @@ def test_an_interrupt_leaves_no_thread_and_a_partial(served, root, spawn):
         process = spawn(SPAWNED + code.replace("\n    ", "\n"))
         gate.wait_for(4)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert out.strip() == "['MainThread']", err
     kept = notes.arrived(connect(served, root)._ctx, ENTRY)
     assert kept
@@ -352,7 +352,7 @@ def test_a_file_system_that_refuses_a_part_is_said_in_one_line(served, root, spa
     except StorageError as error:
         print(str(error).count("\\n"), "File too large" in str(error), threading.active_count())
     """
-    out, err = spawn(SPAWNED + code.replace("\n    ", "\n")).communicate(timeout=60)
+    out, err = spawn(SPAWNED + code.replace("\n    ", "\n")).communicate(timeout=120)
     assert out.strip() == "0 True 1", err
     assert partial(root) == b""
     assert connect(served, root).fetch(REPO, FILE).read_bytes() == BIG
@@ -365,7 +365,7 @@ def test_one_core_is_enough(served, root, spawn):
     cache = ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, pace=PACE)
     print(os.path.getsize(cache.fetch({REPO!r}, {FILE!r})), len(os.sched_getaffinity(0)))
     """
-    out, err = spawn(SPAWNED + code.replace("\n    ", "\n"), tracer="taskset -c 0").communicate(timeout=60)
+    out, err = spawn(SPAWNED + code.replace("\n    ", "\n"), tracer="taskset -c 0").communicate(timeout=120)
     assert out.split() == [str(len(BIG)), "1"], err
     assert served.body_gets(FILE) > 1 and (root / REPO / FILE).read_bytes() == BIG
 
@@ -383,6 +383,6 @@ def test_many_connections_take_little_memory(hub, root, spawn):
     cache.fetch({REPO!r}, {FILE!r})
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     """
-    out, err = spawn(code).communicate(timeout=60)
+    out, err = spawn(code).communicate(timeout=120)
     assert int(out) < 20 << 10, (out, err)  # KiB
     assert hub.body_gets(FILE) >= 16

@@ -36,7 +36,7 @@ def test_real_files_fetched_by_racing_commands_are_the_originals_and_load(hub, r
         for _ in range(4)
     ]
     for process in racing:
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=200)
         assert process.returncode == 0, err
         assert out.splitlines() == [str(root / REPO / name) for name in originals]
     for name, original in originals.items():

@@ -427,7 +427,7 @@ def test_an_update_that_died_between_two_files_is_gone_on_with(cache, hub, serve
                 os.kill(os.getpid(), signal.SIGKILL)
         ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, step=die).update("{REPO}")
     """
-    assert spawn(code).wait(60) == -signal.SIGKILL
+    assert spawn(code).wait(120) == -signal.SIGKILL
     other = ModelCache(cache.root, endpoint=hub.url, token=False)
     with pytest.raises(OfflineMissError, match="an update of it was interrupted"):
         other.fetch_repo(REPO, offline=True)
@@ -473,7 +473,7 @@ def test_a_promise_that_the_hub_does_not_keep_is_an_error(cache, hub):
 def test_bytes_of_a_failed_fsync_go_though_those_of_another_file_cannot(hub, root, caplog):
     """I1: where the fsync of two files failed, and the partial of the first cannot be removed, that of the second goes."""
     hub.add_repo(REPO, {"a.bin": pattern(MIB, 1), "b.bin": pattern(MIB, 2)})
-    both, removals = threading.Barrier(2, timeout=60), []
+    both, removals = threading.Barrier(2, timeout=120), []
 
     def fail(step):
         if step == "publish:fsync-file":

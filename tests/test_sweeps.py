@@ -272,7 +272,7 @@ def test_a_sweep_fails_where_something_is_broken(tmp_path, worker, module, old, 
     for name in places.keys() & set(arguments.split()):
         arguments = arguments.replace(name, place(worker, *places[name]))
     command = [sys.executable, "-m", "stress.sweep", *arguments.split()]
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=200)
     assert done.returncode == 1, done.stdout + done.stderr
     assert invariant in done.stdout
 

@@ -344,7 +344,7 @@ def test_a_run_that_is_killed_is_gone_on_with(filled, spawn):
     began, runs, committed = Clock().time(), 0, set()
     while committed != set(NAMES):
         process = spawn(code)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=120)
         runs += 1
         assert (process.returncode, committed & set(out.split())) == (-9, set())
         committed = {row.filename for row in filled.entries() if (row.verified_at or 0) > began}

@@ -179,7 +179,7 @@ class LoopbackHub:
         """Bytes of a file sent so far, all answers on both ports together."""
         return sum(record.bytes_sent for record in self.log.bodies(filename, repo))
 
-    def wait_until(self, condition: Callable[[], bool], timeout: float = 30.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 60.0) -> None:
         """Blocks until `condition()` is true; it is looked at whenever a request comes, goes on or ends.
 
         Raises:
