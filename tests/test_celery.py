@@ -227,7 +227,9 @@ def test_a_soft_time_limit_ends_the_fetch_and_the_next_run_resumes(worker, ask, 
         program.wait_for("SoftTimeLimitExceeded()")
         hold.release()
         assert result.get(timeout=120) == len(BIG)
-    assert hub.body_bytes(COLD[1]) <= 1.2 * len(BIG)
+    _, *others = [record.range for record in hub.requests if record.kind == "body" and record.filename == COLD[1]]
+    assert others and all(others)
+    assert hub.body_bytes(COLD[1]) <= 1.4 * len(BIG)  # each run that is cut short leaves unread what was on its way
 
 
 def test_a_hard_time_limit_leaves_what_the_next_task_resumes(worker, ask, hub, root):
@@ -235,7 +237,9 @@ def test_a_hard_time_limit_leaves_what_the_next_task_resumes(worker, ask, hub, r
     with hub.hold(COLD[1], after=0.5) as hold:
         worker(HARD)
         kept = 0
-        while kept < len(BIG) // 2 - (1 << 20):  # once, but where the machine stands still for as long as the task may take
+        while kept < len(BIG) // 2 - (
+            1 << 20
+        ):  # once, if the machine does not stand still for as long as a task may take
             result = ask("changed.limited")
             assert type(result.get(timeout=120, propagate=False)).__name__ == "TimeLimitExceeded"
             kept = sum(file.stat().st_size for file in (root / ".model-cache" / "partial").glob("*"))

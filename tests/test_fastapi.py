@@ -1,6 +1,7 @@
 """The page on FastAPI: its application runs in the real uvicorn, and one download survives whatever goes away."""
 
 import http.client
+import inspect
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 from job_equipment import Program, downloader, until
 from support import PATIENT, pattern
 from test_processes import wait_for_partial
+from uvicorn import Config
 
 from model_cache import ModelCache
 
@@ -48,6 +50,10 @@ def serve(hub, root, environ, tmp_path):
 
     def start(workers=2):
         options = ["--host", "127.0.0.1", "--port", "0", "--workers", str(workers)]
+        if "timeout_worker_healthcheck" in inspect.signature(Config).parameters:
+            options.append(
+                "--timeout-worker-healthcheck=60"
+            )  # a machine can stand still for longer than the usual five seconds
         command = [sys.executable, "-m", "uvicorn", "told:app", *options]
         started.append(Program(command, cwd=tmp_path, env=environ))
         return started[-1]
