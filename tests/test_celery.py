@@ -237,9 +237,8 @@ def test_a_hard_time_limit_leaves_what_the_next_task_resumes(worker, ask, hub, r
     with hub.hold(COLD[1], after=0.5) as hold:
         worker(HARD)
         kept = 0
-        while kept < len(BIG) // 2 - (
-            1 << 20
-        ):  # once, if the machine does not stand still for as long as a task may take
+        # Once, if the machine does not stand still for as long as a task may take.
+        while kept < len(BIG) // 2 - (1 << 20):
             result = ask("changed.limited")
             assert type(result.get(timeout=120, propagate=False)).__name__ == "TimeLimitExceeded"
             kept = sum(file.stat().st_size for file in (root / ".model-cache" / "partial").glob("*"))
