@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from support import PATIENT
 
 CLIENT = """
 import json, os, sys
@@ -29,7 +30,7 @@ def real_client(home, endpoint, calls):
     """What came of calls (`file` or `snapshot`) against an endpoint: bytes as hex, listings, or the name of the error."""
     pytest.importorskip("huggingface_hub")
     environ = {"PATH": os.environ["PATH"], "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HOME": str(home)}
-    environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **PATIENT}
     # -I keeps this directory off its path, where a module of ours could stand in for one of its own.
     done = subprocess.run(
         [sys.executable, "-I", "-c", CLIENT, json.dumps(calls)],

@@ -156,7 +156,7 @@ def run(page, hub, place):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=90,
+        timeout=200,
     )
     outputs = re.findall(rf"(.*?){MARK} (\d+)\n", ran.stdout, re.DOTALL)
     assert len(outputs) == len(steps), f"the shell stopped early:\n{ran.stdout}"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from support import nested, pattern
+from support import PATIENT, nested, pattern
 
 from model_cache import ModelCache, OfflineMissError, StorageError, locks
 from model_cache.doctor.fixing import look
@@ -33,7 +33,7 @@ def other(tmp_path, hub, environ):
         more = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         subprocess.run(
             [sys.executable, "-W", "ignore", "-c", CLIENT, json.dumps(repos), str(directory)],
-            env=environ | more,
+            env=environ | more | PATIENT,
             check=True,
             timeout=200,
         )

@@ -379,7 +379,7 @@ def test_one_core_is_enough(served, root, spawn):
 def test_many_connections_take_little_memory(hub, root, spawn):
     """Each has a small buffer, and nothing waits in memory to be hashed or written."""
     hub.add_repo(REPO, {FILE: pattern(48 << 20)})
-    hub.rate = 8e6
+    hub.rate = 4e6
     code = f"""
     import resource
     from model_cache.download import miss  # what any download loads
