@@ -17,6 +17,14 @@ from support import PATIENT
 import model_cache
 from model_cache import ModelCache, hit, locks
 
+# A machine may have a proxy, settings or a token of its own: nothing on loopback is asked for through the one, and no test
+# means the others.
+for _name in [name for name in os.environ if name.startswith(("HF_", "HUGGING_FACE_", "MODEL_CACHE_"))]:
+    if _name != "MODEL_CACHE_EXAMPLES":
+        del os.environ[_name]
+for _name in ("no_proxy", "NO_PROXY"):
+    os.environ[_name] = ",".join(filter(None, [os.environ.get(_name), "127.0.0.1", "localhost"]))
+
 # No example fails for the time it takes, and those of one run are those of every other.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
