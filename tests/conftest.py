@@ -1,8 +1,10 @@
 """What many tests need: a root, a cache on a loopback hub, other processes."""
 
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -10,7 +12,14 @@ import textwrap
 
 import pytest
 
+import model_cache
 from model_cache import ModelCache, hit, locks
+
+# All of it, so that no test depends on what others had loaded: Hypothesis draws from the constants of what is loaded, and what
+# pytest parses in several threads at once, as the first one to import it, Python 3.11 can fail at (SystemError).
+for _module in pkgutil.walk_packages(model_cache.__path__, "model_cache."):
+    if not _module.name.endswith("__main__"):
+        importlib.import_module(_module.name)
 
 # What a worker process always has at hand.
 PRELUDE = """

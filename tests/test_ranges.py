@@ -47,7 +47,8 @@ def served(hub):
 
 def connect(hub, root, **more):
     """A cache that takes several connections for a file of some MiB."""
-    return ModelCache(root, endpoint=hub.url, token=False, **{"pace": PACE, "connections": 4, **more})
+    patient = {"download_timeout": 60, "etag_timeout": 60}  # a machine may stand still for longer than a user's network
+    return ModelCache(root, endpoint=hub.url, token=False, **{"pace": PACE, "connections": 4, **patient, **more})
 
 
 def lead(cache, **request):
@@ -187,12 +188,18 @@ def test_what_a_killed_process_had_in_parts_is_resumed(served, root, spawn, mome
     served.rate = RATE
     code = f"""
     import threading
-    count, lock = [0], threading.Lock()
+    count, since, changed = 0, 0, threading.Condition()
     def die(step):
-        with lock:
-            count[0] += step == "part:write"
-            if count[0] == {moment}:
-                os.kill(os.getpid(), 9)
+        global count, since
+        with changed:
+            if step == "part:note":
+                since = 0
+                changed.notify_all()
+            if step == "part:write":
+                assert changed.wait_for(lambda: since < 6, 60), "notes come while bytes do"
+                count, since = count + 1, since + 1
+                if count == {moment}:
+                    os.kill(os.getpid(), 9)
     ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=False, pace=PACE, step=die).fetch({REPO!r}, {FILE!r})
     """
     process = spawn(SPAWNED + code.replace("\n    ", "\n"))
