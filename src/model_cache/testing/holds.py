@@ -51,7 +51,7 @@ class Hold:
         """Where in a body of `length` bytes the gate stands."""
         return max(0, min(int(self.after * length) if isinstance(self.after, float) else self.after, length))
 
-    def wait_for(self, n: int = 1, timeout: float = 30.0) -> None:
+    def wait_for(self, n: int = 1, timeout: float = 60.0) -> None:
         """Blocks until `n` requests have come to the gate.
 
         Raises:
@@ -61,7 +61,7 @@ class Hold:
             if not self._state.wait_for(lambda: self._arrived >= n, timeout):
                 raise TimeoutError(f"{self._arrived} of {n} requests came for {self.pattern!r} in {timeout:g} s")
 
-    def wait_until_left(self, timeout: float = 30.0) -> None:
+    def wait_until_left(self, timeout: float = 60.0) -> None:
         """Blocks until no request stands at the gate any more, because its client is gone or it was released.
 
         Raises:

@@ -179,7 +179,7 @@ class LoopbackHub:
         """Bytes of a file sent so far, all answers on both ports together."""
         return sum(record.bytes_sent for record in self.log.bodies(filename, repo))
 
-    def wait_until(self, condition: Callable[[], bool], timeout: float = 30.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 60.0) -> None:
         """Blocks until `condition()` is true; it is looked at whenever a request comes, goes on or ends.
 
         Raises:
@@ -188,7 +188,7 @@ class LoopbackHub:
         if not self.log.wait_until(condition, timeout):
             raise TimeoutError(f"the hub's log did not come to what was waited for in {timeout:g} s")
 
-    def settle(self, timeout: float = 5.0) -> None:
+    def settle(self, timeout: float = 60.0) -> None:
         """Waits until all that clients asked for who are gone by now is in the log, whoever killed them.
 
         Raises:
