@@ -34,6 +34,22 @@ class Later(Clock):
         self.ahead += seconds
 
 
+class Still(Later):
+    """A clock by which time passes in waits alone, however long the machine stands still."""
+
+    def __init__(self):
+        super().__init__()
+        self._began = Clock.time(self), Clock.monotonic(self)
+
+    def time(self):
+        """When it was made, and the waits."""
+        return self._began[0] + self.ahead
+
+    def monotonic(self):
+        """As `time`, in seconds that never go back."""
+        return self._began[1] + self.ahead
+
+
 class Impatient(Clock):
     """A clock whose waits are over at once."""
 

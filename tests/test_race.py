@@ -148,12 +148,18 @@ ModelCache(sys.argv[1], endpoint=sys.argv[2], token=False).fetch("race/model-0",
 """
 
 
-def seen_by_the_hub(tmp_path, *fetches):
-    """The violations that the hub sees while these run at the same time, each given its address."""
+def seen_by_the_hub(tmp_path, *fetches, until=""):
+    """The violations that the hub sees while these run at the same time, each given its address; held till it said `until`."""
     with RacedHub(Journal(tmp_path / "hub.jsonl"), set(), rate=200_000.0) as hub:
         hub.add_repo("race/model-0", {"file-0.bin": bytes(400_000)})
+        if until:
+            hub.hold("file-0.bin", after=0.5)
         with ThreadPoolExecutor(2) as threads:
-            list(threads.map(lambda fetch: fetch(hub.url), fetches))
+            ended = [threads.submit(fetch, hub.url) for fetch in fetches]
+            assert not until or eventually(lambda: until in (tmp_path / "hub.jsonl").read_text())
+            hub.release()
+            for one in ended:
+                one.result()
     oracle = Oracle(known())
     oracle.read(Reader(tmp_path).new())
     return [one.invariant for one in oracle.violations]
@@ -165,7 +171,7 @@ def test_two_bodies_of_one_file_at_a_time_are_seen_by_the_hub(tmp_path):
     def elsewhere(name):
         return lambda url: subprocess.run([sys.executable, "-c", FETCH, tmp_path / name, url], check=True)
 
-    assert seen_by_the_hub(tmp_path, elsewhere("a"), elsewhere("b")) == ["I2"]
+    assert seen_by_the_hub(tmp_path, elsewhere("a"), elsewhere("b"), until='"e":"overlap"') == ["I2"]
 
 
 def test_a_process_that_fetches_in_parts_is_one_leader(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,6 +20,8 @@ import psycopg
 
 KEY, SECRET = "key-of-tests", "secret-of-tests"
 _NOBODY = 65534
+_PORTS = range(12_000, 30_000)
+_given: set[int] = set()
 
 
 class LackingError(Exception):
@@ -26,11 +29,15 @@ class LackingError(Exception):
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A port that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens at, and that a system gives nobody who asks for any: it is free when its server starts, too."""
+    for port in random.sample(_PORTS, 1000):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+            if port not in _given:
+                _given.add(port)
+                return port
+    raise OSError(f"no port is free at {address}")
 
 
 def wait_until(

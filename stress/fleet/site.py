@@ -96,11 +96,15 @@ class Site:
     def process(self, number: int, root: Path, *, tier: bool = True, lead: bool = True, **more: object) -> Process:
         """One more process of a host."""
         settings: dict[str, object] = {"endpoint": self.hub.url, **more}
+        environ = {**os.environ, **bucket_environment(self.bucket.port, SITE)}
+        lead_address = self.postgres.address
+        if self.brief:  # on machines that stand still for longer than a host waits by itself
+            lead_address += "?connect_timeout=30"
+            environ |= {"HF_HUB_DOWNLOAD_TIMEOUT": "60", "HF_HUB_ETAG_TIMEOUT": "60"}
         if tier:
             settings["tier"] = self.bucket.address
         if lead:
-            settings["lead"] = self.postgres.address
-        environ = {**os.environ, **bucket_environment(self.bucket.port, SITE)}
+            settings["lead"] = lead_address
         self._processes.append(Process(self.network.inside(number), environ, root, settings))
         return self._processes[-1]
 

@@ -30,6 +30,7 @@ from .world import KIB, MIB, File, World, digest
 _FILE = File("org/model", "model.safetensors", 12 * MIB, "herd")
 _RATE = 3.0 * MIB  # bytes per second that the hub sends
 _KILLED_AT = 0.45  # of the file's bytes on disk
+_HELD_AT = 0.47  # of its bytes: no more come until somebody was killed, so that it never is too late
 _LONGEST = 60.0  # seconds that it may take
 _TICK = 0.01
 _PATIENCE = 2.0  # seconds between leaving and looking at the bytes
@@ -126,13 +127,14 @@ def run(folder: Path, processes: int, seed: int) -> Herd:
     world = _World(seed)
     hub, own = Hub(journals, world), Journal(journals / "controller.jsonl")
     hub.order("traffic", latency=0.02, rate=_RATE)
+    hub.order("hold", pattern=_FILE.name, after=_HELD_AT)
     preload()
     gate, pids, start = _Gate(), {}, 0.0
     try:
         for slot in range(processes):
             pids[fork(lambda slot=slot: _ask(root, hub.url, journals, slot, gate))] = slot  # type: ignore[misc]
         start = gate.open(processes)
-        _watch(pids, journals, root, own)
+        _watch(pids, journals, root, own, hub)
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
@@ -142,7 +144,7 @@ def run(folder: Path, processes: int, seed: int) -> Herd:
     return Herd(events, start, _FILE.size, _wrong(events, processes, world))
 
 
-def _watch(pids: dict[int, int], journals: Path, root: Path, own: Journal) -> None:
+def _watch(pids: dict[int, int], journals: Path, root: Path, own: Journal, hub: Hub) -> None:
     """Kill who downloads, once enough has come; reap who is through."""
     until, killed, last = time.monotonic() + _LONGEST, False, 0
     while pids and time.monotonic() < until:
@@ -156,6 +158,8 @@ def _watch(pids: dict[int, int], journals: Path, root: Path, own: Journal) -> No
             last = size
         if size > _KILLED_AT * _FILE.size and not killed:
             killed = _kill_leader(pids, journals)
+            if killed:
+                hub.order("release")
         time.sleep(_TICK)
 
 

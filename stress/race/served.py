@@ -25,8 +25,9 @@ from .journal import Journal
 from .world import KIB, World
 
 _LFS = 256 * KIB  # bytes from which the Hub tells a file's sha256
-_GRACE = 0.5  # seconds in which the kernel closes the connections of a process that died
-_LOOK = 0.01
+# Seconds between two looks, and how many of them the kernel has to close the connections of a process that died: counted, and
+# not timed, so that a hub which stands still itself has looked as often.
+_LOOK, _LOOKS = 0.01, 50
 
 _LOCAL, _REMOTE, _INODE = 1, 2, 9  # columns of /proc/net/tcp
 
@@ -84,6 +85,7 @@ class RacedHub(LoopbackHub):
             # Asked before anything is sent: after its last byte nobody could say whose connection it was.
             whose = _process(connection)
             others = [other for other in others if whose is None or _process(other) != whose]
+        if others:
             threading.Thread(target=self._judge, args=(path, others), daemon=True).start()
         try:
             return super()._deliver(connection, request, answer, record)
@@ -94,14 +96,14 @@ class RacedHub(LoopbackHub):
 
     def _judge(self, path: str, others: list[Connection]) -> None:
         """Give those who died their time; whoever still receives after it was not dead."""
-        until = time.monotonic() + _GRACE
-        while others and time.monotonic() < until:
+        for _ in range(_LOOKS):
+            time.sleep(_LOOK)
             with self._guard:
                 receiving = {id(connection) for _, connection in self._bodies.values()}
             others = [other for other in others if id(other) in receiving and not other.gone()]
-            time.sleep(_LOOK)
-        if others:
-            self._journal.write("overlap", path=path, others=len(others), small=path in self._small)
+            if not others:
+                return
+        self._journal.write("overlap", path=path, others=len(others), small=path in self._small)
 
 
 def serve(journals: Path, world: World, orders: int, told: int) -> None:
@@ -123,5 +125,9 @@ def serve(journals: Path, world: World, orders: int, told: int) -> None:
                     hub.fault(**arguments)
                 elif name == "traffic":
                     hub.latency, hub.rate = arguments["latency"], arguments["rate"]
+                elif name == "hold":
+                    hub.hold(**arguments)
+                elif name == "release":
+                    hub.release()
                 elif name == "still":
                     hub.clear_faults()

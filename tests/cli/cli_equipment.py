@@ -12,7 +12,9 @@ class Shell:
     """Runs the command for one root, and one hub where there is one."""
 
     def __init__(self, environ, root, hub=None):
-        self.environ = {**environ, "MODEL_CACHE_DIR": str(root)}
+        # Machines that run the suite can stand still for longer than a user's network may.
+        patience = {"HF_HUB_DOWNLOAD_TIMEOUT": "60", "HF_HUB_ETAG_TIMEOUT": "60"}
+        self.environ = {**patience, **environ, "MODEL_CACHE_DIR": str(root)}
         if hub is not None:
             self.environ["HF_ENDPOINT"] = hub.url
         self._started = []

@@ -46,6 +46,9 @@ def run(served, root, environ):
         "MODEL_CACHE_DIR": str(root),
         "PYTHONPATH": str(EXAMPLES),
         "OMP_NUM_THREADS": "1",
+        # Eight of these at once on a busy machine can be slower than a user's network may be.
+        "HF_HUB_DOWNLOAD_TIMEOUT": "60",
+        "HF_HUB_ETAG_TIMEOUT": "60",
     }
 
     def start(*arguments, **more):

@@ -38,7 +38,7 @@ def test_eight_cold_processes_download_each_file_once_and_find_the_same(served, 
         for process in processes:
             process.stdin.write("go\n")
             process.stdin.flush()
-        hold.wait_for(1)  # nobody has the first file before all were told to go
+        hold.wait_for(1, timeout=100)  # nobody has the first file before all were told to go
         hold.release()
         for process in processes:
             code, _, err = ended(process)

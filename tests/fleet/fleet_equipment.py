@@ -89,7 +89,16 @@ SERVERS = [
 
 
 class Postgres(Skipping, engines.Postgres):
-    """The PostgreSQL of a test."""
+    """The PostgreSQL of a test.
+
+    Attributes:
+        address: Has more patience than a host has by itself: machines that run the suite stand still for longer than that.
+        hasty: Has what a host has by itself.
+    """
+
+    def __init__(self, options=()):
+        super().__init__(options=options)
+        self.hasty, self.address = self.address, f"{self.address}?connect_timeout=60"
 
 
 class Port:

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 from fleet_equipment import Told, fill
-from support import FILE, REPO, Later, pattern
+from support import FILE, REPO, Later, Still, pattern
 
 from model_cache.fleet.fleet import Fleet
 from model_cache.fleet.protocols import Alone, Blob, EngineError, NoTier
@@ -16,7 +16,7 @@ def test_body_that_breaks_off_is_asked_for_once_more(wire, bucket, host, hub):
     hub.add_repo(REPO, {FILE: large})
     fill(host, hub, bucket.address, [FILE])
     wire.after(6_000_000, wire.cut)
-    told, second = Told(), host("second", tier=bucket.address)
+    told, second = Told(), host("second", tier=bucket.address, clock=Still())
     assert second.fetch(REPO, FILE, progress=told).read_bytes() == large
     assert hub.body_bytes() == 0
     assert told.warnings == []

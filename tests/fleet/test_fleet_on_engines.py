@@ -13,6 +13,7 @@ HOME = Path(__file__).parents[2]
 
 
 @pytest.mark.root
+@pytest.mark.timeout(320)
 def test_a_fleet_in_namespaces_keeps_what_it_promises(tmp_path):
     """Hosts on real engines have right bytes by one body, whatever ends under them; and the command counts it."""
     if why_not := network.lacking():

@@ -42,7 +42,7 @@ class Database(Port):
         self._answer, self._endless, self._asks = answer, endless, asks
         super().__init__()
         self.flight = PostgresFlight(
-            f"postgresql://u:{PASSWORD}@127.0.0.1:{self.port}/db?sslmode=disable&gssencmode=disable"
+            f"postgresql://u:{PASSWORD}@127.0.0.1:{self.port}/db?sslmode=disable&gssencmode=disable&connect_timeout=60"
         )
 
     def _meet(self, near):

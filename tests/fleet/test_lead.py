@@ -306,7 +306,7 @@ def test_database_that_hangs_from_the_start(own_postgres, host, hub, data):
     """A database that takes connections and answers nothing costs a time-out, and the host goes alone."""
     wire = Wire(own_postgres.port)
     own_postgres.hang()
-    address = own_postgres.address.replace(str(own_postgres.port), str(wire.port))
+    address = own_postgres.hasty.replace(str(own_postgres.port), str(wire.port))
     first = host("first", lead=address)
     assert first.fetch(REPO, FILE).read_bytes() == data
     connections = wire.connections

@@ -268,6 +268,7 @@ def test_engine_that_recovered_is_used_again(bucket, host, hub, data, monkeypatc
     clock = Later()
     first = host("first", tier=bucket.address, clock=clock)
     first.fetch(REPO, SMALL)
+    assert first.wait_for_uploads(60) == 0  # or it would try the engine once more, at the later time
     (remembered,) = (first.root / ".model-cache").glob("engine-*")
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{bucket.port}")
     clock.ahead += 31

@@ -22,6 +22,7 @@ from model_cache.layout import Entry
 ASKED = ("model", "owner/name", "main", "f")
 SECRET = "hf_SECRETsecretSECRET"
 SOON = 0.4  # seconds; the time-outs of these clients are much longer
+LATE = 20.0  # seconds: shorter than a time-out, and longer than a machine stands still
 
 
 def endless_continue(_asked, connection):
@@ -67,12 +68,14 @@ def test_a_deadline_holds_whatever_the_server_does(serve, ask, kind, what):
     """Endless interim answers, dripped headers and silence end at the deadline, with an error that can be tried again."""
     box = []
     box.append(serve({"continue": endless_continue, "drip": dripped_headers(box), "silent": silent(box)}[kind]))
-    client, began = ask(box[0]), time.monotonic()
+    client, times = ask(box[0]), 0
     names = {"metadata": ASKED, "open_body": ("model", "owner/name", COMMIT, "f"), "commit": ASKED[:3]}[what]
-    with pytest.raises(DownloadError) as caught:
-        getattr(client, what)(*names, deadline=began + SOON)
-    assert caught.value.transient and SOON * 0.9 <= time.monotonic() - began < 10 * SOON
-    assert len(box[0].asked) == 1
+    while not box[0].asked and times < 10:  # a machine can stand still until it is too late to ask
+        times, began = times + 1, time.monotonic()
+        with pytest.raises(DownloadError) as caught:
+            getattr(client, what)(*names, deadline=began + SOON)
+        assert caught.value.transient and SOON * 0.9 <= time.monotonic() - began < LATE
+    assert 1 <= len(box[0].asked) <= times
 
 
 def test_a_body_ends_at_the_deadline(serve, ask):
@@ -85,12 +88,12 @@ def test_a_body_ends_at_the_deadline(serve, ask):
 
     box.append(serve(half))
     began = time.monotonic()
-    with ask(box[0]).open_body("model", "owner/name", COMMIT, "f", deadline=began + SOON) as body:
+    with ask(box[0]).open_body("model", "owner/name", COMMIT, "f", deadline=began + 2) as body:
         view = memoryview(bytearray(1000))
         assert body.readinto(view) == 500
         with pytest.raises(DownloadError):
             body.readinto(view)
-    assert time.monotonic() - began < 10 * SOON
+    assert time.monotonic() - began < LATE
 
 
 def test_a_connection_serves_again_after_a_deadline_that_was_kept(serve, ask):
@@ -106,19 +109,24 @@ def test_a_connection_serves_again_after_a_deadline_that_was_kept(serve, ask):
 def test_headers_that_never_end_are_given_up_without_a_deadline_too(serve, connect):
     """An exchange may take six time-outs, whatever keeps coming."""
     client = connect(serve(endless_continue).url, etag_timeout=0.1, retries=0)
-    with pytest.raises(DownloadError, match=r"no whole answer within 0\.6 s"):
-        client.metadata(*ASKED)
+    for _ in range(20):
+        with pytest.raises(DownloadError) as caught:
+            client.metadata(*ASKED)
+        if "no answer within 0.1 s" not in str(caught.value):
+            break  # else the machine is so busy that the server itself paused
+    assert "no whole answer within 0.6 s" in str(caught.value)
 
 
 def test_a_watch_that_was_stopped_leaves_no_thread():
     """A program that forks after a request has no thread of ours."""
     import threading
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     watch = Watch(60)
     watch.extend(60)
     watch.stop()
-    assert threading.active_count() == before and not watch.over
+    left = set(threading.enumerate()) - before  # or of another test, whose threads end or begin meanwhile
+    assert not [thread for thread in left if thread.name == "model-cache watch"] and not watch.over
 
 
 def test_no_wait_between_attempts_goes_beyond_the_deadline(clock):
@@ -150,7 +158,7 @@ def test_a_fetch_with_a_deadline_ends_in_time(serve, tmp_path, method):
     began = time.monotonic()
     with pytest.raises(DownloadInProgressError) as caught:
         miss.fetch(cache._ctx, Entry("owner/name", "f"), Request(deadline=began + SOON))
-    assert caught.value.exit_code == 11 and time.monotonic() - began < 10 * SOON
+    assert caught.value.exit_code == 11 and time.monotonic() - began < LATE
 
 
 # What is not HTTP

@@ -98,7 +98,7 @@ def test_a_stall_ends_with_the_hub():
         connection, response = open_body(link(hub, "model.bin"))
         response.read(100)
         began = time.monotonic()
-    assert time.monotonic() - began < PATIENCE / 4
+    assert time.monotonic() - began < PATIENCE
     response.close()
     connection.close()
 

@@ -104,7 +104,7 @@ class RequestLog:
                 pass
         return records
 
-    def wait_until(self, condition: Callable[[], bool], timeout: float = 30.0) -> bool:
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 60.0) -> bool:
         """Blocks until `condition()` is true after some change, at most `timeout` seconds; returns whether it is."""
         deadline = time.monotonic() + timeout
         while True:

@@ -188,7 +188,7 @@ class LoopbackHub:
         if not self.log.wait_until(condition, timeout):
             raise TimeoutError(f"the hub's log did not come to what was waited for in {timeout:g} s")
 
-    def settle(self, timeout: float = 5.0) -> None:
+    def settle(self, timeout: float = 60.0) -> None:
         """Waits until all that clients asked for who are gone by now is in the log, whoever killed them.
 
         Raises:
