@@ -52,6 +52,7 @@ cache = ModelCache(arguments["root"], endpoint=arguments["endpoint"], token=Fals
 def no_lock_is_left():
     """Each test starts with no lock, and leaves none; leases that a reader keeps for `min_idle` are let go after it."""
     yield
+    assert sys.exc_info()[1] is None, "what was handled is over"
     while hit._kept:
         locks.release(hit._kept.pop()[1])
     if locks._held:

@@ -271,6 +271,21 @@ def test_a_broken_body_hands_over_what_came_then_says_so(
         raise error
 
 
+def test_what_the_caller_is_handling_is_no_reason(hub: LoopbackHub, commit: str, connect: Connect) -> None:
+    """Who asks where a local file was not found, as one does, is told what the Hub did, and nothing of that file."""
+    client = connect(hub.url, download_timeout=30)
+    hub.fault("model.bin", "reset", at=1_000_000)
+    with LoopbackHub() as other:
+        gone = connect(other.url)
+    try:
+        raise FileNotFoundError(2, "No such file or directory")
+    except FileNotFoundError:
+        _, error = _count_until_error(client.open_body("model", REPO, commit, "model.bin"))
+        with pytest.raises(DownloadError, match=r"cannot reach .*: Connection refused; gave up"):
+            gone.metadata("model", REPO, "main", "x")
+    assert "No such file" not in str(error)
+
+
 def test_a_truncated_body_is_never_an_end(hub: LoopbackHub, commit: str, connect: Connect) -> None:
     """Fewer bytes than Content-Length said are an error, even where the connection is closed in good order."""
     hub.fault("*.json", "wrong_length", by=100)

@@ -16,6 +16,7 @@ import contextlib
 import http.client
 import io
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,8 @@ class Body:
         start: Offset in the file of the first byte that follows.
         total: Size of the whole file in bytes, None if the server did not say.
         stall: The read timeout in seconds, for messages.
-        explain: Turns an exception of the HTTP libraries into words that repeat no address.
+        explain: Turns an exception of the HTTP libraries into words that repeat no address; called with what the caller was
+            handling before, too.
         on_close: Called once; True when the connection can serve another request.
 
     Attributes:
@@ -67,7 +69,7 @@ class Body:
         start: int,
         total: int | None,
         stall: float,
-        explain: Callable[[BaseException], str],
+        explain: Callable[[BaseException, BaseException | None], str],
         on_close: Callable[[bool], None],
     ) -> None:
         self.status = status
@@ -129,6 +131,7 @@ class Body:
     def _fill(self, buffer: memoryview) -> tuple[int, DownloadError | None]:
         """Read until the buffer is full, the body ends, or `_LINGER` has passed."""
         count = 0
+        handled = sys.exc_info()[1]
         began = now = time.monotonic()
         try:
             while count < len(buffer):
@@ -147,7 +150,7 @@ class Body:
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in _OF_HTTP:
                 raise
-            return count, self._cut(self._explain(error))
+            return count, self._cut(self._explain(error, handled))
         return count, None
 
     def _drips(self, seconds: float) -> bool:

@@ -25,18 +25,19 @@ def too_long(url: str, seconds: float) -> DownloadError:
     return DownloadError(f"{host}: no whole answer within {seconds:.3g} s ({shown})", url=shown, transient=True)
 
 
-def unanswered(error: BaseException, url: str, timeout: float) -> DownloadError:
+def unanswered(error: BaseException, url: str, timeout: float, handled: BaseException | None = None) -> DownloadError:
     """The error for a request that got no answer.
 
     Args:
         error: What requests, urllib3 or the standard library raised.
         url: Address asked, not redacted.
         timeout: Seconds that were allowed.
+        handled: What the caller was handling before, which Python makes a context of the error.
     """
     _, host, port = origin(url)
-    shown, chain = redact(url), _chain(error)
+    shown, chain = redact(url), _chain(error, handled)
     names = {type(link).__name__ for link in chain}
-    reason = reason_of(error)
+    reason = reason_of(error, handled)
     if names & {"ReadTimeout", "ReadTimeoutError"}:
         hint = "HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT set the wait, in seconds"
         return DownloadError(f"{host}: no answer within {timeout:g} s ({shown})", hint=hint, url=shown, transient=True)
@@ -61,9 +62,9 @@ def unanswered(error: BaseException, url: str, timeout: float) -> DownloadError:
     return DownloadError(message, hint=_HINT, url=shown, transient=True, unreachable=not reached)
 
 
-def reason_of(error: BaseException) -> str:
-    """The cause of a failed exchange in a few words, never with an address in them."""
-    chain = _chain(error)
+def reason_of(error: BaseException, handled: BaseException | None = None) -> str:
+    """The cause of a failed exchange in a few words, never with an address in them; `handled` as `unanswered` has it."""
+    chain = _chain(error, handled)
     for link in chain:
         if isinstance(link, socket.gaierror):
             return f"its name cannot be resolved ({link.strerror or 'no answer of DNS'})"
@@ -85,12 +86,14 @@ def reason_of(error: BaseException) -> str:
     return printable(error, 200) if plain else type(chain[-1]).__name__
 
 
-def _chain(error: BaseException) -> list[BaseException]:
-    """An exception and those it wraps, outermost first; at most some twenty."""
+def _chain(error: BaseException, handled: BaseException | None) -> list[BaseException]:
+    """An exception and those it wraps, outermost first, but for what was there before; at most some twenty."""
     links = [error]
     for link in links:
         inner = [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]
-        links += [other for other in inner if isinstance(other, BaseException) and other not in links]
+        links += [
+            other for other in inner if isinstance(other, BaseException) and other is not handled and other not in links
+        ]
         if len(links) > 20:
             break
     return links

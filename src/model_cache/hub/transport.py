@@ -16,6 +16,7 @@ from __future__ import annotations
 import http.client
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -236,6 +237,7 @@ class Transport:
     ) -> tuple[requests.Response | None, DownloadError | None]:
         """One exchange: its answer, or why there is none, which is not raised here: see Secrets above."""
         watch, gate = within
+        handled = sys.exc_info()[1]  # who asks in a handler of their own is not told what they handle
         try:
             with REDACTION, watch, gate:
                 response = session.request(
@@ -254,7 +256,7 @@ class Transport:
             OSError,
             ValueError,
         ) as error:
-            return None, unanswered(error, url, timeout)
+            return None, unanswered(error, url, timeout, handled)
         return response, None
 
     def _take(self) -> _Session:
